@@ -1,0 +1,46 @@
+//! Why a dump file could not be read or written.
+
+use std::io;
+use std::path::PathBuf;
+use vmcore::{ReadError, SelectionError};
+
+/// Why a dump file could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The input is damaged or unreadable.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The input is something that hadump does not read.
+    #[error("{}: {what}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do about it.
+        what: String,
+    },
+    /// Something that the output needs is not in the input.
+    #[error("the dump lacks {what}, which {format} needs")]
+    Missing {
+        /// What is missing.
+        what: String,
+        /// The format being written.
+        format: &'static str,
+    },
+    /// The output could not be written.
+    #[error("{}: cannot {action}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What was being done, with the offset where that says something.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The list of pages to keep could not be had.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// The user asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
+}

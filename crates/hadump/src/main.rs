@@ -1,0 +1,2 @@
+//! hadump.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The hypervisor as an executable model.

@@ -1,0 +1,87 @@
+//! A dump, whatever it was read from.
+
+use crate::{Arch, Machine, Note, Notes, PageSize, PhysAddr, PhysicalMemory, Range, VirtAddr, VmcoreInfo};
+
+/// Where virtual memory is known to lie: one PT_LOAD of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtSegment {
+    /// The first virtual address.
+    pub virt: VirtAddr,
+    /// The physical memory it stands for.
+    pub phys: Range<PhysAddr>,
+}
+
+/// The six strings of `uname`, as the crashed kernel held them in `init_uts_ns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Utsname {
+    /// `Linux`.
+    pub sysname: String,
+    /// The host's name.
+    pub nodename: String,
+    /// The kernel's release.
+    pub release: String,
+    /// Build number and date.
+    pub version: String,
+    /// The machine as `uname -m` spells it.
+    pub machine: String,
+    /// The NIS domain.
+    pub domainname: String,
+}
+
+/// What kind of input a dump was read from, and what that input says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The format for people: `ELF64 core`, `kdump-compressed v6 (zstd)`.
+    pub format: String,
+    /// The dump level that was applied before, as far as the input says so.
+    pub dump_level: Option<crate::DumpLevel>,
+    /// The input's writer marked it as cut short, or it ends before its own tables say.
+    pub incomplete: bool,
+    /// What the input's header says of the system, when it has a place for that.
+    pub utsname: Option<Utsname>,
+    /// What is odd about the input and was tolerated, a sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// Physical memory, notes and the machine they came from.
+///
+/// Nothing downstream of a `Dump` knows which format it was read from.
+pub struct Dump {
+    /// The machine that crashed.
+    pub machine: Machine,
+    /// Its memory.
+    pub memory: Box<dyn PhysicalMemory>,
+    /// Its notes, with every byte as the input had it.
+    pub notes: Notes,
+    /// The text of its VMCOREINFO note.
+    pub vmcoreinfo: Option<VmcoreInfo>,
+    /// The virtual addresses that the input gives for parts of memory.
+    pub virt: Vec<VirtSegment>,
+    /// `e_flags` of the ELF header, which on POWER names the ABI; 0 elsewhere.
+    pub elf_flags: u32,
+    /// Where all this came from.
+    pub source: Source,
+}
+
+impl Dump {
+    /// The page size of the crashed kernel.
+    pub fn page_size(&self) -> PageSize {
+        self.memory.map().page_size()
+    }
+
+    /// The number of CPUs whose registers the notes hold.
+    pub fn cpus(&self) -> usize {
+        self.notes.prstatus().count()
+    }
+
+    /// The VMCOREINFO note among `notes`.
+    pub fn find_vmcoreinfo(notes: &Notes) -> Option<VmcoreInfo> {
+        notes.find("VMCOREINFO").map(|Note { desc, .. }| VmcoreInfo::parse(desc))
+    }
+
+    /// The page size to assume when neither VMCOREINFO nor a header gives one: only architectures whose Linux
+    /// has a single page size have an answer.
+    pub fn only_page_size(arch: Arch) -> Option<PageSize> {
+        matches!(arch, Arch::X86_64 | Arch::I386 | Arch::S390x | Arch::Riscv64).then_some(PageSize::K4)
+    }
+}

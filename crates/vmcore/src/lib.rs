@@ -1,0 +1,33 @@
+//! The vocabulary of kernel dumps.
+//!
+//! Addresses and frame numbers ([`PhysAddr`], [`VirtAddr`], [`Pfn`]), the machine a dump came from
+//! ([`Machine`]), its ELF notes ([`Notes`]) and VMCOREINFO ([`VmcoreInfo`]), random access to its memory
+//! ([`PhysicalMemory`]), the dump as a whole ([`Dump`]) and a set of pages chosen from it ([`Selection`]).
+//!
+//! Every other crate of the workspace speaks in these types, so nothing here knows a file format or decides
+//! which page is worth keeping. Machine, byte order, word size and page size are values read from the input,
+//! never properties of the program.
+
+#![forbid(unsafe_code)]
+
+mod addr;
+mod dump;
+mod error;
+mod machine;
+mod memory;
+mod note;
+mod ranges;
+mod selection;
+mod vmcoreinfo;
+mod zero;
+
+pub use addr::{PageSize, Pfn, PhysAddr, VirtAddr};
+pub use dump::{Dump, Source, Utsname, VirtSegment};
+pub use error::ReadError;
+pub use machine::{Arch, ByteOrder, Machine, WordSize};
+pub use memory::{MemoryMap, PageState, PhysicalMemory};
+pub use note::{Note, NoteError, Notes};
+pub use ranges::{Range, RangeSet};
+pub use selection::{CHUNK_FRAMES, Chunk, DumpLevel, Reason, ReasonCounts, Selection, SelectionError};
+pub use vmcoreinfo::VmcoreInfo;
+pub use zero::is_zero;

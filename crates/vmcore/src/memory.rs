@@ -1,0 +1,203 @@
+//! Random access to the physical memory of a crashed machine.
+
+use crate::{PageSize, Pfn, PhysAddr, Range, RangeSet, ReadError};
+
+/// What is known about one page frame.
+///
+/// Five answers, not two: a page left out on purpose must never be taken for a page that was lost, nor a page of
+/// zeros for either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum PageState {
+    /// The buffer holds the page.
+    Present,
+    /// The page is all zeros; the buffer was cleared.
+    Zero,
+    /// An earlier filter left the page out; the buffer was cleared.
+    Excluded,
+    /// The page should be here but could not be read or was cut off; the buffer was cleared.
+    Lost,
+    /// No memory exists at this frame number; the buffer was cleared.
+    Absent,
+}
+
+impl PageState {
+    /// Reports whether the page's bytes are known.
+    pub fn is_known(self) -> bool {
+        matches!(self, Self::Present | Self::Zero)
+    }
+}
+
+/// Where the machine has memory, in bytes.
+///
+/// Ranges need not begin or end at a frame's border: firmware and `/proc/vmcore` cut frames in two. Such a frame
+/// exists, and its missing bytes read as zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryMap {
+    page_size: PageSize,
+    bytes: RangeSet<PhysAddr>,
+    frames: RangeSet<Pfn>,
+}
+
+impl MemoryMap {
+    /// The map of memory at `bytes`.
+    pub fn new(page_size: PageSize, bytes: RangeSet<PhysAddr>) -> Self {
+        let frame = |r: Range<PhysAddr>| {
+            Range::new(page_size.pfn(r.start), Pfn(page_size.pfn(PhysAddr(r.end.0 - 1)).0 + 1))
+        };
+        let frames = bytes.iter().map(frame).collect();
+        Self { page_size, bytes, frames }
+    }
+
+    /// The page size that frames are counted in.
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// The bytes that exist.
+    pub fn bytes(&self) -> &RangeSet<PhysAddr> {
+        &self.bytes
+    }
+
+    /// The frames of which at least one byte exists.
+    pub fn frames(&self) -> &RangeSet<Pfn> {
+        &self.frames
+    }
+
+    /// The first frame number past all memory.
+    pub fn max_pfn(&self) -> Pfn {
+        self.frames.end().unwrap_or_default()
+    }
+
+    /// How many frames exist only in part.
+    pub fn partial_frames(&self) -> u64 {
+        let page = self.page_size;
+        let mut partial: Vec<Pfn> = self
+            .bytes
+            .iter()
+            .flat_map(|r| [r.start, r.end])
+            .filter(|edge| page.offset(edge.0) != 0)
+            .map(|edge| page.pfn(edge))
+            .collect();
+        // Two ranges may end and begin inside one frame.
+        partial.sort_unstable();
+        partial.dedup();
+        partial.len() as u64
+    }
+}
+
+/// Random access to physical memory, shared by all worker threads.
+///
+/// Methods take `&self` and keep no cursor: two threads may ask for the same page at once.
+pub trait PhysicalMemory: Send + Sync {
+    /// Where memory exists. A frame outside the map is [`PageState::Absent`].
+    fn map(&self) -> &MemoryMap;
+
+    /// Fills `page`, whose length is the dump's page size, with frame `pfn`.
+    ///
+    /// # Errors
+    ///
+    /// Only when the input is damaged. A page that is missing or that the system cannot read is a
+    /// [`PageState`], not an error.
+    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError>;
+
+    /// Fills `pages` with the frames from `first` on and sets one state for each.
+    ///
+    /// The length of `pages` is that of `states` times the page size. Implementations read large runs at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`PhysicalMemory::read_page`].
+    fn read_run(&self, first: Pfn, pages: &mut [u8], states: &mut [PageState]) -> Result<(), ReadError> {
+        let size = self.map().page_size().len();
+        for (i, (page, state)) in pages.chunks_exact_mut(size).zip(states).enumerate() {
+            *state = self.read_page(Pfn(first.0 + i as u64), page)?;
+        }
+        Ok(())
+    }
+
+    /// Lends the bytes of `count` whole frames from `first` on, when all of them are [`PageState::Present`] and
+    /// lie side by side in a mapping that is safe to read; `None` means to use [`PhysicalMemory::read_run`].
+    fn lend_run(&self, _first: Pfn, _count: u64) -> Option<&[u8]> {
+        None
+    }
+
+    /// Says that the frames were read and will not be wanted soon, so that what was mapped can be dropped.
+    fn done_with(&self, _frames: Range<Pfn>) {}
+
+    /// Fills `bytes` from physical address `addr` on, across frames if need be.
+    ///
+    /// Answers [`PageState::Present`] when every byte is known (frames of zeros included), else the state of the
+    /// first frame that is not.
+    ///
+    /// # Errors
+    ///
+    /// As [`PhysicalMemory::read_page`].
+    fn read(&self, addr: PhysAddr, bytes: &mut [u8]) -> Result<PageState, ReadError> {
+        let size = self.map().page_size();
+        let mut page = vec![0; size.len()];
+        let mut at = addr.0;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let offset = size.offset(at);
+            let (now, later) = rest.split_at_mut(rest.len().min(size.len() - offset));
+            let state = self.read_page(size.pfn(PhysAddr(at)), &mut page)?;
+            if !state.is_known() {
+                return Ok(state);
+            }
+            now.copy_from_slice(&page[offset..offset + now.len()]);
+            at = at.saturating_add(now.len() as u64);
+            rest = later;
+        }
+        Ok(PageState::Present)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(ranges: &[(u64, u64)]) -> MemoryMap {
+        let bytes = ranges.iter().map(|&(s, e)| Range::new(PhysAddr(s), PhysAddr(e))).collect();
+        MemoryMap::new(PageSize::K4, bytes)
+    }
+
+    #[test]
+    fn a_frame_that_is_partly_there_exists() {
+        let map = map(&[(0, 0x2800), (0x5100, 0x6000)]);
+        assert_eq!(
+            map.frames().iter().collect::<Vec<_>>(),
+            [Range::new(Pfn(0), Pfn(3)), Range::new(Pfn(5), Pfn(6))]
+        );
+        assert_eq!(map.partial_frames(), 2);
+        assert_eq!(map.max_pfn(), Pfn(6));
+    }
+
+    #[test]
+    fn two_ranges_inside_one_frame_are_one_partial_frame() {
+        assert_eq!(map(&[(0x1000, 0x1100), (0x1200, 0x1300)]).partial_frames(), 1);
+    }
+
+    /// A memory of two frames, the second of which was filtered away.
+    struct Two(MemoryMap);
+
+    impl PhysicalMemory for Two {
+        fn map(&self) -> &MemoryMap {
+            &self.0
+        }
+
+        fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+            page.fill(if pfn.0 == 0 { 7 } else { 0 });
+            Ok([PageState::Present, PageState::Zero, PageState::Excluded][pfn.0 as usize])
+        }
+    }
+
+    #[test]
+    fn a_read_crosses_frames_and_stops_at_one_that_is_unknown() {
+        let memory = Two(map(&[(0, 0x3000)]));
+        let mut bytes = [1; 4];
+        assert_eq!(memory.read(PhysAddr(0xffe), &mut bytes).unwrap(), PageState::Present);
+        assert_eq!(bytes, [7, 7, 0, 0]);
+        assert_eq!(memory.read(PhysAddr(0x1ffe), &mut bytes).unwrap(), PageState::Excluded);
+    }
+}

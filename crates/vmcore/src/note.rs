@@ -1,0 +1,191 @@
+//! ELF notes: the registers and facts that travel beside memory.
+
+use crate::ByteOrder;
+
+/// One ELF note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The owner's name without its terminating NUL: `CORE`, `LINUX`, `VMCOREINFO`.
+    pub name: Vec<u8>,
+    /// The type, which only has a meaning together with the name.
+    pub kind: u32,
+    /// The content.
+    pub desc: Vec<u8>,
+}
+
+/// All notes of a dump, in their order, each with its bytes exactly as they were found.
+///
+/// Readers of dumps pair the Nth `NT_PRSTATUS` with the Nth CPU, so order is meaning. The raw bytes are kept
+/// because a writer must hand on every note unchanged, also those it does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    notes: Vec<Note>,
+    raw: Vec<u8>,
+}
+
+/// Why notes could not be parsed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("note at offset {offset:#x} of the notes claims {claimed} bytes, {left} are left")]
+pub struct NoteError {
+    /// Where the note starts, in bytes from the first note.
+    pub offset: usize,
+    /// What its header adds up to.
+    pub claimed: u64,
+    /// What there is.
+    pub left: usize,
+}
+
+const HEADER: usize = 12;
+
+fn padded(len: u32) -> u64 {
+    u64::from(len).next_multiple_of(4)
+}
+
+impl Notes {
+    /// The note type of a CPU's general registers (`NT_PRSTATUS`), under the name `CORE`.
+    pub const PRSTATUS: u32 = 1;
+
+    /// Parses the content of one PT_NOTE segment: headers of `n_namesz`, `n_descsz`, `n_type` (32 bits each in
+    /// `order`), then name and descriptor, each padded to four bytes.
+    ///
+    /// Padding at the end, that is a header of zeros or fewer bytes than a header, ends the notes.
+    ///
+    /// # Errors
+    ///
+    /// When a note reaches past the end of `bytes`; what came before it is lost to the caller, who can parse
+    /// `bytes[..offset]` again.
+    pub fn parse(bytes: &[u8], order: ByteOrder) -> Result<Self, NoteError> {
+        let mut notes = Vec::new();
+        let mut at = 0;
+        while bytes.len() - at >= HEADER {
+            let header = &bytes[at..];
+            let (namesz, descsz) = (order.u32(header), order.u32(&header[4..]));
+            if namesz == 0 && descsz == 0 {
+                break;
+            }
+            let left = bytes.len() - at;
+            let body = HEADER as u64 + padded(namesz);
+            let claimed = body + u64::from(descsz);
+            if claimed > left as u64 {
+                return Err(NoteError { offset: at, claimed, left });
+            }
+            let name = &header[HEADER..HEADER + namesz as usize];
+            notes.push(Note {
+                name: name.strip_suffix(&[0]).unwrap_or(name).to_vec(),
+                kind: order.u32(&header[8..]),
+                desc: header[body as usize..claimed as usize].to_vec(),
+            });
+            // The padding of the very last descriptor may be cut off.
+            at += ((body + padded(descsz)) as usize).min(left);
+        }
+        let mut raw = bytes[..at].to_vec();
+        raw.resize(at.next_multiple_of(4), 0);
+        Ok(Self { notes, raw })
+    }
+
+    /// Appends a note made by the caller.
+    pub fn push(&mut self, note: Note, order: ByteOrder) {
+        let namesz = note.name.len() + 1;
+        for word in [namesz, note.desc.len(), note.kind as usize] {
+            self.raw.extend(order.put_u32(word as u32));
+        }
+        self.raw.extend(&note.name);
+        self.raw.push(0);
+        self.raw.resize(self.raw.len().next_multiple_of(4), 0);
+        self.raw.extend(&note.desc);
+        self.raw.resize(self.raw.len().next_multiple_of(4), 0);
+        self.notes.push(note);
+    }
+
+    /// Appends the notes of another segment.
+    pub fn append(&mut self, mut other: Self) {
+        self.notes.append(&mut other.notes);
+        self.raw.append(&mut other.raw);
+    }
+
+    /// The notes in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Note> {
+        self.notes.iter()
+    }
+
+    /// The bytes of all notes, as they go into a PT_NOTE segment.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// The first note with this name.
+    pub fn find(&self, name: &str) -> Option<&Note> {
+        self.notes.iter().find(|n| n.name == name.as_bytes())
+    }
+
+    /// The `NT_PRSTATUS` notes, one per CPU whose registers were saved.
+    pub fn prstatus(&self) -> impl Iterator<Item = &Note> {
+        self.notes.iter().filter(|n| n.name == b"CORE" && n.kind == Self::PRSTATUS)
+    }
+
+    /// Where the descriptor of the first note called `name` lies in [`Notes::raw`].
+    pub fn desc_position(&self, name: &str) -> Option<std::ops::Range<usize>> {
+        let mut at = 0;
+        for note in &self.notes {
+            // A name's length on file counts its NUL, which a careless writer leaves out; take it from the file.
+            let start = at + HEADER + self.name_field(at);
+            if note.name == name.as_bytes() {
+                return Some(start..start + note.desc.len());
+            }
+            at = start + note.desc.len().next_multiple_of(4);
+        }
+        None
+    }
+
+    /// The padded length of the name of the note at `at` in the raw bytes.
+    fn name_field(&self, at: usize) -> usize {
+        let raw = &self.raw[at..];
+        let (le, be) = (ByteOrder::Little.u32(raw), ByteOrder::Big.u32(raw));
+        padded(le.min(be)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_note() -> impl Strategy<Value = Note> {
+        ("[A-Z]{1,12}", 0u32..0x400, prop::collection::vec(any::<u8>(), 1..64))
+            .prop_map(|(name, kind, desc)| Note { name: name.into_bytes(), kind, desc })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_parses_back(notes in prop::collection::vec(any_note(), 0..8), big: bool) {
+            let order = if big { ByteOrder::Big } else { ByteOrder::Little };
+            let mut made = Notes::default();
+            notes.iter().for_each(|n| made.push(n.clone(), order));
+            let parsed = Notes::parse(made.raw(), order).unwrap();
+            prop_assert_eq!(&parsed, &made);
+            for note in &notes {
+                let name = str::from_utf8(&note.name).unwrap();
+                let found = made.find(name).unwrap();
+                prop_assert_eq!(&made.raw()[made.desc_position(name).unwrap()], &found.desc[..]);
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Notes::parse(&bytes, ByteOrder::Little);
+            let _ = Notes::parse(&bytes, ByteOrder::Big);
+        }
+    }
+
+    #[test]
+    fn a_cut_note_is_an_error_and_trailing_zeros_are_not() {
+        let mut made = Notes::default();
+        made.push(Note { name: b"CORE".into(), kind: 1, desc: vec![7; 16] }, ByteOrder::Big);
+        let raw = made.raw();
+        let error = Notes::parse(&raw[..raw.len() - 1], ByteOrder::Big).unwrap_err();
+        assert_eq!(error, NoteError { offset: 0, claimed: 36, left: 35 });
+        let mut with_padding = raw.to_vec();
+        with_padding.resize(raw.len() + 100, 0);
+        assert_eq!(Notes::parse(&with_padding, ByteOrder::Big).unwrap(), made);
+    }
+}
