@@ -14,6 +14,8 @@ mod map;
 mod open;
 pub mod output;
 mod pipeline;
+mod write;
 
 pub use error::Error;
 pub use open::open;
+pub use write::{Facts, Progress, Written};

@@ -1,1 +1,10 @@
-//! What the dumped kernel says.
+//! What a dumped Linux kernel says of itself.
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod log;
+mod memory;
+
+pub use error::Error;
+pub use memory::KernelMemory;

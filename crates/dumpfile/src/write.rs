@@ -1,0 +1,62 @@
+//! What every writer takes and answers, whatever the format.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use vmcore::{Note, Utsname};
+
+/// What a file says of its kernel besides memory and the input's notes.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The six strings of `uname`. Readers of kdump files need `sysname`, `release`, `version` and `machine`.
+    pub utsname: Utsname,
+    /// Where the kernel's link address 0 lies in physical memory, for the kdump sub header. The bits of a signed
+    /// number: x86_64 kernels relocated downwards have a negative one.
+    pub phys_base: u64,
+    /// Notes of hadump's own; they follow those of the input.
+    pub notes: Vec<Note>,
+}
+
+/// How far a writer is, read from another thread, and the wish to stop it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pages: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+impl Progress {
+    /// The pages done.
+    pub fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Counts pages as done.
+    pub fn add(&self, pages: u64) {
+        self.pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Asks the writer to stop at the next batch.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Reports whether somebody asked the writer to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// What a writer wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The file's length in bytes, holes included.
+    pub bytes: u64,
+    /// Pages with content that stand in the file.
+    pub data_pages: u64,
+    /// Pages of zeros.
+    pub zero_pages: u64,
+    /// Of the data pages, those stored as they are because compression did not shrink them.
+    pub raw_pages: u64,
+    /// Pages that were to be kept and could not be read.
+    pub lost_pages: u64,
+    /// Pages of the selection that an earlier filter had left out of the input.
+    pub missing_pages: u64,
+}
