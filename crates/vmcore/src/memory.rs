@@ -1,6 +1,6 @@
 //! Random access to the physical memory of a crashed machine.
 
-use crate::{PageSize, Pfn, PhysAddr, Range, RangeSet, ReadError};
+use crate::{Chunk, PageSize, Pfn, PhysAddr, Range, RangeSet, ReadError};
 
 /// What is known about one page frame.
 ///
@@ -120,6 +120,16 @@ pub trait PhysicalMemory: Send + Sync {
     /// lie side by side in a mapping that is safe to read; `None` means to use [`PhysicalMemory::read_run`].
     fn lend_run(&self, _first: Pfn, _count: u64) -> Option<&[u8]> {
         None
+    }
+
+    /// Drops from `chunk`, which begins at frame `first`, the frames that an earlier filter left out of the input,
+    /// as far as the input tells without reading pages, and answers how many that were.
+    ///
+    /// # Errors
+    ///
+    /// As [`PhysicalMemory::read_page`].
+    fn drop_excluded(&self, _first: Pfn, _chunk: &mut Chunk) -> Result<u64, ReadError> {
+        Ok(0)
     }
 
     /// Says that the frames were read and will not be wanted soon, so that what was mapped can be dropped.

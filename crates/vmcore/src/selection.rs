@@ -1,6 +1,6 @@
 //! A set of pages chosen from a dump, and why the others are not in it.
 
-use crate::{MemoryMap, Pfn, Range};
+use crate::{MemoryMap, Pfn, PhysicalMemory, Range, ReadError};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -135,8 +135,8 @@ impl Chunk {
     }
 
     /// Chunk number `index` of a dump with all of `map` kept.
-    pub fn of_map(map: &MemoryMap, index: usize) -> Self {
-        let first = index as u64 * CHUNK_FRAMES;
+    pub fn of_map(map: &MemoryMap, index: u64) -> Self {
+        let first = index * CHUNK_FRAMES;
         let mut chunk = Self::empty();
         for r in map.frames().within(Range::new(Pfn(first), Pfn(first + CHUNK_FRAMES))) {
             chunk.set(r.start.0 - first, r.end.0 - first, true);
@@ -235,11 +235,21 @@ enum Stored {
 
 /// Why a selection could not be stored or read back.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} the page bitmap in the work file at offset {offset:#x}")]
-pub struct SelectionError {
-    action: &'static str,
-    offset: u64,
-    source: io::Error,
+#[non_exhaustive]
+pub enum SelectionError {
+    /// The spill file failed.
+    #[error("cannot {action} the page bitmap in the work file at offset {offset:#x}")]
+    Spill {
+        /// `keep` or `read back`.
+        action: &'static str,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The input could not say which pages it has.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// The pages to keep, in chunks of [`CHUNK_FRAMES`] frames.
@@ -274,14 +284,24 @@ impl Selection {
         }
     }
 
-    /// Every page that exists.
-    pub fn everything(map: MemoryMap, level: DumpLevel) -> Self {
-        let mut all = Self::new(map, level, None);
-        let total = all.map.frames().total();
-        let indices = all.chunk_indices();
-        all.chunks = indices.into_iter().map(|i| (i, Stored::Whole)).collect();
-        all.kept = total;
-        all
+    /// Every page that `memory` has, but for those that an earlier filter left out.
+    ///
+    /// # Errors
+    ///
+    /// When the input is damaged or the spill file cannot be written.
+    pub fn everything(
+        memory: &dyn PhysicalMemory,
+        level: DumpLevel,
+        spill: Option<File>,
+    ) -> Result<Self, SelectionError> {
+        let mut all = Self::new(memory.map().clone(), level, spill);
+        for index in all.chunk_indices() {
+            let mut chunk = Chunk::of_map(&all.map, index);
+            let mut reasons = ReasonCounts::default();
+            reasons.add(Reason::Earlier, memory.drop_excluded(Pfn(index * CHUNK_FRAMES), &mut chunk)?);
+            all.push(index, chunk, &reasons)?;
+        }
+        Ok(all)
     }
 
     /// The level that was applied, which is what a dump's header tells.
@@ -327,14 +347,14 @@ impl Selection {
         self.reasons.merge(reasons);
         let stored = if count == 0 {
             Stored::Empty
-        } else if chunk == Chunk::of_map(&self.map, index as usize) {
+        } else if chunk == Chunk::of_map(&self.map, index) {
             Stored::Whole
         } else {
             match &mut self.spill {
                 Some((file, end)) if self.held >= MAX_HELD => {
                     let offset = *end;
                     let bytes: Vec<u8> = chunk.words.iter().flat_map(|w| w.to_ne_bytes()).collect();
-                    file.write_all_at(&bytes, offset).map_err(|source| SelectionError {
+                    file.write_all_at(&bytes, offset).map_err(|source| SelectionError::Spill {
                         action: "keep",
                         offset,
                         source,
@@ -366,7 +386,7 @@ impl Selection {
         let (index, stored) = &self.chunks[position];
         let chunk = match stored {
             Stored::Empty => Chunk::empty(),
-            Stored::Whole => Chunk::of_map(&self.map, *index as usize),
+            Stored::Whole => Chunk::of_map(&self.map, *index),
             Stored::Held(chunk) => chunk.clone(),
             &Stored::Spilled(offset) => self.read_back(offset)?,
         };
@@ -376,7 +396,7 @@ impl Selection {
     fn read_back(&self, offset: u64) -> Result<Chunk, SelectionError> {
         let (file, _) = self.spill.as_ref().expect("a chunk is only spilled to a spill file");
         let mut bytes = vec![0; CHUNK_BYTES];
-        file.read_exact_at(&mut bytes, offset).map_err(|source| SelectionError {
+        file.read_exact_at(&mut bytes, offset).map_err(|source| SelectionError::Spill {
             action: "read back",
             offset,
             source,
@@ -408,14 +428,34 @@ mod tests {
         assert!(!DumpLevel::new(17).unwrap().has(DumpLevel::USER));
     }
 
+    /// Memory of which every frame divisible by ten was filtered away.
+    struct Tenths(MemoryMap);
+
+    impl PhysicalMemory for Tenths {
+        fn map(&self) -> &MemoryMap {
+            &self.0
+        }
+
+        fn read_page(&self, _: Pfn, _: &mut [u8]) -> Result<crate::PageState, ReadError> {
+            unreachable!("a selection reads no page")
+        }
+
+        fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
+            let tenths = (first.0..first.0 + CHUNK_FRAMES).filter(|pfn| pfn % 10 == 0);
+            Ok(tenths.map(|pfn| chunk.remove(pfn - first.0, pfn - first.0 + 1)).sum())
+        }
+    }
+
     #[test]
     fn chunks_exist_only_where_memory_does() {
         let far = 1 << 40;
-        let all = Selection::everything(map(&[(0, 10), (20, 30), (far, far + 1)]), DumpLevel::default());
+        let memory = Tenths(map(&[(1, 10), (20, 30), (far, far + 1)]));
+        let all = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
         assert_eq!(all.chunk_indices(), [0, far / CHUNK_FRAMES]);
-        assert_eq!(all.kept(), 21);
+        assert_eq!((all.kept(), all.reasons().get(Reason::Earlier)), (19, 1));
         let (first, chunk) = all.chunk(1).unwrap();
-        assert_eq!((first, chunk.runs().collect::<Vec<_>>()), (Pfn(far), vec![0..1]));
+        let mut runs = chunk.runs();
+        assert_eq!((first, runs.next(), runs.next()), (Pfn(far), Some(0..1), None));
     }
 
     proptest! {
@@ -454,7 +494,8 @@ mod tests {
         for i in 0..selection.chunk_count() {
             let (first, chunk) = selection.chunk(i).unwrap();
             assert_eq!(first.0, i as u64 * CHUNK_FRAMES);
-            assert_eq!(chunk.runs().collect::<Vec<_>>(), [i as u64..i as u64 + 5]);
+            let mut runs = chunk.runs();
+            assert_eq!((runs.next(), runs.next()), (Some(i as u64..i as u64 + 5), None));
         }
         assert_eq!(selection.kept(), 5 * selection.chunk_count() as u64);
     }
