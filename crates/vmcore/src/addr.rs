@@ -74,6 +74,7 @@ impl PageSize {
     }
 
     /// Bytes in a page, as a length in memory.
+    #[expect(clippy::len_without_is_empty, reason = "a page is never empty")]
     pub const fn len(self) -> usize {
         1 << self.shift
     }

@@ -30,6 +30,16 @@ impl VmcoreInfo {
         &self.text
     }
 
+    /// The number of keys.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Reports whether there is no key at all.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The value of a plain key such as `OSRELEASE`.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(String::as_str)
