@@ -11,6 +11,14 @@ pub enum Error {
     /// The input is damaged or unreadable.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The input could not be opened.
+    #[error("{}: cannot be opened", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The input is something that hadump does not read.
     #[error("{}: {what}", path.display())]
     Unsupported {
