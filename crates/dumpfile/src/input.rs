@@ -4,7 +4,6 @@ use crate::Error;
 use crate::map::Mapping;
 use rustix::fs::{OFlags, SeekFrom};
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use vmcore::ReadError;
@@ -83,6 +82,11 @@ impl Input {
     /// The file's length in bytes when it was opened.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Reports whether looking for holes pays.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.sparse
     }
 
     /// An error that says that `field` at `offset` holds `found` instead of `expected`.
@@ -170,15 +174,10 @@ fn check_kind(meta: &Metadata) -> Result<(), &'static str> {
     }
 }
 
-/// Reports whether an error means that the file ends early, not that the system failed.
-pub(crate) fn is_eof(error: &ReadError) -> bool {
-    matches!(error, ReadError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Seek, Write};
+    use std::io::{self, Seek, Write};
 
     #[test]
     fn what_is_not_a_file_is_refused_by_name() {
@@ -224,7 +223,9 @@ mod tests {
         file.write_all(b"dump").unwrap();
         let input = Input::open(file.path()).unwrap();
         let error = input.read_at(2, &mut [0; 4]).unwrap_err();
-        assert!(is_eof(&error));
+        assert!(
+            matches!(&error, ReadError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
+        );
         assert!(error.to_string().contains("4 bytes at offset 0x2"), "{error}");
     }
 }

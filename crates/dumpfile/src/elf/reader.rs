@@ -1,0 +1,208 @@
+//! Opening an ELF core.
+
+use super::header::{Header, Segment};
+use super::memory::ElfMemory;
+use super::note::OwnNote;
+use super::segments::{Content, Piece, Table};
+use crate::Error;
+use crate::input::Input;
+use vmcore::{
+    Arch, Dump, DumpLevel, MemoryMap, Notes, PageSize, PhysAddr, Range, Source, VirtAddr, VirtSegment,
+    VmcoreInfo,
+};
+
+/// The most bytes of notes that are kept. The registers of 8,192 CPUs take 4 MB; device dumps may add some.
+const MAX_NOTES: u64 = 32 << 20;
+
+/// No address is above this: the widest physical addresses that Linux knows are those of riscv64 with five levels.
+const MAX_ADDRESS: u64 = 1 << 56;
+
+/// No machine has more memory than this, and bitmaps and loops are proportional to it.
+const MAX_MEMORY: u64 = 1 << 50;
+
+/// `e_flags` of a core that its writer could not finish (makedumpfile's `DUMP_ELF_INCOMPLETE`). On POWER the field
+/// names the ABI instead.
+pub(super) const FLAG_INCOMPLETE: u32 = 1;
+
+/// Opens an ELF core of either class and byte order.
+///
+/// # Errors
+///
+/// When the headers are damaged, or it is not the core of a kernel of a machine known here.
+pub(crate) fn open(input: Input) -> Result<Dump, Error> {
+    let header = Header::read(&input)?;
+    let mut remarks = Vec::new();
+    let outline = Outline::read(&input, &header, &mut remarks)?;
+    let order = header.machine.order;
+    let vmcoreinfo = Dump::find_vmcoreinfo(&outline.notes);
+    let page_size = page_size(&input, header.machine.arch, vmcoreinfo.as_ref())?;
+    let own = OwnNote::find(&outline.notes, order);
+    // Tails mean zeros only in the very file that the note was made for.
+    let tails = if own.is_some_and(|n| n.tails == outline.tails) { Content::Zero } else { Content::Excluded };
+    let (table, virt) = segments(&input, &header, tails)?;
+    let map = MemoryMap::new(page_size, table.memory());
+    let total = map.bytes().total();
+    if total > MAX_MEMORY {
+        return Err(input
+            .damaged("the memory of all PT_LOADs", 0, format!("{total:#x} bytes"), "at most 1 PiB")
+            .into());
+    }
+    let lost = table.total(Content::Lost);
+    if lost > 0 {
+        remarks.push(format!(
+            "the file ends at {:#x}, before all of its segments do: {lost:#x} bytes of memory are lost",
+            input.len()
+        ));
+    }
+    let power = matches!(header.machine.arch, Arch::Ppc64 | Arch::Ppc);
+    let flagged = !power && header.flags & FLAG_INCOMPLETE != 0;
+    Ok(Dump {
+        machine: header.machine,
+        notes: outline.notes,
+        vmcoreinfo,
+        virt,
+        elf_flags: if power { header.flags } else { header.flags & !FLAG_INCOMPLETE },
+        source: Source {
+            format: if header.is_64 { "ELF64 core" } else { "ELF32 core" }.into(),
+            dump_level: own.and_then(|n| DumpLevel::new(n.dump_level)),
+            incomplete: flagged || lost > 0 || own.is_some_and(|n| n.incomplete),
+            utsname: None,
+            remarks,
+        },
+        memory: Box::new(ElfMemory::new(input, table, map)),
+    })
+}
+
+/// What a first pass over the program headers finds.
+#[derive(Default)]
+struct Outline {
+    notes: Notes,
+    /// The sum of `p_memsz - p_filesz` over all PT_LOADs.
+    tails: u64,
+    /// PT_LOADs that have a physical address, and those among them whose address is 0.
+    loads: u64,
+    at_zero: u64,
+}
+
+impl Outline {
+    fn read(input: &Input, header: &Header, remarks: &mut Vec<String>) -> Result<Self, Error> {
+        let mut outline = Self::default();
+        let mut broken = None;
+        let mut room = MAX_NOTES;
+        header.segments(input, |_, segment| {
+            match segment.kind {
+                Segment::NOTE => {
+                    let there = segment.filesz.min(input.len().saturating_sub(segment.offset));
+                    let take = there.min(room);
+                    if take < segment.filesz {
+                        remarks.push(format!(
+                            "the notes at {:#x} are {:#x} bytes long, of which {take:#x} could be read",
+                            segment.offset, segment.filesz
+                        ));
+                    }
+                    room -= take;
+                    let mut bytes = vec![0; take as usize];
+                    input.read_at(segment.offset, &mut bytes)?;
+                    let parsed = match Notes::parse(&bytes, header.machine.order) {
+                        Ok(notes) => notes,
+                        Err(error) => {
+                            remarks.push(format!("the notes at {:#x} are damaged: {error}", segment.offset));
+                            let good = &bytes[..error.offset];
+                            broken.get_or_insert((segment.offset, error));
+                            Notes::parse(good, header.machine.order).unwrap_or_default()
+                        }
+                    };
+                    outline.notes.append(parsed);
+                }
+                Segment::LOAD if segment.paddr != Segment::NO_ADDRESS => {
+                    outline.loads += 1;
+                    outline.at_zero += u64::from(segment.paddr == 0);
+                    outline.tails =
+                        outline.tails.saturating_add(segment.memsz.saturating_sub(segment.filesz));
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if let Some((offset, error)) = broken
+            && outline.notes.iter().len() == 0
+        {
+            return Err(input
+                .damaged("PT_NOTE", offset, error.to_string(), "at least one whole note")
+                .into());
+        }
+        let unsupported =
+            |what: &str| Err(Error::Unsupported { path: input.path().to_owned(), what: what.into() });
+        if outline.loads == 0 {
+            return unsupported("an ELF core without any physical memory: no PT_LOAD has a physical address");
+        }
+        if outline.loads > 1 && outline.at_zero == outline.loads {
+            return unsupported(
+                "the core of a process, not of a kernel: its PT_LOADs have no physical addresses",
+            );
+        }
+        Ok(outline)
+    }
+}
+
+/// The page size that the kernel states, or the only one its architecture has.
+fn page_size(input: &Input, arch: Arch, info: Option<&VmcoreInfo>) -> Result<PageSize, Error> {
+    let unsupported = |what| Error::Unsupported { path: input.path().to_owned(), what };
+    if let Some(info) = info
+        && let Some(stated) = info.get("PAGESIZE")
+    {
+        return info
+            .page_size()
+            .ok_or_else(|| unsupported(format!("VMCOREINFO says PAGESIZE={stated}, which is no page size")));
+    }
+    Dump::only_page_size(arch).ok_or_else(|| {
+        let lacks = if info.is_some() { "its VMCOREINFO has no PAGESIZE" } else { "it has no VMCOREINFO note" };
+        unsupported(format!(
+            "the page size is not known: {lacks}, and this architecture has several. Dumps that a hypervisor makes \
+             have the note when the guest has a vmcoreinfo device (QEMU: -device vmcoreinfo)"
+        ))
+    })
+}
+
+/// Makes a table of the PT_LOADs, whose tails without bytes in the file are `tails`.
+fn segments(input: &Input, header: &Header, tails: Content) -> Result<(Table, Vec<VirtSegment>), Error> {
+    let mut claims = Vec::new();
+    let mut virt = Vec::new();
+    let mut rank = 0;
+    header.segments(input, |at, segment| {
+        if segment.kind != Segment::LOAD || segment.paddr == Segment::NO_ADDRESS {
+            return Ok(());
+        }
+        // A segment cannot have fewer bytes in memory than in the file, but p_memsz has been left 0 before.
+        let memsz = segment.memsz.max(segment.filesz);
+        let Some(end) = segment.paddr.checked_add(memsz).filter(|&end| end <= MAX_ADDRESS) else {
+            let found = format!("{:#x} bytes at {:#x}", memsz, segment.paddr);
+            return Err(input
+                .damaged("p_paddr and p_memsz of the PT_LOAD", at, found, "an end below 2^56")
+                .into());
+        };
+        let in_file = segment.filesz.min(input.len().saturating_sub(segment.offset));
+        let (data, promised) = (segment.paddr + in_file, segment.paddr + segment.filesz);
+        for (start, end, offset, content) in [
+            (segment.paddr, data, segment.offset, Content::Data),
+            (data, promised, 0, Content::Lost),
+            (promised, end, 0, tails),
+        ] {
+            if start < end {
+                claims.push(Piece { start, end, offset, content, rank });
+            }
+        }
+        rank += 1;
+        // Hypervisors that do not know the guest's page tables write 0; only s390x really maps memory there.
+        if segment.vaddr != 0 || header.machine.arch == Arch::S390x {
+            let phys = Range::new(PhysAddr(segment.paddr), PhysAddr(end));
+            virt.push(VirtSegment { virt: VirtAddr(segment.vaddr), phys });
+        }
+        Ok(())
+    })?;
+    Ok((Table::resolve(claims), virt))
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

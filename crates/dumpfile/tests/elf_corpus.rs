@@ -1,0 +1,104 @@
+//! The real dumps of the corpus, when `HADUMP_CORPUS` names it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use vmcore::{CHUNK_FRAMES, Chunk, PageState, Pfn, Range};
+
+const DUMPS: [&str; 3] = ["power9-fadump-radix-64k", "ppc64be-fadump-hash-4k", "x86_64-kdump-6.1"];
+
+fn corpus() -> Option<PathBuf> {
+    let corpus = std::env::var_os("HADUMP_CORPUS").map(PathBuf::from);
+    if corpus.is_none() {
+        eprintln!("skipped: HADUMP_CORPUS does not name the corpus of real dumps");
+    }
+    corpus
+}
+
+fn unpack(packed: &Path, to: &Path) {
+    let mut file = File::create(to).unwrap();
+    zstd::stream::copy_decode(File::open(packed).unwrap(), &mut file).unwrap();
+}
+
+fn number(json: &str, key: &str) -> u64 {
+    let at = json.find(&format!("\"{key}\":")).unwrap() + key.len() + 3;
+    json[at..].trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn real_dumps_have_the_memory_and_notes_that_their_peers_say() {
+    let Some(corpus) = corpus() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for name in DUMPS {
+        let from = corpus.join(name);
+        let path = dir.path().join(name);
+        unpack(&from.join("vmcore.elf.zst"), &path);
+        let dump = dumpfile::open(&path).unwrap();
+        assert_eq!(dump.source.remarks, [""; 0]);
+        assert!(!dump.source.incomplete);
+        let json = std::fs::read_to_string(from.join("expected/levels.json")).unwrap();
+        assert_eq!(dump.page_size().bytes(), number(&json, "page_size"));
+        let map = dump.memory.map();
+        assert_eq!(map.frames().total(), number(&json, "ram_pages"));
+        assert_eq!(map.max_pfn().0, number(&json, "max_mapnr"));
+
+        let mut bitmaps = Vec::new();
+        zstd::Decoder::new(File::open(from.join("expected/bitmaps.bin.zst")).unwrap())
+            .unwrap()
+            .read_to_end(&mut bitmaps)
+            .unwrap();
+        let bitmap = &bitmaps[..number(&json, "bytes_per_bitmap") as usize];
+        let ours: Vec<u8> = Chunk::of_map(map, 0).words().iter().flat_map(|w| w.to_le_bytes()).collect();
+        assert!(map.max_pfn().0 <= CHUNK_FRAMES && ours.starts_with(bitmap), "{name}");
+
+        // Another reader's view of the same file.
+        let mut head = vec![0; 1 << 20];
+        File::open(&path).unwrap().read_exact(&mut head).unwrap();
+        let elf = goblin::elf::Elf::parse_header(&head).unwrap();
+        let ctx = goblin::container::Ctx::new(elf.container().unwrap(), elf.endianness().unwrap());
+        let phdrs =
+            goblin::elf::ProgramHeader::parse(&head, elf.e_phoff as usize, elf.e_phnum.into(), ctx).unwrap();
+        assert_eq!(dump.notes.raw(), &head[phdrs[0].file_range()]);
+        assert_eq!(dump.cpus(), 2);
+        assert!(dump.vmcoreinfo.as_ref().unwrap().release().is_some());
+        assert_eq!(dump.virt.len(), phdrs.len() - 1);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn every_way_to_read_a_page_gives_the_same_bytes() {
+    let Some(corpus) = corpus() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for name in DUMPS {
+        let path = dir.path().join(name);
+        unpack(&corpus.join(name).join("vmcore.elf.zst"), &path);
+        let dump = dumpfile::open(&path).unwrap();
+        let (memory, page) = (&dump.memory, dump.page_size());
+        let mut whole = vec![0; 64 * page.len()];
+        let mut one = vec![1; page.len()];
+        for range in memory.map().frames().iter() {
+            let mut first = range.start.0;
+            while first < range.end.0 {
+                let count = 64.min(range.end.0 - first);
+                let run = &mut whole[..count as usize * page.len()];
+                let mut states = vec![PageState::Lost; count as usize];
+                memory.read_run(Pfn(first), run, &mut states).unwrap();
+                if let Some(lent) = memory.lend_run(Pfn(first), count) {
+                    assert!(lent == run);
+                }
+                memory.done_with(Range::new(Pfn(first), Pfn(first + count)));
+                for (i, state) in states.iter().enumerate().step_by(7) {
+                    let pfn = Pfn(first + i as u64);
+                    assert_eq!(memory.read_page(pfn, &mut one).unwrap(), *state);
+                    assert!(one == run[i * page.len()..][..page.len()], "{name} {pfn}");
+                    let state = memory.read(page.addr(pfn), &mut one).unwrap();
+                    assert_eq!(state, PageState::Present);
+                    assert!(one == run[i * page.len()..][..page.len()], "{name} {pfn}");
+                }
+                first += count;
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
