@@ -199,11 +199,16 @@ impl Chunk {
     pub fn runs(&self) -> impl Iterator<Item = std::ops::Range<u64>> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let start = self.next(at, false)?;
-            let end = self.next(start, true).unwrap_or(CHUNK_FRAMES);
-            at = end;
-            Some(start..end)
+            let run = self.next_run(at)?;
+            at = run.end;
+            Some(run)
         })
+    }
+
+    /// The first run of kept frames at or above frame `from` of the chunk.
+    pub fn next_run(&self, from: u64) -> Option<std::ops::Range<u64>> {
+        let start = self.next(from, false)?;
+        Some(start..self.next(start, true).unwrap_or(CHUNK_FRAMES))
     }
 
     /// The first frame from `from` on that is kept, or with `inverted` is not.
