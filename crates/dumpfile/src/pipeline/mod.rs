@@ -1,0 +1,285 @@
+//! Pages in parallel, output in order.
+//!
+//! Every writer does the same: walk the kept pages in frame order, obtain their bytes, make something of them, give
+//! that a place in the file and write it. Here workers, one per thread of the current rayon pool, each take the next
+//! [`Batch`] of pages and [`PageJob::encode`] it; finished batches are given their places strictly in order by
+//! [`PageJob::place`], which is quick and runs alone; the large [`PageJob::write`] runs in parallel again. The output is
+//! therefore the same for any number of threads.
+//!
+//! A worker that is done early leaves its batch in a queue and takes another, so one slow batch stalls nobody. The
+//! queue is bounded, and with it memory: [`BATCH_BYTES`] of pages and about as much output for each of
+//! `2 * threads + 2` batches, which are used again and again.
+
+mod batch;
+mod source;
+
+pub(crate) use batch::Batch;
+
+use crate::{Error, Progress};
+use source::Source;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use vmcore::{PhysicalMemory, Selection};
+
+/// The bytes of pages in a batch: small enough for a core's own cache, large enough that locks and system calls do
+/// not count.
+pub(crate) const BATCH_BYTES: usize = 512 << 10;
+
+/// What a writer does with pages.
+pub(crate) trait PageJob: Sync {
+    /// A thread's own tools, such as a compressor.
+    type Worker;
+    /// What one batch becomes. Records are used again for later batches, so that their buffers are.
+    type Record: Default + Send;
+    /// Where the next record goes, and what is counted on the way.
+    type Layout: Send;
+
+    /// Makes the tools of one thread.
+    fn worker(&self) -> Result<Self::Worker, Error>;
+
+    /// Makes a record of a batch, in parallel. `record` may still hold an earlier batch's.
+    fn encode(
+        &self,
+        worker: &mut Self::Worker,
+        batch: &Batch<'_>,
+        record: &mut Self::Record,
+    ) -> Result<(), Error>;
+
+    /// Gives a record its place, in batch order and one at a time: to be kept short.
+    fn place(
+        &self,
+        layout: &mut Self::Layout,
+        batch: &Batch<'_>,
+        record: &mut Self::Record,
+    ) -> Result<(), Error>;
+
+    /// Writes a record that has its place, in parallel.
+    fn write(&self, batch: &Batch<'_>, record: &Self::Record) -> Result<(), Error>;
+}
+
+/// Runs `job` over the pages of `selection`, and answers `layout` as the last page left it.
+///
+/// With `in_order` writes too are made one at a time and in batch order, as a stream needs them.
+///
+/// # Errors
+///
+/// The first error of any worker, after which the others stop at their next step; [`Error::Cancelled`] when `progress`
+/// asks for it.
+pub(crate) fn run<J: PageJob>(
+    job: &J,
+    memory: &dyn PhysicalMemory,
+    selection: &Selection,
+    layout: J::Layout,
+    in_order: bool,
+    progress: &Progress,
+) -> Result<J::Layout, Error> {
+    let threads = rayon::current_num_threads();
+    let state = State {
+        source: Source::new(selection),
+        taken: 0,
+        placed: 0,
+        ready: VecDeque::new(),
+        placed_slots: VecDeque::new(),
+        free: Vec::new(),
+        outstanding: 0,
+        writing: 0,
+        exhausted: false,
+        failure: None,
+        stopped: false,
+        layout,
+    };
+    let pipeline = Pipeline {
+        job,
+        memory,
+        progress,
+        in_order,
+        window: 2 * threads + 2,
+        state: Mutex::new(state),
+        changed: Condvar::new(),
+    };
+    if threads == 1 {
+        pipeline.work();
+    } else {
+        rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| pipeline.work())));
+    }
+    let state = pipeline.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match state.failure {
+        Some(error) => Err(error),
+        None => Ok(state.layout),
+    }
+}
+
+/// A batch on its way, with what became of it.
+struct Slot<'m, R> {
+    number: u64,
+    batch: Batch<'m>,
+    record: R,
+}
+
+/// What a worker does next.
+enum Step<'m, R> {
+    Encode(Box<Slot<'m, R>>),
+    Write(Box<Slot<'m, R>>),
+}
+
+struct State<'m, J: PageJob> {
+    source: Source<'m>,
+    /// The number of the next batch to take, and of the next to place.
+    taken: u64,
+    placed: u64,
+    /// Finished batches from number `placed` on; `None` where one is still being worked on.
+    ready: VecDeque<Option<Box<Slot<'m, J::Record>>>>,
+    /// Batches with a place, to be written.
+    placed_slots: VecDeque<Box<Slot<'m, J::Record>>>,
+    free: Vec<Box<Slot<'m, J::Record>>>,
+    /// Batches taken and not yet written.
+    outstanding: usize,
+    writing: usize,
+    exhausted: bool,
+    failure: Option<Error>,
+    stopped: bool,
+    layout: J::Layout,
+}
+
+struct Pipeline<'m, J: PageJob> {
+    job: &'m J,
+    memory: &'m dyn PhysicalMemory,
+    progress: &'m Progress,
+    in_order: bool,
+    window: usize,
+    state: Mutex<State<'m, J>>,
+    changed: Condvar,
+}
+
+/// Stops the other workers when its own ends in a panic; rayon then carries the panic to the caller.
+struct StopOnPanic<'p, 'm, J: PageJob>(&'p Pipeline<'m, J>);
+
+impl<J: PageJob> Drop for StopOnPanic<'_, '_, J> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().stopped = true;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl<'m, J: PageJob> Pipeline<'m, J> {
+    fn lock(&self) -> MutexGuard<'_, State<'m, J>> {
+        // A panic under the lock stops all workers; none of them trusts the state any more.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One worker, from its first batch to the end of all.
+    fn work(&self) {
+        let _guard = StopOnPanic(self);
+        if let Err(error) = self.try_work() {
+            let mut state = self.lock();
+            state.stopped = true;
+            state.failure.get_or_insert(error);
+            self.changed.notify_all();
+        }
+    }
+
+    fn try_work(&self) -> Result<(), Error> {
+        let mut worker = self.job.worker()?;
+        while let Some(step) = self.next()? {
+            match step {
+                Step::Encode(mut slot) => {
+                    slot.batch.load(self.memory)?;
+                    self.job.encode(&mut worker, &slot.batch, &mut slot.record)?;
+                    self.submit(slot)?;
+                }
+                Step::Write(slot) => {
+                    self.job.write(&slot.batch, &slot.record)?;
+                    self.memory.done_with(slot.batch.span());
+                    self.progress.add(slot.batch.len() as u64);
+                    self.retire(slot);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something to do; `None` when all is done or must stop.
+    ///
+    /// No worker waits while it holds a batch, so the batch that everybody waits for is always being worked on,
+    /// even when rayon runs the workers one after the other.
+    fn next(&self) -> Result<Option<Step<'m, J::Record>>, Error> {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return Ok(None);
+            }
+            if self.progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if (!self.in_order || state.writing == 0)
+                && let Some(slot) = state.placed_slots.pop_front()
+            {
+                state.writing += 1;
+                return Ok(Some(Step::Write(slot)));
+            }
+            if !state.exhausted && state.outstanding < self.window {
+                if let Some(slot) = self.take(&mut state)? {
+                    return Ok(Some(Step::Encode(slot)));
+                }
+                // Others may be waiting for a batch that does not come.
+                state.exhausted = true;
+                self.changed.notify_all();
+            }
+            if state.exhausted && state.outstanding == 0 {
+                return Ok(None);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Fills a slot with the next batch.
+    fn take(&self, state: &mut State<'m, J>) -> Result<Option<Box<Slot<'m, J::Record>>>, Error> {
+        let mut slot = state.free.pop().unwrap_or_else(|| {
+            let batch = Batch::new(self.memory.map().page_size());
+            Box::new(Slot { number: 0, batch, record: J::Record::default() })
+        });
+        if !state.source.fill(&mut slot.batch)? {
+            return Ok(None);
+        }
+        slot.number = state.taken;
+        state.taken += 1;
+        state.outstanding += 1;
+        Ok(Some(slot))
+    }
+
+    /// Hands over a finished batch, and places it and its successors when it is their turn.
+    fn submit(&self, slot: Box<Slot<'m, J::Record>>) -> Result<(), Error> {
+        let mut state = self.lock();
+        let position = (slot.number - state.placed) as usize;
+        if state.ready.len() <= position {
+            state.ready.resize_with(position + 1, || None);
+        }
+        state.ready[position] = Some(slot);
+        while let Some(Some(_)) = state.ready.front() {
+            let state = &mut *state;
+            let Some(Some(mut slot)) = state.ready.pop_front() else { break };
+            self.job.place(&mut state.layout, &slot.batch, &mut slot.record)?;
+            state.placed += 1;
+            state.placed_slots.push_back(slot);
+        }
+        // This worker takes the first of them itself.
+        if state.placed_slots.len() > 1 {
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Takes back the slot of a batch that is written.
+    fn retire(&self, slot: Box<Slot<'m, J::Record>>) {
+        let mut state = self.lock();
+        state.writing -= 1;
+        state.outstanding -= 1;
+        state.free.push(slot);
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;
