@@ -1,0 +1,36 @@
+//! Zstandard frames.
+
+use super::{CodecError, Method};
+use std::io;
+use zstd::bulk::{Compressor, Decompressor};
+
+fn setup(source: io::Error) -> CodecError {
+    CodecError::Setup { method: Method::Zstd, source: source.into() }
+}
+
+pub(super) struct Encoder(Compressor<'static>);
+
+impl Encoder {
+    pub(super) fn new(level: i32) -> Result<Self, CodecError> {
+        Compressor::new(level).map(Self).map_err(setup)
+    }
+
+    /// An `out` as long as the page is enough: what does not fit is stored raw.
+    pub(super) fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
+        self.0.compress_to_buffer(page, out).ok()
+    }
+}
+
+pub(super) struct Decoder(Decompressor<'static>);
+
+impl Decoder {
+    pub(super) fn new() -> Result<Self, CodecError> {
+        Decompressor::new().map(Self).map_err(setup)
+    }
+
+    /// Answers how many bytes the frames made.
+    pub(super) fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<usize, CodecError> {
+        let made = self.0.decompress_to_buffer(stored, page);
+        made.map_err(|error| CodecError::stream(Method::Zstd, stored, page, error))
+    }
+}
