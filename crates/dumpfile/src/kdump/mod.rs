@@ -1,1 +1,11 @@
-//! Being written.
+//! The kdump-compressed format: makedumpfile's file of single compressed pages.
+//!
+//! A main header, a sub header with the ELF notes behind it, two bitmaps (frames that have memory, frames that are in
+//! the file), a descriptor for each page in the file, and the pages' bytes wherever the descriptors say. The
+//! structures are in [`layout`]. The file says nowhere which byte order and word size it has: they are those of the
+//! machine that dumped, so [`write`](fn@write) takes them from the dump and [`open`] infers them.
+
+pub mod layout;
+mod writer;
+
+pub use writer::{Options, write};

@@ -54,7 +54,7 @@ pub(crate) trait PageJob: Sync {
     ) -> Result<(), Error>;
 
     /// Writes a record that has its place, in parallel.
-    fn write(&self, batch: &Batch<'_>, record: &Self::Record) -> Result<(), Error>;
+    fn write(&self, batch: &Batch<'_>, record: &mut Self::Record) -> Result<(), Error>;
 }
 
 /// Runs `job` over the pages of `selection`, and answers `layout` as the last page left it.
@@ -189,8 +189,8 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
                     self.job.encode(&mut worker, &slot.batch, &mut slot.record)?;
                     self.submit(slot)?;
                 }
-                Step::Write(slot) => {
-                    self.job.write(&slot.batch, &slot.record)?;
+                Step::Write(mut slot) => {
+                    self.job.write(&slot.batch, &mut slot.record)?;
                     self.memory.done_with(slot.batch.span());
                     self.progress.add(slot.batch.len() as u64);
                     self.retire(slot);

@@ -104,7 +104,7 @@ impl PageJob for Collect {
         Ok(())
     }
 
-    fn write(&self, batch: &Batch<'_>, _: &Record) -> Result<(), Error> {
+    fn write(&self, batch: &Batch<'_>, _: &mut Record) -> Result<(), Error> {
         self.written.lock().unwrap().push(batch.span().start);
         Ok(())
     }
