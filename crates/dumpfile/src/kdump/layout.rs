@@ -390,7 +390,7 @@ mod tests {
     }
 
     fn any_layout() -> impl Strategy<Value = Layout> {
-        (any::<bool>(), 0..3).prop_map(|(big, abi)| Layout {
+        (any::<bool>(), 0..3usize).prop_map(|(big, abi)| Layout {
             order: if big { ByteOrder::Big } else { ByteOrder::Little },
             abi: [Abi::Bits64, Abi::Bits32, Abi::I386][abi],
         })

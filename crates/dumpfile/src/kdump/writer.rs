@@ -12,7 +12,7 @@ use crate::output::Sink;
 use crate::pipeline::{self, Batch, PageJob};
 use crate::{Error, Facts, Progress, Written};
 use std::io::IoSlice;
-use vmcore::{ByteOrder, CHUNK_FRAMES, Chunk, Dump, Notes, PageSize, PageState, Selection, Utsname};
+use vmcore::{ByteOrder, CHUNK_FRAMES, Chunk, Dump, PageSize, PageState, Selection, Utsname};
 
 /// How pages are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,7 +173,7 @@ fn write_bitmaps(selection: &Selection, plan: &Plan, out: &dyn Sink) -> Result<(
         write_sparsely(out, bitmap + at, &bytes)
     };
     for index in selection.chunk_indices() {
-        put(plan.bitmaps, index * CHUNK_FRAMES, &Chunk::of_map(selection.map(), index as usize))?;
+        put(plan.bitmaps, index * CHUNK_FRAMES, &Chunk::of_map(selection.map(), index))?;
     }
     for position in 0..selection.chunk_count() {
         let (first, chunk) = selection.chunk(position)?;

@@ -117,7 +117,7 @@ fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
 fn every_other_run(map: &MemoryMap) -> Selection {
     let mut selection = Selection::new(map.clone(), DumpLevel::ALL, None);
     for index in selection.chunk_indices() {
-        let mut chunk = Chunk::of_map(map, index as usize);
+        let mut chunk = Chunk::of_map(map, index);
         for start in (0..CHUNK_FRAMES).step_by(50) {
             chunk.remove(start, (start + start % 37).min(CHUNK_FRAMES));
         }
@@ -159,7 +159,7 @@ fn pages_come_in_frame_order_for_any_number_of_threads() {
 #[test]
 fn a_stream_is_written_in_order_by_one_thread_at_a_time() {
     let memory = Numbers::new(&[(0, 20_000)], 20_000);
-    let selection = Selection::everything(memory.map().clone(), DumpLevel::default());
+    let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     let job = Collect { slow: true, ..Collect::default() };
     on_threads(4, || run(&job, &memory, &selection, Vec::new(), true, &Progress::default())).unwrap();
     let written = job.written.into_inner().unwrap();
@@ -169,7 +169,7 @@ fn a_stream_is_written_in_order_by_one_thread_at_a_time() {
 #[test]
 fn the_first_error_stops_all_workers() {
     let memory = Numbers::new(&[(0, 1 << 20)], 0);
-    let selection = Selection::everything(memory.map().clone(), DumpLevel::default());
+    let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     for threads in [1, 4] {
         let job = Collect { fail_at: Some(1000), ..Collect::default() };
         let error =
@@ -182,7 +182,7 @@ fn the_first_error_stops_all_workers() {
 #[test]
 fn a_panic_reaches_the_caller_and_nobody_waits_for_ever() {
     let memory = Numbers::new(&[(0, 10_000)], 0);
-    let selection = Selection::everything(memory.map().clone(), DumpLevel::default());
+    let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     for threads in [1, 4] {
         let job = Collect { panic_at: Some(5000), slow: true, ..Collect::default() };
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -195,7 +195,7 @@ fn a_panic_reaches_the_caller_and_nobody_waits_for_ever() {
 #[test]
 fn a_cancelled_run_says_so() {
     let memory = Numbers::new(&[(0, 10_000)], 0);
-    let selection = Selection::everything(memory.map().clone(), DumpLevel::default());
+    let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     let progress = Progress::default();
     progress.cancel();
     let result = run(&Collect::default(), &memory, &selection, Vec::new(), false, &progress);
@@ -205,7 +205,7 @@ fn a_cancelled_run_says_so() {
 #[test]
 fn an_empty_selection_is_done_at_once() {
     let memory = Numbers::new(&[], 0);
-    let selection = Selection::everything(memory.map().clone(), DumpLevel::default());
+    let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     assert_eq!(PhysAddr(0), PhysAddr(memory.map().max_pfn().0));
     let pages = on_threads(2, || {
         run(&Collect::default(), &memory, &selection, Vec::new(), false, &Progress::default())
