@@ -2,7 +2,7 @@
 
 use super::segments::{Content, Piece, Table};
 use crate::input::Input;
-use vmcore::{MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError};
+use vmcore::{CHUNK_FRAMES, Chunk, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError};
 
 /// How much of a sparse file is read before the next hole is looked for.
 const SPARSE_READ: u64 = 256 << 10;
@@ -154,6 +154,30 @@ impl PhysicalMemory for ElfMemory {
             return None;
         }
         self.input.lend(piece.file_offset(start), usize::try_from(len).ok()?)
+    }
+
+    fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
+        let page = self.map.page_size();
+        let frames = Range::new(first, Pfn(first.0.saturating_add(CHUNK_FRAMES)));
+        let window = Range::new(page.addr(frames.start).0, page.addr(frames.end).0);
+        // The frames of the chunk that have a byte of `piece`.
+        let touched = |piece: &Piece| {
+            let part = Range::new(piece.start, piece.end).intersect(&window);
+            page.pfn(PhysAddr(part.start)).0 - first.0..page.pfn(PhysAddr(part.end - 1)).0 + 1 - first.0
+        };
+        let pieces = |content| self.table.within(window).filter(move |p| p.content == content).map(touched);
+        // A frame of which another part is lost is lost, see `combine`.
+        let lost: Vec<u64> =
+            pieces(Content::Lost).flat_map(|f| [f.start, f.end - 1]).filter(|&i| chunk.contains(i)).collect();
+        let mut dropped = 0;
+        for frames in pieces(Content::Excluded) {
+            dropped += chunk.remove(frames.start, frames.end);
+        }
+        for i in lost {
+            dropped -= u64::from(!chunk.contains(i));
+            chunk.set(i, i + 1, true);
+        }
+        Ok(dropped)
     }
 
     fn done_with(&self, frames: Range<Pfn>) {

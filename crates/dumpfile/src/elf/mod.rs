@@ -9,11 +9,14 @@
 //! section header 0, which holds the number of program headers when there are more than 65,534.
 
 mod header;
+mod layout;
 mod memory;
 mod note;
 mod reader;
 mod segments;
 #[cfg(test)]
 mod testfile;
+mod writer;
 
 pub(crate) use reader::open;
+pub use writer::write;

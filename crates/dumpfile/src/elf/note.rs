@@ -47,7 +47,6 @@ impl OwnNote {
         })
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the writer"))]
     /// The note as it goes into a file; its length does not depend on its content.
     pub(super) fn encode(&self, order: ByteOrder) -> Note {
         let flags = if self.incomplete { INCOMPLETE } else { 0 };

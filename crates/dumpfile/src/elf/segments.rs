@@ -33,7 +33,8 @@ pub(super) struct Piece {
 impl Piece {
     /// Where `addr`, inside the piece, stands in the file.
     pub(super) fn file_offset(&self, addr: u64) -> u64 {
-        self.offset + (addr - self.start)
+        // Wraps only for virtual addresses, which a table may hold as well.
+        self.offset.wrapping_add(addr - self.start)
     }
 
     /// Reports whether `next` goes on where `self` ends, in memory and in the file.
@@ -105,6 +106,18 @@ impl Table {
         Self { pieces }
     }
 
+    /// Joins neighbours between which addresses and offsets stay at the same distance, over any gap.
+    pub(super) fn bridged(mut self) -> Self {
+        self.pieces.dedup_by(|next, last| {
+            let joins = last.content == next.content && last.file_offset(next.start) == next.offset;
+            if joins {
+                last.end = next.end;
+            }
+            joins
+        });
+        self
+    }
+
     /// The pieces that have a byte in `window`, ascending, uncut.
     pub(super) fn within(&self, window: Range<u64>) -> impl Iterator<Item = &Piece> {
         let first = self.pieces.partition_point(|p| p.end <= window.start);
@@ -115,6 +128,11 @@ impl Table {
     pub(super) fn find(&self, addr: u64) -> Option<&Piece> {
         let next = self.pieces.partition_point(|p| p.start <= addr);
         self.pieces[..next].last().filter(|p| addr < p.end)
+    }
+
+    /// The number of pieces.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.len()
     }
 
     /// All memory that any piece speaks of.
