@@ -1,0 +1,181 @@
+//! How the program behaves: its exit codes, the files that it leaves alone and leaves behind, its machine-readable report.
+
+mod common;
+
+use common::corpus::{self, Dump};
+use common::run::{self, HADUMP, Run, Scratch};
+use common::say_skipped;
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// The dump that every checkout has and that converts fastest.
+fn small() -> Dump {
+    corpus::dump(corpus::POWER).expect("testdata/ holds the POWER dump")
+}
+
+/// The names in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_output_is_the_only_file_left_and_its_owner_alone_may_read_it() {
+    let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
+    run::convert(&dump.elf, output.path(), &[]).ok();
+    assert_eq!(names(output.directory()), ["vmcore.kdump"]);
+    let mode = fs::metadata(output.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600, "{mode:o}");
+}
+
+#[test]
+fn an_existing_output_is_kept() {
+    let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
+    fs::write(output.path(), "precious").unwrap();
+    let run = run::convert(&dump.elf, output.path(), &[]);
+    assert_ne!(run.code, Some(0));
+    assert!(run.stderr.contains("vmcore.kdump") && run.stderr.contains("--force"), "{}", run.stderr);
+    assert_eq!(fs::read(output.path()).unwrap(), b"precious");
+    assert_eq!(names(output.directory()), ["vmcore.kdump"]);
+}
+
+#[test]
+fn force_replaces_an_existing_output() {
+    let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
+    fs::write(output.path(), "old").unwrap();
+    run::convert(&dump.elf, output.path(), &["--force"]).ok();
+    assert!(fs::read(output.path()).unwrap().starts_with(b"KDUMP   "));
+    assert_eq!(names(output.directory()), ["vmcore.kdump"]);
+}
+
+#[test]
+fn an_input_is_never_its_own_output() {
+    let dump = small();
+    let input = Scratch::new("vmcore");
+    fs::copy(&dump.elf, input.path()).unwrap();
+    let before = fs::metadata(input.path()).unwrap().len();
+    let run = run::convert(input.path(), input.path(), &[]);
+    assert_ne!(run.code, Some(0));
+    assert_eq!(fs::metadata(input.path()).unwrap().len(), before);
+    assert_eq!(names(input.directory()), ["vmcore"]);
+}
+
+#[test]
+fn a_missing_input_is_named_and_leaves_nothing() {
+    let output = Scratch::new("vmcore.kdump");
+    let run = run::convert(Path::new("/nonexistent/vmcore"), output.path(), &[]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("/nonexistent/vmcore"), "{}", run.stderr);
+    assert!(names(output.directory()).is_empty());
+}
+
+#[test]
+fn a_missing_output_directory_is_named() {
+    let dump = small();
+    let run = run::convert(&dump.elf, Path::new("/nonexistent/vmcore.kdump"), &[]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("/nonexistent"), "{}", run.stderr);
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_touches_nothing() {
+    let (dump, output) = (small(), Scratch::new("out"));
+    let wrong: [&[&str]; 6] = [
+        &["-d", "32"],
+        &["-d", "-1"],
+        &["-c", "rar"],
+        &["--format", "zip"],
+        &["--exclude", "zero,everything"],
+        &["-d", "1", "--exclude", "zero"],
+    ];
+    for options in wrong {
+        let run = run::convert(&dump.elf, output.path(), options);
+        assert_eq!(run.code, Some(2), "{options:?}: {}", run.stderr);
+        assert!(names(output.directory()).is_empty(), "{options:?}");
+    }
+    assert_eq!(run::hadump(["convert"]).code, Some(2));
+    assert_eq!(run::hadump(["no-such-command"]).code, Some(2));
+    assert_eq!(run::hadump([""; 0]).code, Some(2));
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for argument in ["--help", "--version"] {
+        let run = run::hadump([argument]).ok();
+        assert!(run.stdout.contains("hadump") && run.stderr.is_empty(), "{argument}");
+    }
+}
+
+fn json(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}:\n{}", run.stdout))
+}
+
+#[test]
+fn the_json_report_of_a_conversion_is_one_object_on_standard_output() {
+    let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
+    let run = run::convert(&dump.elf, output.path(), &["--json"]).ok();
+    assert!(json(&run).is_object(), "{}", run.stdout);
+}
+
+#[test]
+fn without_json_a_conversion_leaves_standard_output_to_the_report() {
+    let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
+    let run = run::convert(&dump.elf, output.path(), &[]).ok();
+    assert!(!run.stdout.contains('\r') && !run.stderr.contains('\r'), "a progress bar without a terminal");
+}
+
+#[test]
+fn info_tells_what_kernel_and_machine_crashed() {
+    let dump = small();
+    let text = run::hadump([Path::new("info"), &dump.elf]).ok().stdout;
+    let object = json(&run::hadump([Path::new("info"), &dump.elf, Path::new("--json")]).ok()).to_string();
+    for fact in ["6.12.94-fadump", "ppc64le"] {
+        assert!(text.contains(fact), "{fact}:\n{text}");
+        assert!(object.contains(fact), "{fact}:\n{object}");
+    }
+}
+
+/// A write that fails for want of room, as on a full disk: the limit on file sizes is the way to have one that works
+/// without privileges. The signal that comes with it must not kill the program either.
+#[test]
+fn an_output_that_does_not_fit_leaves_no_file_under_its_name() {
+    let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
+    let mut command = Command::new("sh");
+    // In blocks of 512 bytes: 2 MiB, where some 9 are needed.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh", HADUMP, "convert", "-d", "0"]);
+    let run = Run::of(command.arg(&dump.elf).arg("-o").arg(output.path()));
+    assert!(matches!(run.code, Some(1 | 4)), "{:?}: {}", run.code, run.stderr);
+    assert!(run.stderr.contains("vmcore.kdump"), "{}", run.stderr);
+    only_incomplete(&output);
+}
+
+#[test]
+fn a_full_disk_leaves_no_file_under_the_outputs_name() {
+    let (dump, output) = (small(), Scratch::new("small/vmcore.kdump"));
+    let disk = output.path().parent().unwrap();
+    fs::create_dir(disk).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(disk).output();
+    if !mounted.is_ok_and(|mount| mount.status.success()) {
+        // Containers that run CI may not mount either; the test above covers the same path.
+        return say_skipped("a full disk: mounting a tmpfs is not permitted");
+    }
+    let run = run::convert(&dump.elf, output.path(), &["-d", "0"]);
+    let left = names(disk);
+    let unmounted = Command::new("umount").arg(disk).status();
+    assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", disk.display());
+    assert!(matches!(run.code, Some(1 | 4)), "{:?}: {}", run.code, run.stderr);
+    assert!(run.stderr.contains("vmcore.kdump") && run.stderr.contains("No space left"), "{}", run.stderr);
+    assert!(left.iter().all(|name| name == "vmcore.kdump-incomplete"), "{left:?}");
+}
+
+/// Nothing, or what could be written, under a name that says so.
+fn only_incomplete(output: &Scratch) {
+    let left = names(output.directory());
+    assert!(left.iter().all(|name| name == "vmcore.kdump-incomplete"), "{left:?}");
+}
