@@ -1,2 +1,66 @@
-//! Maintainers tasks.
-fn main() {}
+//! Maintainers' tasks: `cargo xtask TASK`. Each is one file of `task/`.
+
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod task;
+
+/// The integration tests' readers of dump files, which share no code with hadump.
+#[path = "../../crates/hadump/tests/common/reader/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
+mod reader;
+
+/// The integration tests' sparse decompression.
+#[path = "../../crates/hadump/tests/common/unpack.rs"]
+#[expect(unreachable_pub, reason = "shared with the tests")]
+mod unpack;
+
+use clap::{Parser, Subcommand};
+use std::path::Path;
+
+/// Maintainers' tasks of hadump.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Saves a real POWER dump from testdata/ and verifies the result page by page
+    Demo(task::demo::Demo),
+    /// Runs every test; further arguments go to cargo test
+    Test(task::test::Test),
+    /// Times hadump and makedumpfile in turn
+    Bench(task::bench::Bench),
+    /// Checks formatting, lints and licences
+    Lint,
+    /// Lints, then tests
+    Ci,
+    /// Makes testdata/ from a corpus of dumps
+    Testdata(task::testdata::Testdata),
+    /// Runs a command and prints the time and memory it took, as JSON; `bench` starts itself with it
+    #[command(hide = true)]
+    Measure(task::measure::Measure),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Demo(demo) => demo.run(),
+        Task::Test(test) => test.run(),
+        Task::Bench(bench) => bench.run(),
+        Task::Lint => task::lint::run(),
+        Task::Ci => {
+            task::lint::run()?;
+            task::test::Test::default().run()
+        }
+        Task::Testdata(testdata) => testdata.run(),
+        Task::Measure(measure) => measure.run(),
+    }
+}
+
+/// The repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
+}

@@ -1,9 +1,9 @@
 //! The real dumps: those of `HADUMP_CORPUS`, without it those of `testdata/`.
 
+use super::unpack::unpack;
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::Hasher;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A dump of the corpus, unpacked.
@@ -91,35 +91,8 @@ fn unpacked(packed: &Path) -> PathBuf {
     if !whole.exists() {
         let partial = whole.with_extension("partial");
         let file = File::create(&partial).expect("room for an unpacked dump");
-        unpack_sparse(&content, file).unwrap_or_else(|e| panic!("{}: {e}", packed.display()));
+        unpack(&content[..], file).unwrap_or_else(|e| panic!("{}: {e}", packed.display()));
         fs::rename(&partial, &whole).expect("the unpacked dump's name");
     }
     whole
-}
-
-/// Decompresses `packed` and leaves holes where blocks of zeros would be.
-fn unpack_sparse(packed: &[u8], mut file: File) -> io::Result<()> {
-    let mut decoder = zstd::Decoder::with_buffer(BufReader::new(packed))?;
-    // Corpus files are packed with `--long=27`: matches reach 128 MiB back.
-    decoder.window_log_max(27)?;
-    let mut block = vec![0; 1 << 16];
-    let mut len = 0;
-    loop {
-        let mut filled = 0;
-        while filled < block.len() {
-            match decoder.read(&mut block[filled..])? {
-                0 => break,
-                n => filled += n,
-            }
-        }
-        if filled == 0 {
-            return file.set_len(len);
-        }
-        len += filled as u64;
-        if block[..filled].iter().all(|byte| *byte == 0) {
-            file.seek(SeekFrom::Start(len))?;
-        } else {
-            file.write_all(&block[..filled])?;
-        }
-    }
 }

@@ -9,6 +9,7 @@ pub mod corpus;
 pub mod peer;
 pub mod reader;
 pub mod run;
+pub mod unpack;
 
 use std::io::Write;
 

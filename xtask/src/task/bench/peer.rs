@@ -1,0 +1,76 @@
+//! makedumpfile, whichever build and wherever it lives.
+
+use anyhow::{Result, ensure};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// hadump's name of each compression, makedumpfile's option for it, and the word that `makedumpfile -v` says when it was
+/// left out of the build.
+pub(super) const METHODS: [(&str, Option<&str>, Option<&str>); 5] = [
+    ("zstd", Some("-z"), Some("zstd")),
+    ("zlib", Some("-c"), None),
+    ("lzo", Some("-l"), Some("lzo")),
+    ("snappy", Some("-p"), Some("snappy")),
+    ("none", None, None),
+];
+
+/// An installed makedumpfile.
+pub(super) struct Peer {
+    command: Vec<String>,
+    /// What `-v` printed.
+    version: String,
+    /// The directory that it has as its root, when `command` is `chroot DIRECTORY …`.
+    pub(super) tree: Option<PathBuf>,
+}
+
+impl Peer {
+    /// The peer that `command` starts; `None` when there is no such program.
+    pub(super) fn find(command: &str) -> Result<Option<Self>> {
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        ensure!(!command.is_empty(), "--makedumpfile: no command");
+        let Ok(output) = Command::new(&command[0]).args(&command[1..]).arg("-v").output() else {
+            return Ok(None);
+        };
+        let mut version = String::from_utf8_lossy(&output.stdout).into_owned();
+        version.push_str(&String::from_utf8_lossy(&output.stderr));
+        ensure!(version.contains("version"), "{} -v: {}: {version}", command.join(" "), output.status);
+        let chroot = command.iter().position(|word| word.rsplit('/').next() == Some("chroot"));
+        let directory = |at: usize| command[at + 1..].iter().find(|word| !word.starts_with('-'));
+        let tree = chroot.and_then(directory).map(fs::canonicalize).transpose()?;
+        Ok(Some(Self { command, version, tree }))
+    }
+
+    /// Its version and way of working, for people.
+    pub(super) fn describe(&self, threads: Option<u32>) -> String {
+        let first = self.version.lines().next().unwrap_or_default();
+        match threads {
+            Some(threads) => format!("{first}, --num-threads {threads}"),
+            None => format!("{first}, serial"),
+        }
+    }
+
+    /// The compressions that both programs can write.
+    pub(super) fn methods(&self) -> Vec<String> {
+        METHODS.iter().filter(|(name, ..)| self.has(name)).map(|(name, ..)| (*name).to_owned()).collect()
+    }
+
+    fn has(&self, method: &str) -> bool {
+        let Some((.., word)) = METHODS.iter().find(|(name, ..)| *name == method) else { return false };
+        // A line a compression: "lzo\tenabled".
+        word.is_none_or(|word| {
+            let mut lines = self.version.lines().map(str::split_whitespace);
+            lines.any(|mut line| line.next() == Some(word) && line.next() == Some("enabled"))
+        })
+    }
+
+    /// The command without its files; `None` when the peer cannot write `method`.
+    pub(super) fn command(&self, level: u32, method: &str, threads: Option<u32>) -> Option<Vec<String>> {
+        let option = METHODS.iter().find(|(name, ..)| *name == method)?.1;
+        let mut command = self.has(method).then(|| self.command.clone())?;
+        command.extend(option.map(str::to_owned));
+        command.extend(["-d".into(), level.to_string(), "--message-level".into(), "4".into()]);
+        command.extend(threads.iter().flat_map(|threads| ["--num-threads".into(), threads.to_string()]));
+        Some(command)
+    }
+}

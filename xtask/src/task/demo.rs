@@ -1,0 +1,149 @@
+//! `cargo xtask demo`: the main job on a real POWER dump, and a check of its result that owes nothing to hadump.
+
+use crate::cargo::build_hadump;
+use crate::reader::bit;
+use crate::reader::elf::Elf;
+use crate::reader::kdump::Kdump;
+use crate::unpack::unpack;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// The dump of `testdata/` that is shown.
+const DUMP: &str = "power9-fadump-radix-64k";
+/// The dump level of the conversion, hadump's default.
+const LEVEL: usize = 31;
+
+#[derive(clap::Args)]
+pub(crate) struct Demo {
+    /// What the main job starts from
+    #[arg(long, value_enum, default_value_t = Start::Vmcore)]
+    from: Start,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Start {
+    /// The hypervisor's leavings: the machine's memory after the second boot, and its device tree
+    Leavings,
+    /// The dump as /proc/vmcore shows it
+    Vmcore,
+}
+
+impl Demo {
+    pub(crate) fn run(self) -> Result<()> {
+        let testdata = crate::root().join("testdata").join(DUMP);
+        let work = work_directory()?;
+        let hadump = build_hadump()?;
+        // What the second kernel's own reassembly of the dump says is the truth to compare with, whatever the start.
+        let vmcore = unpacked(&testdata.join("vmcore.elf.zst"), &work)?;
+        let input = match self.from {
+            Start::Leavings => leavings(&testdata, &work)?,
+            Start::Vmcore => vmcore.clone(),
+        };
+        let output = work.join("vmcore.kdump");
+        if output.exists() {
+            fs::remove_file(&output)?;
+        }
+
+        println!("$ hadump convert {} -o {}", short(&input), short(&output));
+        let begun = Instant::now();
+        let status = Command::new(&hadump).arg("convert").arg(&input).arg("-o").arg(&output).status()?;
+        let took = begun.elapsed();
+        ensure!(status.success(), "hadump: {status}");
+
+        let size = fs::metadata(&output)?.len();
+        let all = fs::metadata(&vmcore)?.len();
+        println!();
+        println!("took      {:.2} s", took.as_secs_f64());
+        println!("size      {} of {}", mib(size), mib(all));
+        verify(&testdata, &vmcore, &output)?;
+        println!("look      crash or drgn with the kernel's vmlinux; hadump dmesg {}", short(&output));
+        Ok(())
+    }
+}
+
+/// `target/demo`, wherever cargo puts its target directory.
+fn work_directory() -> Result<PathBuf> {
+    let executable = std::env::current_exe()?;
+    let target = executable.ancestors().nth(2).context("xtask lies in a target directory")?;
+    let work = target.join("demo");
+    fs::create_dir_all(&work)?;
+    Ok(work)
+}
+
+/// The unpacked, sparse copy of a file of `testdata/`.
+fn unpacked(packed: &Path, work: &Path) -> Result<PathBuf> {
+    let whole = work.join(packed.file_stem().context("a file name")?);
+    if !whole.exists() {
+        let partial = whole.with_extension("partial");
+        let content = BufReader::new(File::open(packed).with_context(|| packed.display().to_string())?);
+        unpack(content, File::create(&partial)?).with_context(|| packed.display().to_string())?;
+        fs::rename(&partial, &whole)?;
+    }
+    Ok(whole)
+}
+
+/// A directory laid out like the root of the machine after its second boot, before anything was saved.
+fn leavings(testdata: &Path, work: &Path) -> Result<PathBuf> {
+    let root = work.join("machine");
+    let (rtas, dev) = (root.join("proc/device-tree/rtas"), root.join("dev"));
+    fs::create_dir_all(&rtas)?;
+    fs::create_dir_all(&dev)?;
+    for property in
+        ["ibm,kernel-dump", "ibm,configure-kernel-dump-sizes", "ibm,configure-kernel-dump-version"]
+    {
+        fs::write(rtas.join(property), fs::read(testdata.join("firmware").join(property))?)?;
+    }
+    if !dev.join("mem").exists() {
+        fs::rename(unpacked(&testdata.join("memory.raw.zst"), work)?, dev.join("mem"))?;
+    }
+    Ok(root)
+}
+
+/// Compares the output with the vmcore page by page, and its page set with the expected one.
+fn verify(testdata: &Path, vmcore: &Path, output: &Path) -> Result<()> {
+    let (input, kdump) = (Elf::open(vmcore), Kdump::open(output));
+    let bitmaps = zstd::decode_all(File::open(testdata.join("expected/bitmaps.bin.zst"))?)?;
+    let expected = &bitmaps[bitmaps.len() / 32 * LEVEL..][..bitmaps.len() / 32];
+    let page_size = kdump.block_size as usize;
+    let (mut page, mut wanted) = (vec![0; page_size], vec![0; page_size]);
+    let (mut equal, mut left_out) = (0, 0);
+    for pfn in 0..kdump.max_mapnr.max(8 * expected.len() as u64) {
+        let kept = bit(&kdump.bitmap2, pfn);
+        ensure!(kept == bit(expected, pfn), "frame {pfn:#x} is kept: {kept}; expected the contrary");
+        if !kept {
+            left_out += u64::from(bit(&kdump.bitmap1, pfn));
+            continue;
+        }
+        let stored = kdump.stored(equal);
+        match stored.flags {
+            0 => page.copy_from_slice(&stored.bytes),
+            0x20 => {
+                let len = zstd::bulk::decompress_to_buffer(&stored.bytes, &mut page)
+                    .with_context(|| format!("frame {pfn:#x}"))?;
+                ensure!(len == page_size, "frame {pfn:#x} unpacks to {len} bytes");
+            }
+            flags => bail!("frame {pfn:#x}: compression {flags:#x} is not zstd"),
+        }
+        input.read(pfn * page_size as u64, &mut wanted);
+        ensure!(page == wanted, "frame {pfn:#x} differs from the vmcore's");
+        equal += 1;
+    }
+    println!("kernel    Linux {} on {}, pages of {} KiB", kdump.uts[2], kdump.uts[4], page_size / 1024);
+    println!("verified  {equal} pages kept, every one equal to /proc/vmcore's");
+    println!("          {left_out} pages left out, exactly those that level {LEVEL} drops");
+    Ok(())
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// A path as seen from the current directory.
+fn short(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,8 @@
+//! One file a task.
+
+pub(crate) mod bench;
+pub(crate) mod demo;
+pub(crate) mod lint;
+pub(crate) mod measure;
+pub(crate) mod test;
+pub(crate) mod testdata;
