@@ -31,7 +31,6 @@ const FILES: [&str; 15] = [
 #[derive(clap::Args)]
 pub(crate) struct Testdata {
     /// The corpus, one directory a dump
-    #[arg(env = "HADUMP_CORPUS")]
     corpus: PathBuf,
     /// Where the files go
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata"))]
