@@ -5,6 +5,8 @@
 mod error;
 pub mod log;
 mod memory;
+#[cfg(test)]
+mod testing;
 
 pub use error::Error;
 pub use memory::KernelMemory;

@@ -1,0 +1,183 @@
+//! The log as a ring of characters, up to Linux 3.4.
+//!
+//! `log_buf` points to `log_buf_len` bytes, a power of two; `log_end` counts every character ever printed, so
+//! the next one goes to `log_end % log_buf_len` (kernel: `emit_log_char` in `kernel/printk.c`). Times and levels
+//! (`<6>`) are part of the text.
+
+use super::{LogError, Progress, symbol, text};
+use crate::{Error, KernelMemory};
+use std::io::Write;
+use vmcore::{ByteOrder, VirtAddr, WordSize};
+
+/// `log_buf_len` of a kernel is an `int`.
+const MAX_LEN: u32 = 1 << 30;
+
+/// Bytes read at a time; one unreadable page costs no more than this.
+const STEP: u64 = 4096;
+
+pub(super) fn read(
+    memory: &dyn KernelMemory,
+    out: &mut dyn Write,
+    progress: &mut Progress,
+) -> Result<(), LogError> {
+    let buffer = memory.read_word(symbol(memory, "log_buf")?)?;
+    let len_at = symbol(memory, "log_buf_len")?;
+    let len = memory.read_u32(len_at)?;
+    if len == 0 || len > MAX_LEN {
+        return Err(LogError::Kernel(Error::Implausible {
+            what: "log_buf_len".into(),
+            addr: len_at,
+            found: len.to_string(),
+            expected: format!("1 to {MAX_LEN} bytes"),
+        }));
+    }
+    let end = counter(memory, symbol(memory, "log_end")?)?;
+    // `log_end` overflows after 4 GiB of log; `logged_chars` is capped at the buffer's length and then tells
+    // that the buffer is full all the same.
+    let logged = match memory.info().symbol("logged_chars") {
+        Some(at) => counter(memory, at)?,
+        None => 0,
+    };
+    let full = end >= len || logged > end;
+    let at = if full { end % len } else { 0 };
+    let count = if full { len } else { end };
+    copy(memory, out, progress, VirtAddr(buffer), [(at, count - at), (0, if full { at } else { 0 })])
+}
+
+/// Reads `log_end` or `logged_chars`.
+///
+/// They were `unsigned long` up to 2.6.24 and `unsigned` after, which VMCOREINFO does not tell. Little-endian
+/// machines have the number at the same place. On big-endian ones the upper half of a long comes first and is
+/// zero; a log that is really empty does not crash.
+fn counter(memory: &dyn KernelMemory, at: VirtAddr) -> Result<u32, Error> {
+    let machine = memory.machine();
+    match memory.read_u32(at)? {
+        0 if machine.order == ByteOrder::Big && machine.word == WordSize::Bits64 => {
+            Ok(memory.read_word(at)? as u32)
+        }
+        count => Ok(count),
+    }
+}
+
+/// Writes the `(offset, length)` parts of the buffer one after another.
+fn copy(
+    memory: &dyn KernelMemory,
+    out: &mut dyn Write,
+    progress: &mut Progress,
+    buffer: VirtAddr,
+    parts: [(u32, u32); 2],
+) -> Result<(), LogError> {
+    let mut bytes = [0; STEP as usize];
+    let mut line = Vec::with_capacity(bytes.len());
+    for (offset, len) in parts {
+        let mut at = buffer.0.wrapping_add(offset.into());
+        let mut left = u64::from(len);
+        while left > 0 {
+            let step = left.min(STEP - at % STEP);
+            let bytes = &mut bytes[..step as usize];
+            line.clear();
+            match memory.read(VirtAddr(at), bytes) {
+                Ok(()) => bytes.iter().for_each(|&byte| text::push(&mut line, byte)),
+                Err(error) => {
+                    progress.skip(|| format!("{step} bytes of the log are missing: {error}"));
+                    if progress.summary.skipped > super::MAX_UNREADABLE {
+                        progress.remark(|| "the log's memory is missing; gave up".into());
+                        return Ok(());
+                    }
+                }
+            }
+            progress.summary.records += line.iter().filter(|&&b| b == b'\n').count() as u64;
+            out.write_all(&line)?;
+            at = at.wrapping_add(step);
+            left -= step;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::log::{LogFormat, LogSummary, read_log};
+    use crate::testing::{BE64, FakeKernel, MACHINES};
+    use proptest::prelude::*;
+    use vmcore::Machine;
+
+    const BUFFER: u64 = 0x10_0000;
+
+    fn kernel(machine: Machine, buffer: &[u8], end: u32, logged: u32) -> FakeKernel {
+        let mut kernel = FakeKernel::new(machine);
+        kernel.set_info("SYMBOL(log_buf)=1000\nSYMBOL(log_buf_len)=1010\nSYMBOL(log_end)=1018\nSYMBOL(logged_chars)=1020\n");
+        kernel.put_word(0x1000, BUFFER);
+        kernel.put_u32(0x1010, buffer.len() as u32);
+        kernel.put_u64(0x1018, 0);
+        kernel.put_u32(0x1018, end);
+        kernel.put_u64(0x1020, 0);
+        kernel.put_u32(0x1020, logged);
+        kernel.put(BUFFER, buffer);
+        kernel
+    }
+
+    fn log(kernel: &FakeKernel) -> (String, LogSummary) {
+        let mut out = Vec::new();
+        let summary = read_log(kernel, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), summary)
+    }
+
+    #[test]
+    fn a_buffer_that_never_was_full_is_written_from_its_start() {
+        for machine in MACHINES {
+            let (text, summary) = log(&kernel(machine, b"<6>one\n<6>two\n????", 14, 14));
+            assert_eq!(text, "<6>one\n<6>two\n");
+            assert_eq!((summary.format, summary.records), (LogFormat::Flat, 2));
+        }
+    }
+
+    #[test]
+    fn a_full_buffer_is_written_from_where_the_next_character_would_go() {
+        for machine in MACHINES {
+            assert_eq!(log(&kernel(machine, b"cd\nab\x1b", 4 * 6 + 3, 6)).0, "ab\\x1bcd\n");
+        }
+    }
+
+    #[test]
+    fn a_counter_that_overflowed_is_seen_through_by_the_number_of_characters_kept() {
+        assert_eq!(log(&kernel(BE64, b"cd\nab", 3, 5)).0, "abcd\n");
+        assert_eq!(log(&kernel(BE64, b"cd\nab", 3, 3)).0, "cd\n");
+    }
+
+    #[test]
+    fn kernels_whose_counters_were_longs_are_read_in_either_byte_order() {
+        for machine in MACHINES {
+            let mut kernel = kernel(machine, b"abcd", 0, 0);
+            kernel.remove(0x1018);
+            kernel.put_u32(0x101c, 0);
+            kernel.put_word(0x1018, 2);
+            assert_eq!(log(&kernel).0, "ab", "{machine:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_page_leaves_a_gap_and_a_remark() {
+        let mut kernel = kernel(BE64, &[b'a'; 3 * 4096], 3 * 4096, 3 * 4096);
+        kernel.remove(BUFFER);
+        kernel.put(BUFFER, &[b'a'; 4096]);
+        kernel.put(BUFFER + 8192, b"b".repeat(4096).as_slice());
+        let (text, summary) = log(&kernel);
+        assert_eq!(text, "a".repeat(4096) + &"b".repeat(4096));
+        assert_eq!((summary.skipped, summary.remarks.len()), (1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn any_numbers_end_in_a_bounded_log_or_an_error(
+            numbers in any::<[u32; 3]>(), buffer in any::<u64>(), machine in prop::sample::select(&MACHINES[..]),
+        ) {
+            let mut kernel = kernel(machine, b"text\n", numbers[0], numbers[1]);
+            kernel.put_u32(0x1010, numbers[2]);
+            kernel.put_word(0x1000, if numbers[0] & 1 == 0 { BUFFER } else { buffer });
+            let mut out = Vec::new();
+            let _ = read_log(&kernel, &mut out);
+            prop_assert!(out.len() <= 5);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The log as rings of descriptors and text, since Linux 5.10.
+//!
+//! `prb` points to a `struct printk_ringbuffer`. Its descriptor ring is two arrays of `1 << count_bits`
+//! elements: `descs` with each record's state and place, `infos` with its time, length and caller. A record has a
+//! number, its id; descriptor `id % count` belongs to it as long as the descriptor's state variable repeats that
+//! id. Text lies in a ring of `1 << size_bits` bytes as blocks, each an id (an `unsigned long`) and then the
+//! characters. Positions in it only ever grow and wrap with the word (kernel: `kernel/printk/printk_ringbuffer.c`).
+
+mod head;
+
+use super::text::{Caller, format_record};
+use super::{LogError, MAX_UNREADABLE, Progress};
+use crate::{Error, KernelMemory};
+use head::{Place, Ring, Rows, State, id_mask};
+use std::io::Write;
+use vmcore::VirtAddr;
+
+pub(in crate::log) fn read(
+    memory: &dyn KernelMemory,
+    out: &mut dyn Write,
+    progress: &mut Progress,
+) -> Result<(), LogError> {
+    let (ring, mut descs, mut infos) = Ring::open(memory)?;
+    let mask = id_mask(ring.machine);
+    let mut records = (ring.head.wrapping_sub(ring.tail) & mask) + 1;
+    if records > ring.count {
+        let (tail, head, count) = (ring.tail, ring.head, ring.count);
+        progress.remark(|| {
+            format!("the log's oldest record is {tail:#x}, its newest {head:#x}, and it holds {count}: took the newest {count}")
+        });
+        records = count;
+    }
+    let mut line = Vec::new();
+    let mut text = Vec::new();
+    // Blocks do not overlap, so all text together is no longer than the ring.
+    let mut budget = ring.text_size;
+    let mut unreadable = 0;
+    for back in (0..records).rev() {
+        let id = ring.head.wrapping_sub(back) & mask;
+        match record(&ring, &mut descs, &mut infos, id, &mut text) {
+            Ok(Found::Nothing) => {}
+            Ok(Found::Lost(why)) => progress.skip(|| format!("record {id:#x} of the log {why}")),
+            Ok(Found::Text { block, ts_nsec, caller }) => {
+                let Some(left) = budget.checked_sub(block) else {
+                    progress.remark(|| format!("the log's records overlap at {id:#x}; gave up"));
+                    break;
+                };
+                budget = left;
+                format_record(&mut line, ts_nsec, caller, &text[ring.machine.word.bytes()..]);
+                out.write_all(&line)?;
+                progress.summary.records += 1;
+            }
+            Err(error) => {
+                progress.skip(|| format!("record {id:#x} of the log: {error}"));
+                unreadable += 1;
+                if unreadable > MAX_UNREADABLE {
+                    progress.remark(|| "the log's memory is missing; gave up".into());
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What stands under a record's number.
+enum Found {
+    /// No record, or one without text.
+    Nothing,
+    /// A record whose text is gone, and how.
+    Lost(&'static str),
+    /// A record; the caller's buffer has its block: the id, and then the text.
+    Text {
+        /// Bytes taken in the text ring.
+        block: u64,
+        ts_nsec: u64,
+        caller: Option<Caller>,
+    },
+}
+
+fn record(
+    ring: &Ring<'_>,
+    descs: &mut Rows<'_>,
+    infos: &mut Rows<'_>,
+    id: u64,
+    text: &mut Vec<u8>,
+) -> Result<Found, Error> {
+    let machine = ring.machine;
+    let row = id % ring.count;
+    let desc = descs.get(row)?;
+    let state = machine.word(&desc[ring.layout.state_var..]);
+    if state & id_mask(machine) != id {
+        return Ok(Found::Lost("has a descriptor that belongs to another"));
+    }
+    match State::of(state >> (8 * machine.word.bytes() - 2)) {
+        State::Committed | State::Finalized => {}
+        State::Reserved => return Ok(Found::Lost("was being written at the crash")),
+        State::Reusable => return Ok(Found::Nothing),
+    }
+    let (at, block) = match ring.place(desc) {
+        Place::Block(at, block) => (at, block),
+        Place::Empty => return Ok(Found::Nothing),
+        Place::Lost => return Ok(Found::Lost("found no room for its text")),
+        Place::Nonsense => return Ok(Found::Lost("has its text where no text can be")),
+    };
+    let info = infos.get(row)?;
+    let word = machine.word.bytes();
+    let len = machine.u16(&info[ring.layout.text_len..]) as u64;
+    let ts_nsec = machine.u64(&info[ring.layout.ts_nsec..]);
+    let caller = ring.layout.caller_id.map(|at| Caller(machine.u32(&info[at..])));
+    // The kernel tells the whole length also of a text that it had to cut.
+    let len = len.min(block - word as u64) as usize;
+    text.resize(word + len, 0);
+    ring.memory.read(VirtAddr(ring.text.0.wrapping_add(at)), text)?;
+    if machine.word(text) != id {
+        return Ok(Found::Lost("has a text that belongs to another"));
+    }
+    Ok(Found::Text { block, ts_nsec, caller })
+}
+
+#[cfg(test)]
+mod tests;
