@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod kallsyms;
 pub mod log;
 mod memory;
 #[cfg(test)]

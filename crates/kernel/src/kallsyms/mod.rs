@@ -1,0 +1,196 @@
+//! The dump's own symbol table.
+//!
+//! A kernel carries the names and addresses of its symbols in a compressed table of its own, and says in VMCOREINFO
+//! where that lies (since 6.0). So a dump answers where a variable is without a vmlinux. Only the kernel's own
+//! symbols are in it, not those of modules; variables only with `CONFIG_KALLSYMS_ALL`, which distributions set.
+//!
+//! The table may have some hundred thousand entries. It is not copied out of the dump: what is kept is the dictionary
+//! of the compression and the place of every 256th name.
+
+mod address;
+mod names;
+
+use crate::{Error, KernelMemory};
+use address::Addresses;
+use names::{Cursor, Tokens};
+use vmcore::VirtAddr;
+
+/// The most symbols believed; the largest kernels have a tenth of it.
+const MAX_SYMBOLS: u32 = 1 << 22;
+
+/// Names between two places that are remembered.
+const MARK_STEP: u32 = 256;
+
+/// Symbols that VMCOREINFO gives as well, if they exist: what the table says of them must agree.
+const ANCHORS: [&str; 5] = ["_stext", "init_uts_ns", "swapper_pg_dir", "init_top_pgt", "prb"];
+
+/// A symbol of the kernel's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// The name, as in the kernel's source.
+    pub name: String,
+    /// Its kind as `nm` prints it: `T` for a global function, `d` for a static variable.
+    pub kind: char,
+    /// Its address. A per-CPU variable of x86_64 before 6.15 has its offset in the per-CPU area here.
+    pub addr: VirtAddr,
+}
+
+/// The kernel's symbol table, read from the dump as it is asked (kernel: `kernel/kallsyms.c`,
+/// `scripts/kallsyms.c`).
+pub struct Kallsyms<'a> {
+    memory: &'a dyn KernelMemory,
+    names: VirtAddr,
+    count: u32,
+    tokens: Tokens,
+    addresses: Addresses<'a>,
+    /// The offset of the name of every `MARK_STEP`th symbol.
+    marks: Vec<u32>,
+}
+
+impl<'a> Kallsyms<'a> {
+    /// Finds the table and reads through it once.
+    ///
+    /// How addresses are stored changed several times and is not recorded; it is settled by the symbols whose
+    /// addresses VMCOREINFO holds too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingKey`] when VMCOREINFO does not locate the table; when it is not in the dump; when it makes no
+    /// sense or disagrees with VMCOREINFO on where symbols are.
+    pub fn open(memory: &'a dyn KernelMemory) -> Result<Self, Error> {
+        let count_at = symbol(memory, "kallsyms_num_syms")?;
+        let count = memory.read_u32(count_at)?;
+        if count == 0 || count > MAX_SYMBOLS {
+            return Err(Error::Implausible {
+                what: "kallsyms_num_syms".into(),
+                addr: count_at,
+                found: count.to_string(),
+                expected: format!("1 to {MAX_SYMBOLS}"),
+            });
+        }
+        let names = symbol(memory, "kallsyms_names")?;
+        let tokens = Tokens::read(memory)?;
+        let mut marks = Vec::new();
+        let mut anchors = Vec::new();
+        let mut cursor = Cursor::new(memory, names);
+        let mut name = Vec::new();
+        for index in 0..count {
+            if index.is_multiple_of(MARK_STEP) {
+                marks.push(cursor.offset());
+            }
+            cursor.next(&tokens, &mut name)?;
+            if let Some(anchor) = ANCHORS.iter().find(|a| a.as_bytes() == &name[1..])
+                && let Some(addr) = memory.info().symbol(anchor)
+            {
+                anchors.push((index, addr));
+            }
+        }
+        let addresses = Addresses::settle(memory, &anchors)?;
+        Ok(Self { memory, names, count, tokens, addresses, marks })
+    }
+
+    /// The number of symbols.
+    #[expect(clippy::len_without_is_empty, reason = "a table without symbols does not open")]
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// The address of the first symbol called `name`; the whole table is read for it.
+    ///
+    /// # Errors
+    ///
+    /// When the table's memory cannot be read, here and below.
+    pub fn find(&self, name: &str) -> Result<Option<VirtAddr>, Error> {
+        let mut cursor = Cursor::new(self.memory, self.names);
+        let mut found = Vec::new();
+        for index in 0..self.count {
+            cursor.next(&self.tokens, &mut found)?;
+            if &found[1..] == name.as_bytes() {
+                return self.addresses.get(index).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The symbol that `addr` belongs to, and how far into it; of several with one address, the first.
+    ///
+    /// `None` outside the kernel's image: below `_stext`, or past the last symbol.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kallsyms::find`].
+    pub fn lookup(&self, addr: VirtAddr) -> Result<Option<(Symbol, u64)>, Error> {
+        if self.memory.info().symbol("_stext").is_some_and(|start| addr < start) {
+            return Ok(None);
+        }
+        // The table is sorted by address: the number of symbols at or below `addr`, then the first of its equals.
+        let next = self.partition(|at| at <= addr)?;
+        let Some(last) = next.checked_sub(1) else { return Ok(None) };
+        let start = self.addresses.get(last)?;
+        if next == self.count && start != addr {
+            return Ok(None);
+        }
+        let first = self.partition(|at| at < start)?;
+        let symbol = self.symbol(first.min(last))?;
+        let into = addr.0.wrapping_sub(symbol.addr.0);
+        Ok(Some((symbol, into)))
+    }
+
+    /// The number of symbols at the table's start whose addresses are `before` some point.
+    fn partition(&self, before: impl Fn(VirtAddr) -> bool) -> Result<u32, Error> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(self.addresses.get(middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The symbol at `index`, which is below the count.
+    fn symbol(&self, index: u32) -> Result<Symbol, Error> {
+        let mut cursor = Cursor::at(self.memory, self.names, self.marks[(index / MARK_STEP) as usize]);
+        let mut name = Vec::new();
+        for _ in 0..=index % MARK_STEP {
+            cursor.next(&self.tokens, &mut name)?;
+        }
+        Ok(made(&name, self.addresses.get(index)?))
+    }
+
+    /// All symbols, by ascending address. After an error nothing more comes.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Symbol, Error>> + '_ {
+        let mut cursor = Cursor::new(self.memory, self.names);
+        let mut name = Vec::new();
+        let mut indices = 0..self.count;
+        std::iter::from_fn(move || {
+            let index = indices.next()?;
+            let symbol = cursor
+                .next(&self.tokens, &mut name)
+                .and_then(|()| Ok(made(&name, self.addresses.get(index)?)));
+            if symbol.is_err() {
+                indices = 0..0;
+            }
+            Some(symbol)
+        })
+    }
+}
+
+/// `expanded` is the kind and then the name.
+fn made(expanded: &[u8], addr: VirtAddr) -> Symbol {
+    Symbol { name: String::from_utf8_lossy(&expanded[1..]).into_owned(), kind: expanded[0].into(), addr }
+}
+
+/// `SYMBOL(name)` of VMCOREINFO, which the table cannot be found without.
+fn symbol(memory: &dyn KernelMemory, name: &str) -> Result<VirtAddr, Error> {
+    memory.info().symbol(name).ok_or_else(|| missing(format!("SYMBOL({name})")))
+}
+
+fn missing(key: String) -> Error {
+    Error::MissingKey { key, purpose: "the kernel's symbol table" }
+}
+
+#[cfg(test)]
+mod tests;
