@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod crash_notes;
 mod error;
 pub mod kallsyms;
 pub mod log;
@@ -9,5 +10,6 @@ mod memory;
 #[cfg(test)]
 mod testing;
 
+pub use crash_notes::{CrashNotes, crash_notes};
 pub use error::Error;
 pub use memory::KernelMemory;
