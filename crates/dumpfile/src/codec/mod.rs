@@ -7,6 +7,7 @@
 //!
 //! This module knows nothing of descriptors or files, and it never decides which method a page gets.
 
+mod deflate;
 mod error;
 mod lzo;
 mod method;
@@ -27,8 +28,8 @@ pub struct Encoder {
 }
 
 enum State {
+    Deflate(Box<deflate::Encoder>),
     Zlib(zlib::Encoder),
-    #[cfg(feature = "lzo")]
     Lzo(lzo::Encoder),
     Snappy(Box<snappy::Encoder>),
     Zstd(zstd::Encoder),
@@ -39,16 +40,16 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// When the method has no such level, or this build lacks its encoder.
+    /// When the method has no such level, or its library cannot be set up.
     pub fn new(method: Method, level: Option<i32>, page_size: PageSize) -> Result<Self, CodecError> {
         let level = method.check_level(level)?;
         let page_len = page_size.len();
         let (state, out_len) = match method {
+            Method::Zlib if level == 1 => {
+                (State::Deflate(Box::new(deflate::Encoder::new(page_len))), deflate::bound(page_len))
+            }
             Method::Zlib => (State::Zlib(zlib::Encoder::new(level)), page_len),
-            #[cfg(feature = "lzo")]
-            Method::Lzo => (State::Lzo(lzo::Encoder::new()), page_len),
-            #[cfg(not(feature = "lzo"))]
-            Method::Lzo => return Err(lzo::missing()),
+            Method::Lzo => (State::Lzo(lzo::Encoder::new(page_len)), lzo::bound(page_len)),
             Method::Snappy => (State::Snappy(Box::new(snappy::Encoder::new())), snappy::bound(page_len)),
             Method::Zstd => (State::Zstd(zstd::Encoder::new(level)?), page_len),
         };
@@ -73,9 +74,9 @@ impl Encoder {
         assert_eq!(page.len(), self.page_len, "length of a page to compress");
         let out = &mut out[..self.out_len];
         let len = match &mut self.state {
+            State::Deflate(encoder) => encoder.encode(page, out),
             State::Zlib(encoder) => encoder.encode(page, out),
-            #[cfg(feature = "lzo")]
-            State::Lzo(encoder) => encoder.encode(page, out),
+            State::Lzo(encoder) => Some(encoder.encode(page, out)),
             State::Snappy(encoder) => encoder.encode(page, out),
             State::Zstd(encoder) => encoder.encode(page, out),
         };

@@ -1,4 +1,4 @@
-//! Deflate in a zlib wrapper.
+//! Deflate in a zlib wrapper by the library: levels 2 to 9, and reading.
 
 use super::{CodecError, Method};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -7,8 +7,7 @@ pub(super) struct Encoder(Compress);
 
 impl Encoder {
     pub(super) fn new(level: i32) -> Self {
-        // zlib-rs's level 1 is a fast format of its own, a fifth larger than what zlib calls level 1.
-        Self(Compress::new(Compression::new(level.max(2) as u32), true))
+        Self(Compress::new(Compression::new(level.unsigned_abs()), true))
     }
 
     /// An `out` as long as the page is enough: what does not fit is stored raw.
