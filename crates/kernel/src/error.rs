@@ -1,6 +1,6 @@
 //! Why something could not be learned from the dumped kernel.
 
-use vmcore::{PageState, PhysAddr, ReadError, VirtAddr};
+use vmcore::{PageState, PhysAddr, ReadError, SelectionError, VirtAddr};
 
 /// Why something could not be learned from the dumped kernel.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +9,9 @@ pub enum Error {
     /// The dump's file is damaged or unreadable.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The selection's work file could not be written or read.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
     /// The kernel's page tables do not map an address.
     #[error("virtual address {addr} is not mapped: {why}")]
     NotMapped {

@@ -1,15 +1,28 @@
 //! What a dumped Linux kernel says of itself.
+//!
+//! [`Kernel`] reads the crashed kernel's own structures out of a dump: it translates virtual addresses, finds the
+//! `struct page` of every frame and says which pages a dump level leaves out ([`Kernel::select`]). It never uses a
+//! debug file or a table of kernel versions: VMCOREINFO names what is there, and what it does not name is not guessed.
 
 #![forbid(unsafe_code)]
 
 mod crash_notes;
 mod error;
 pub mod kallsyms;
+mod kernel;
 pub mod log;
+mod memmodel;
 mod memory;
 #[cfg(test)]
 mod testing;
+mod page;
+mod physical;
+mod select;
+mod translate;
+mod uts;
 
 pub use crash_notes::{CrashNotes, crash_notes};
 pub use error::Error;
+pub use kernel::Kernel;
 pub use memory::KernelMemory;
+pub use select::Selected;

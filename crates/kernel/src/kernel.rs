@@ -1,0 +1,105 @@
+//! The crashed kernel, as far as it has been understood.
+
+use crate::memmodel::MemModel;
+use crate::physical::Physical;
+use crate::translate::{Mapping, Translator, phys_base};
+use crate::{Error, KernelMemory, uts};
+use vmcore::{Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VmcoreInfo};
+
+/// The crashed kernel of a dump: what can be learned once, and access to the rest.
+///
+/// Opening succeeds for every kernel whose name can be read, so that the log can be shown even where pages cannot be
+/// classified.
+pub struct Kernel<'d> {
+    dump: &'d Dump,
+    info: &'d VmcoreInfo,
+    physical: Physical<'d>,
+    translator: Translator,
+    utsname: Utsname,
+}
+
+impl<'d> Kernel<'d> {
+    /// Chooses how addresses are translated and proves it by reading the kernel's name.
+    ///
+    /// # Errors
+    ///
+    /// When the dump has no VMCOREINFO, when a key that translation needs is missing, and when what stands at
+    /// `init_uts_ns` is not a Linux kernel's name.
+    pub fn open(dump: &'d Dump) -> Result<Self, Error> {
+        let info = dump.vmcoreinfo.as_ref().ok_or_else(|| {
+            Error::Unsupported(
+                "the dump has no VMCOREINFO note, so nothing is known of its kernel".to_owned(),
+            )
+        })?;
+        let physical = Physical::new(&*dump.memory);
+        let translator = Translator::choose(dump, info, &physical)?;
+        let mut kernel = Self { dump, info, physical, translator, utsname: Utsname::default() };
+        kernel.utsname = uts::read(&kernel)?;
+        Ok(kernel)
+    }
+
+    /// The six strings of `uname`.
+    ///
+    /// # Errors
+    ///
+    /// None: opening has read them. The signature leaves room for kernels that have none.
+    pub fn utsname(&self) -> Result<Utsname, Error> {
+        Ok(self.utsname.clone())
+    }
+
+    /// Where the kernel's link address 0 lies in physical memory, as the sub header of a kdump file tells it. The
+    /// bits of a signed number.
+    pub fn phys_base(&self) -> u64 {
+        phys_base(self.dump, self.info)
+    }
+
+    /// The physical address of a virtual one.
+    ///
+    /// # Errors
+    ///
+    /// When no table maps it, or a table is not in the dump.
+    pub fn translate(&self, addr: VirtAddr) -> Result<PhysAddr, Error> {
+        self.map(addr).map(|mapping| mapping.phys)
+    }
+
+    /// The physical address of `addr` and how many bytes from there on lie side by side.
+    pub(crate) fn map(&self, addr: VirtAddr) -> Result<Mapping, Error> {
+        self.translator.translate(&self.physical, addr)
+    }
+
+    pub(crate) fn physical(&self) -> &Physical<'d> {
+        &self.physical
+    }
+
+    pub(crate) fn memory_map(&self) -> &'d MemoryMap {
+        self.dump.memory.map()
+    }
+
+    pub(crate) fn mem_model(&self) -> Result<MemModel, Error> {
+        MemModel::open(self)
+    }
+}
+
+impl KernelMemory for Kernel<'_> {
+    fn machine(&self) -> Machine {
+        self.dump.machine
+    }
+
+    fn info(&self) -> &VmcoreInfo {
+        self.info
+    }
+
+    fn read(&self, addr: VirtAddr, bytes: &mut [u8]) -> Result<(), Error> {
+        let mut at = addr;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Mapping { phys, len } = self.map(at)?;
+            let count = rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+            let (now, later) = rest.split_at_mut(count);
+            self.physical.read(phys, now, "kernel memory")?;
+            at = VirtAddr(at.0.wrapping_add(count as u64));
+            rest = later;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! SPARSEMEM, SPARSEMEM_EXTREME and SPARSEMEM_VMEMMAP (`mm/sparse.c`).
+//!
+//! Memory is cut into sections of equal size. `struct mem_section.section_mem_map` holds flags in its low bits, and above
+//! them the address of the section's array of `struct page` minus the section's first frame number times the size of
+//! one. With VMEMMAP that is the start of one virtual array, which the page tables take apart again.
+
+use super::{PageRun, missing, page_struct};
+use crate::{Error, Kernel, KernelMemory};
+use vmcore::{Arch, Pfn, Range, VirtAddr};
+
+/// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`.
+const VALID: u64 = 0b11;
+/// Sections looked at to tell the table from a pointer to it.
+const SAMPLE: usize = 64;
+
+/// The table of sections.
+#[derive(Debug)]
+pub(crate) struct Sparse {
+    table: VirtAddr,
+    /// Sections in one root, for EXTREME; otherwise the table holds the sections themselves.
+    per_root: Option<u64>,
+    entry: u64,
+    mem_map: u64,
+    /// Base-two logarithm of a section's frames.
+    frames_shift: u32,
+    sections: u64,
+    page_struct: u64,
+    word: u64,
+}
+
+/// `SECTION_SIZE_BITS` and the values of `MAX_PHYSMEM_BITS` that an architecture's kernels had before VMCOREINFO told
+/// them (5.10): `arch/*/include/asm/sparsemem.h` and, for ppc64, `book3s/64/mmu.h`. Which of them holds is not guessed:
+/// LENGTH(mem_section) fits one only.
+fn before_the_note_told(arch: Arch) -> Option<(u32, &'static [u32])> {
+    match arch {
+        // 44 from the start, 46 since 3.7 (with 47 for a while in 4.15), 51 since 4.20; 52 is not reached.
+        Arch::Ppc64 => Some((24, &[44, 46, 47, 51])),
+        // 40 until 2.6.30, 44 in 2.6.31, 46 since, 52 with five levels.
+        Arch::X86_64 => Some((27, &[40, 44, 46, 52])),
+        _ => None,
+    }
+}
+
+impl Sparse {
+    pub(crate) fn open(kernel: &Kernel<'_>) -> Result<Self, Error> {
+        let info = kernel.info();
+        let symbol = info.symbol("mem_section").ok_or_else(|| missing("SYMBOL(mem_section)"))?;
+        let entry = info.size("mem_section").ok_or_else(|| missing("SIZE(mem_section)"))?;
+        let mem_map = info
+            .offset("mem_section.section_mem_map")
+            .ok_or_else(|| missing("OFFSET(mem_section.section_mem_map)"))?;
+        let implausible = |what: &str, found: u64, expected: &str| Error::Implausible {
+            what: what.to_owned(),
+            addr: symbol,
+            found: found.to_string(),
+            expected: expected.to_owned(),
+        };
+        let page = kernel.physical().page_size();
+        if !(8..=page.bytes()).contains(&entry) {
+            return Err(implausible("SIZE(mem_section)", entry, "8 to the page size"));
+        }
+        let (section_bits, candidates) = bits(kernel)?;
+        let (Ok(section_bits), true) =
+            (u32::try_from(section_bits), (page.shift().into()..=40).contains(&section_bits))
+        else {
+            return Err(implausible("NUMBER(SECTION_SIZE_BITS)", section_bits, "the page's bits to 40"));
+        };
+        let per_root = page.bytes() / entry;
+        let length = info.length("mem_section");
+        let sections = |bits: &u64| {
+            (u64::from(section_bits)..=60).contains(bits).then(|| 1u64 << (bits - u64::from(section_bits)))
+        };
+        let sections: Vec<u64> = candidates.iter().filter_map(sections).collect();
+        // Roots are used unless the length says that every section stands in the table. An unknown length means
+        // roots: kernels that leave it out (4.15) allocate them at run time.
+        let extreme = |&n: &u64| length.is_none_or(|l| l == n.div_ceil(per_root));
+        let (sections, per_root) = if let Some(&n) = sections.iter().find(|n| extreme(n)) {
+            (n, Some(per_root))
+        } else if let Some(&n) = sections.iter().find(|&&n| length == Some(n)) {
+            (n, None)
+        } else {
+            return Err(implausible(
+                "LENGTH(mem_section)",
+                length.unwrap_or_default(),
+                "the number of sections or of their roots",
+            ));
+        };
+        let sparse = Self {
+            table: symbol,
+            per_root,
+            entry,
+            mem_map,
+            frames_shift: section_bits - page.shift(),
+            sections,
+            page_struct: page_struct(kernel)?,
+            word: kernel.machine().word.bytes() as u64,
+        };
+        sparse.settle(kernel)
+    }
+
+    /// Finds out whether the symbol is the table or, as in VMCOREINFO of 4.15, a variable that points to it.
+    fn settle(self, kernel: &Kernel<'_>) -> Result<Self, Error> {
+        let symbol = self.table;
+        let direct = self.valid_sections(kernel)?;
+        let Ok(pointer) = kernel.read_word(symbol) else {
+            return self.accept(symbol, direct);
+        };
+        let through = Self { table: VirtAddr(pointer), ..self };
+        let indirect = through.valid_sections(kernel)?;
+        if indirect > direct {
+            through.accept(symbol, indirect)
+        } else {
+            Self { table: symbol, ..through }.accept(symbol, direct)
+        }
+    }
+
+    fn accept(self, symbol: VirtAddr, valid: usize) -> Result<Self, Error> {
+        if valid > 0 {
+            return Ok(self);
+        }
+        Err(Error::Implausible {
+            what: "mem_section".to_owned(),
+            addr: symbol,
+            found: "no valid section where memory is".to_owned(),
+            expected: "sections that are present and have a mem_map".to_owned(),
+        })
+    }
+
+    /// Of a sample of the sections with memory, how many have a mem_map that is mapped.
+    fn valid_sections(&self, kernel: &Kernel<'_>) -> Result<usize, Error> {
+        let mut valid = 0;
+        let mut root = None;
+        let ranges = kernel.memory_map().frames();
+        for frame in ranges.iter().flat_map(|r| [r.start, Pfn(r.end.0 - 1)]).take(SAMPLE) {
+            if let Some(base) = self.mem_map_of(kernel, frame.0 >> self.frames_shift, &mut root)? {
+                let at = base.wrapping_add(frame.0.wrapping_mul(self.page_struct));
+                match kernel.map(VirtAddr(at)) {
+                    Ok(_) => valid += 1,
+                    Err(Error::Read(error)) => return Err(error.into()),
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(valid)
+    }
+
+    pub(crate) fn runs(
+        &self,
+        kernel: &Kernel<'_>,
+        frames: Range<Pfn>,
+        out: &mut Vec<PageRun>,
+    ) -> Result<(), Error> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let mut root = None;
+        let last = (frames.end.0 - 1) >> self.frames_shift;
+        for section in (frames.start.0 >> self.frames_shift)..=last.min(self.sections - 1) {
+            let Some(base) = self.mem_map_of(kernel, section, &mut root)? else { continue };
+            let first = section << self.frames_shift;
+            let shared = Range::new(Pfn(first), Pfn(first + (1 << self.frames_shift))).intersect(&frames);
+            let at = VirtAddr(base.wrapping_add(shared.start.0.wrapping_mul(self.page_struct)));
+            out.push(PageRun { frames: shared, at });
+        }
+        Ok(())
+    }
+
+    /// The decoded `section_mem_map` of a section; `None` when it is not valid or its entry is not in the dump.
+    /// `known` keeps the root looked up last.
+    fn mem_map_of(
+        &self,
+        kernel: &Kernel<'_>,
+        section: u64,
+        known: &mut Option<(u64, u64)>,
+    ) -> Result<Option<u64>, Error> {
+        let absent = |error| match error {
+            Error::Read(error) => Err(Error::Read(error)),
+            _ => Ok(0),
+        };
+        if section >= self.sections {
+            return Ok(None);
+        }
+        let (base, index) = match self.per_root {
+            None => (self.table.0, section),
+            Some(per_root) => {
+                let number = section / per_root;
+                let root = match known {
+                    Some((n, root)) if *n == number => *root,
+                    _ => {
+                        let at = self.table.0.wrapping_add(number.wrapping_mul(self.word));
+                        kernel.read_word(VirtAddr(at)).or_else(absent)?
+                    }
+                };
+                *known = Some((number, root));
+                (root, section % per_root)
+            }
+        };
+        if base == 0 {
+            return Ok(None);
+        }
+        let at = base.wrapping_add(index.wrapping_mul(self.entry)).wrapping_add(self.mem_map);
+        let map = kernel.read_word(VirtAddr(at)).or_else(absent)?;
+        Ok((map & VALID == VALID).then_some(map & !self.flags()))
+    }
+
+    /// The low bits that are flags. Their number grew from 2 to 6; the kernel promises that they fit below the first
+    /// frame number of a section (`BUILD_BUG_ON(SECTION_MAP_LAST_BIT > PFN_SECTION_SHIFT)`), and arrays start at pages.
+    fn flags(&self) -> u64 {
+        (1 << self.frames_shift.min(12)) - 1
+    }
+}
+
+/// The bits of a section's size, and the numbers of physical address bits that are possible.
+fn bits(kernel: &Kernel<'_>) -> Result<(u64, Vec<u64>), Error> {
+    let info = kernel.info();
+    let number = |name| info.number(name).map(|n| n as u64);
+    let older = before_the_note_told(kernel.machine().arch);
+    let section = number("SECTION_SIZE_BITS")
+        .or(older.map(|(bits, _)| bits.into()))
+        .ok_or_else(|| missing("NUMBER(SECTION_SIZE_BITS)"))?;
+    let physmem = match (number("MAX_PHYSMEM_BITS"), older) {
+        (Some(bits), _) => vec![bits],
+        (None, Some((_, all))) if info.length("mem_section").is_some() => {
+            all.iter().map(|&b| b.into()).collect()
+        }
+        _ => return Err(missing("NUMBER(MAX_PHYSMEM_BITS)")),
+    };
+    Ok((section, physmem))
+}

@@ -1,0 +1,239 @@
+//! Which class a page belongs to.
+//!
+//! Everything that VMCOREINFO and the dump level decide is worked out once, into masks and offsets; the test of one page
+//! is a few loads and comparisons. The order of the tests is makedumpfile's, so that counts can be compared.
+
+use super::compound::{Compound, Head, LARGEST};
+use super::fields::{Layout, Order, half, missing, word};
+use super::kind::Kind;
+use crate::Error;
+use vmcore::{DumpLevel, PageSize, Reason, VmcoreInfo};
+
+const CACHE: &str = "telling page cache";
+const USER: &str = "telling pages of processes";
+const FREE: &str = "telling free pages";
+
+/// The tests that a dump level asks for, on the `struct page` of one kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Classes {
+    /// Bytes of a `struct page`.
+    pub(super) size: usize,
+    flags: usize,
+    mapcount: usize,
+    mapping: usize,
+    private: usize,
+    /// `compound_head`, `compound_info` since 7.1.
+    head: usize,
+    /// Bit 0 of it, or 0 when the kernel has no such field.
+    tail: u64,
+    lru: u64,
+    /// All flags that a page in the swap cache has; 0 when that cannot be told.
+    swap: u64,
+    has_private: u64,
+    slab: u64,
+    slab_kind: Kind,
+    pub(super) hwpoison: u64,
+    offline: Kind,
+    buddy: Kind,
+    unaccepted: Kind,
+    /// LENGTH(zone.free_area): free blocks have an order below it.
+    free_orders: u64,
+    cache: bool,
+    cache_private: bool,
+    user: bool,
+    compound: Compound,
+}
+
+/// What one page's `struct page` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Keep the page.
+    Keep,
+    /// Leave out 2^order pages from here on.
+    Drop(Reason, u32),
+    /// A block of free pages whose size makes no sense.
+    BadOrder,
+}
+
+impl Classes {
+    /// Prepares the tests for `level`; what cannot be told though the level asks for it becomes a sentence of `remarks`
+    /// when pages are kept because of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingKey`] for what every kernel of a kind must tell.
+    pub(crate) fn new(
+        info: &VmcoreInfo,
+        page: PageSize,
+        level: DumpLevel,
+        remarks: &mut Vec<String>,
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(info)?;
+        let cache = level.has(DumpLevel::CACHE);
+        let cache_private = level.has(DumpLevel::CACHE_PRIVATE);
+        let user = level.has(DumpLevel::USER);
+        let free = level.has(DumpLevel::FREE);
+        let any_cache = cache || cache_private;
+
+        let head = match layout.field("page.compound_head", 8)? {
+            None => layout.field("page.compound_info", 8)?,
+            head => head,
+        };
+        let compound = Compound::new(&layout, page, head)?;
+        let mapcount = layout.field("page._mapcount", 4)?;
+        // Without the word that holds types no page has one.
+        let kind = |name: &str| mapcount.and_then(|_| Kind::of(info, name));
+
+        let slab = layout.flag("PG_slab");
+        let slab_kind = kind("PAGE_SLAB_MAPCOUNT_VALUE");
+        let mut classes = Self {
+            size: layout.size,
+            flags: layout.need("page.flags", 8, "classifying pages")?,
+            mapcount: mapcount.unwrap_or(0),
+            mapping: 0,
+            private: 0,
+            head: head.unwrap_or(0),
+            tail: head.is_some().into(),
+            lru: 0,
+            swap: 0,
+            has_private: 0,
+            // Since 6.10 slab is a type and its flag's number means something else: no default stands in for it.
+            slab: slab.unwrap_or(0),
+            slab_kind: slab_kind.unwrap_or(Kind::NONE),
+            hwpoison: layout.flag("PG_hwpoison").unwrap_or(0),
+            offline: kind("PAGE_OFFLINE_MAPCOUNT_VALUE").unwrap_or(Kind::NONE),
+            buddy: Kind::NONE,
+            unaccepted: Kind::NONE,
+            free_orders: 0,
+            cache,
+            cache_private,
+            user,
+            compound,
+        };
+        if any_cache || user {
+            let purpose = if user { USER } else { CACHE };
+            classes.mapping = layout.need("page.mapping", 8, purpose)?;
+            if slab.is_none() && slab_kind.is_none() {
+                return Err(missing("NUMBER(PG_slab)", purpose));
+            }
+        }
+        if any_cache {
+            classes.lru = layout.need_flag("PG_lru", CACHE)?;
+            classes.has_private = layout.need_flag("PG_private", CACHE)?;
+            classes.swap = swap_flags(&layout, classes.has_private, remarks);
+        }
+        if user && !compound.tells_hugetlb() {
+            remarks.push(
+                "VMCOREINFO does not tell huge pages of hugetlbfs (a kernel without them, or older than 3.17); \
+                 if there are any, they are kept"
+                    .to_owned(),
+            );
+        }
+        if free {
+            classes.private = layout.need("page.private", 8, FREE)?;
+            layout.need("page._mapcount", 4, FREE)?;
+            let key = "PAGE_BUDDY_MAPCOUNT_VALUE";
+            classes.buddy = kind(key).ok_or_else(|| missing(&format!("NUMBER({key})"), FREE))?;
+            classes.unaccepted = kind("PAGE_UNACCEPTED_MAPCOUNT_VALUE").unwrap_or(Kind::NONE);
+            let length = info.length("zone.free_area");
+            classes.free_orders = length
+                .ok_or_else(|| missing("LENGTH(zone.free_area)", FREE))?
+                .min(u64::from(LARGEST - page.shift()) + 1);
+        }
+        Ok(classes)
+    }
+
+    /// Reports whether any page could be left out.
+    pub(crate) fn finds_something(&self) -> bool {
+        self.cache
+            || self.cache_private
+            || self.user
+            || self.hwpoison != 0
+            || self.buddy != Kind::NONE
+            || self.offline != Kind::NONE
+    }
+
+    /// Judges the page at frame `pfn` by its `struct page` and, for a compound page, by the `struct page` after it.
+    #[inline(always)]
+    pub(super) fn judge<O: Order>(&self, page: &[u8], next: Option<&[u8]>, pfn: u64) -> Verdict {
+        let flags = word::<O>(page, self.flags);
+        if word::<O>(page, self.head) & self.tail != 0 {
+            // Tails go with their head, but reading a broken one may stop the machine even if the rest is kept.
+            let broken = flags & self.hwpoison != 0;
+            return if broken { Verdict::Drop(Reason::HwPoison, 0) } else { Verdict::Keep };
+        }
+        let mapcount = half::<O>(page, self.mapcount);
+        let slab = flags & self.slab != 0 || self.slab_kind.is(mapcount);
+        if self.buddy.is(mapcount) && !slab {
+            let order = word::<O>(page, self.private);
+            return if order < self.free_orders && pfn & ((1 << order) - 1) == 0 {
+                Verdict::Drop(Reason::Free, order as u32)
+            } else {
+                Verdict::BadOrder
+            };
+        }
+        if self.unaccepted.is(mapcount) {
+            let order = self.free_orders.saturating_sub(1);
+            return if pfn & ((1 << order) - 1) == 0 {
+                Verdict::Drop(Reason::Free, order as u32)
+            } else {
+                Verdict::BadOrder
+            };
+        }
+        let head = match next {
+            Some(next) if flags & self.compound.head != 0 => self.compound.read::<O>(next, pfn, mapcount),
+            _ => Head::default(),
+        };
+        self.reason::<O>(page, flags, mapcount, slab, head.hugetlb)
+            .map_or(Verdict::Keep, |reason| Verdict::Drop(reason, head.order))
+    }
+
+    /// The class of a page that is neither free nor a tail.
+    #[inline(always)]
+    fn reason<O: Order>(
+        &self,
+        page: &[u8],
+        flags: u64,
+        mapcount: u32,
+        slab: bool,
+        hugetlb: bool,
+    ) -> Option<Reason> {
+        // Bit 0 of `mapping` says anonymous, KSM included; slab uses the word otherwise.
+        let anon = word::<O>(page, self.mapping) & 1 != 0 && !slab;
+        let in_cache = flags & self.lru != 0 || self.swap != 0 && flags & self.swap == self.swap;
+        if in_cache && !anon {
+            if self.cache && flags & self.has_private == 0 {
+                return Some(Reason::Cache);
+            }
+            if self.cache_private {
+                return Some(Reason::CachePrivate);
+            }
+        }
+        if self.user && (anon || hugetlb) {
+            return Some(Reason::User);
+        }
+        if flags & self.hwpoison != 0 {
+            return Some(Reason::HwPoison);
+        }
+        (self.offline.is(mapcount) && !slab).then_some(Reason::Offline)
+    }
+}
+
+/// The flags that a page of the swap cache has.
+///
+/// Since 4.10 PG_swapcache is another name for PG_owner_priv_1, whose number is below PG_private, and means the swap
+/// cache only together with PG_swapbacked. Where that is not exported (4.10 and 4.11) such pages are kept.
+fn swap_flags(layout: &Layout<'_>, private: u64, remarks: &mut Vec<String>) -> u64 {
+    match (layout.flag("PG_swapcache"), layout.flag("PG_swapbacked")) {
+        (Some(cache), Some(backed)) => cache | backed,
+        (Some(cache), None) if cache > private => cache,
+        (Some(_), None) => {
+            remarks.push(
+                "VMCOREINFO has no NUMBER(PG_swapbacked); pages of the swap cache that are on no LRU list are kept"
+                    .to_owned(),
+            );
+            0
+        }
+        (None, _) => 0,
+    }
+}

@@ -1,0 +1,12 @@
+//! `struct page`: where its fields are, what they say of a page, and how arrays of it are read.
+
+mod classes;
+mod compound;
+mod fields;
+mod kind;
+mod scan;
+mod window;
+
+pub(crate) use classes::Classes;
+pub(crate) use scan::{Carry, Scan};
+pub(crate) use window::Window;

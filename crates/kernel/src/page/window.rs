@@ -1,0 +1,122 @@
+//! Windows of virtual memory, read whole for the walk over `struct page`s.
+
+use crate::{Error, Kernel};
+use vmcore::{PageState, Pfn, PhysAddr, Range, VirtAddr};
+
+/// A reused buffer for a stretch of virtual memory, of which parts may be missing.
+#[derive(Default)]
+pub(crate) struct Window {
+    buffer: Vec<u8>,
+    /// The parts of the buffer that were read, ascending and apart.
+    known: Vec<std::ops::Range<usize>>,
+    states: Vec<PageState>,
+}
+
+/// Bytes of virtual memory and which parts of them are known.
+pub(crate) struct Loaded<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) known: &'a [std::ops::Range<usize>],
+    /// The frames that hold the bytes, when they were lent and can be given back.
+    pub(crate) lent: Option<Range<Pfn>>,
+}
+
+impl Window {
+    /// Loads `len` bytes at `at`, without a copy where the input is mapped.
+    ///
+    /// # Errors
+    ///
+    /// Only when the input is damaged.
+    pub(crate) fn load<'a>(
+        &'a mut self,
+        kernel: &'a Kernel<'_>,
+        at: VirtAddr,
+        len: usize,
+    ) -> Result<Loaded<'a>, Error> {
+        self.known.clear();
+        match kernel.map(at) {
+            Ok(mapping) if mapping.len >= len as u64 => {
+                if let Some(bytes) = kernel.physical().lend(mapping.phys, len) {
+                    self.known.push(0..len);
+                    let lent = Some(kernel.physical().frames(mapping.phys, len));
+                    return Ok(Loaded { bytes, known: &self.known, lent });
+                }
+            }
+            Err(Error::Read(error)) => return Err(error.into()),
+            _ => {}
+        }
+        self.buffer.resize(len, 0);
+        self.copy(kernel, at)?;
+        Ok(Loaded { bytes: &self.buffer, known: &self.known, lent: None })
+    }
+
+    /// Fills the buffer, mapping by mapping.
+    fn copy(&mut self, kernel: &Kernel<'_>, at: VirtAddr) -> Result<(), Error> {
+        let page = kernel.physical().page_size();
+        let mut done = 0;
+        while done < self.buffer.len() {
+            let addr = VirtAddr(at.0.wrapping_add(done as u64));
+            let rest = self.buffer.len() - done;
+            match kernel.map(addr) {
+                Ok(mapping) => {
+                    let len = rest.min(usize::try_from(mapping.len).unwrap_or(usize::MAX));
+                    self.piece(kernel, mapping.phys, done, len)?;
+                    done += len;
+                }
+                Err(Error::Read(error)) => return Err(error.into()),
+                // Every mapping is a whole number of the smallest pages, whatever the kernel's page size is.
+                Err(_) => done += rest.min(4096 - (addr.0 & 4095) as usize).min(page.len()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `len` bytes at `phys` to `done` in the buffer: whole frames at once, parts of frames at either end.
+    fn piece(
+        &mut self,
+        kernel: &Kernel<'_>,
+        phys: PhysAddr,
+        mut done: usize,
+        len: usize,
+    ) -> Result<(), Error> {
+        let (memory, page) = (kernel.physical().memory(), kernel.physical().page_size());
+        let mut phys = phys.0;
+        let end = done + len;
+        while done < end {
+            let offset = page.offset(phys);
+            let whole = (end - done) / page.len();
+            let count = if offset == 0 && whole > 0 {
+                let count = whole * page.len();
+                self.states.clear();
+                self.states.resize(whole, PageState::Absent);
+                memory.read_run(
+                    page.pfn(PhysAddr(phys)),
+                    &mut self.buffer[done..done + count],
+                    &mut self.states,
+                )?;
+                for i in 0..whole {
+                    if self.states[i].is_known() {
+                        self.note(done + i * page.len(), page.len());
+                    }
+                }
+                count
+            } else {
+                let count = (page.len() - offset).min(end - done);
+                let state = memory.read(PhysAddr(phys), &mut self.buffer[done..done + count])?;
+                if state.is_known() {
+                    self.note(done, count);
+                }
+                count
+            };
+            done += count;
+            phys = phys.saturating_add(count as u64);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, start: usize, len: usize) {
+        match self.known.last_mut() {
+            Some(last) if last.end == start => last.end += len,
+            _ => self.known.push(start..start + len),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The making of a selection from a dump level.
+//!
+//! Chunks are decided in parallel, a wave of them at a time so that memory stays bounded, and appended in order. A block
+//! of pages may reach past the chunk in which its head lies (huge pages of 16 GiB do): what reaches further is carried
+//! over and taken out of later chunks before they are appended.
+
+use crate::memmodel::{MemModel, PageRun};
+use crate::page::{Carry, Classes, Scan, Window};
+use crate::{Error, Kernel, KernelMemory};
+use rayon::prelude::*;
+use std::fs::File;
+use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, Pfn, Range, Selection, VirtAddr, WordSize};
+
+/// `struct page`s read at once: 512 KiB of them.
+const WINDOW_PAGES: u64 = 8192;
+
+/// Chunks of a wave for each thread, so that one slow chunk does not leave the other threads idle.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// What was selected.
+#[derive(Debug)]
+pub struct Selected {
+    /// The pages to keep and why the others go.
+    pub selection: Selection,
+    /// What could not be decided, a sentence each; the pages concerned are kept.
+    pub remarks: Vec<String>,
+    /// Pages kept because the dump does not hold their `struct page`.
+    pub undecided: u64,
+}
+
+/// One decided chunk.
+struct Decided<'a> {
+    index: u64,
+    scan: Scan<'a>,
+    undecided: u64,
+}
+
+impl Kernel<'_> {
+    /// Decides which pages `level` keeps, on the current rayon pool. `spill` is an empty file for what outgrows memory.
+    ///
+    /// Broken and offline pages go at every level where the kernel tells them; pages of zeros (bit 1) stay, as only a
+    /// writer that reads them can know. At levels 0 and 1 a kernel whose structures are not understood has all its pages
+    /// kept, with a remark.
+    ///
+    /// # Errors
+    ///
+    /// When VMCOREINFO lacks what a class above level 1 needs, when the kernel's tables make no sense, when the input is
+    /// damaged or the spill file fails.
+    pub fn select(&self, level: DumpLevel, spill: Option<File>) -> Result<Selected, Error> {
+        let mut remarks = Vec::new();
+        let above_zeros = level.bits() & !DumpLevel::ZERO != 0;
+        let (classes, model) = match self.prepare(level, &mut remarks) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => return Ok(self.everything(level, remarks)),
+            Err(error) if !above_zeros && !matches!(error, Error::Read(_)) => {
+                remarks
+                    .push(format!("broken and offline pages could not be looked for and are kept: {error}"));
+                return Ok(self.everything(level, remarks));
+            }
+            Err(error) => return Err(error),
+        };
+
+        let mut selection = Selection::new(self.memory_map().clone(), level, spill);
+        let indices = selection.chunk_indices();
+        let wave = rayon::current_num_threads().max(1) * CHUNKS_PER_THREAD;
+        let mut carries: Vec<Carry> = Vec::new();
+        let (mut undecided, mut bad_orders) = (0, 0);
+        for wave in indices.chunks(wave) {
+            let decided: Vec<Decided<'_>> = wave
+                .par_iter()
+                .map(|&index| self.decide(&model, &classes, index))
+                .collect::<Result<_, Error>>()?;
+            for Decided { index, mut scan, undecided: here } in decided {
+                apply(&mut carries, index, &mut scan);
+                carries.append(&mut scan.carries);
+                undecided += here;
+                bad_orders += scan.bad_orders;
+                selection.push(index, scan.chunk, &scan.reasons)?;
+            }
+        }
+        if undecided > 0 {
+            remarks.push(format!(
+                "{undecided} pages are kept because the dump does not hold their struct pages"
+            ));
+        }
+        if bad_orders > 0 {
+            remarks.push(format!("{bad_orders} free blocks are kept because their size makes no sense"));
+        }
+        Ok(Selected { selection, remarks, undecided })
+    }
+
+    /// The tests and the memory model; `None` when there is nothing to look for.
+    fn prepare(
+        &self,
+        level: DumpLevel,
+        remarks: &mut Vec<String>,
+    ) -> Result<Option<(Classes, MemModel)>, Error> {
+        if self.machine().word != WordSize::Bits64 {
+            return Err(Error::Unsupported(format!(
+                "pages of 32-bit kernels ({}) are not classified",
+                self.machine()
+            )));
+        }
+        let classes = Classes::new(self.info(), self.physical().page_size(), level, remarks)?;
+        if !classes.finds_something() {
+            return Ok(None);
+        }
+        Ok(Some((classes, self.mem_model()?)))
+    }
+
+    fn everything(&self, level: DumpLevel, remarks: Vec<String>) -> Selected {
+        Selected { selection: Selection::everything(self.memory_map().clone(), level), remarks, undecided: 0 }
+    }
+
+    /// Decides chunk `index` by itself.
+    fn decide<'a>(&self, model: &MemModel, classes: &'a Classes, index: u64) -> Result<Decided<'a>, Error> {
+        let map = self.memory_map();
+        let first = index * CHUNK_FRAMES;
+        let chunk = Chunk::of_map(map, index as usize);
+        let mut scan = Scan::new(classes, self.machine().order, Pfn(first), chunk);
+        let mut window = Window::default();
+        let mut runs: Vec<PageRun> = Vec::new();
+        let mut undecided = 0;
+        // Frames before this one have been taken out with their block.
+        let mut resume = first;
+        for frames in map.frames().within(Range::new(Pfn(first), Pfn(first + CHUNK_FRAMES))) {
+            runs.clear();
+            model.runs(self, frames, &mut runs)?;
+            let mut covered = 0;
+            for run in &runs {
+                covered += run.frames.len();
+                undecided += self.scan_run(run, &mut resume, &mut window, &mut scan)?;
+            }
+            undecided += frames.len() - covered;
+        }
+        Ok(Decided { index, scan, undecided })
+    }
+
+    /// Judges the pages of one array; answers how many have no `struct page` in the dump.
+    fn scan_run(
+        &self,
+        run: &PageRun,
+        resume: &mut u64,
+        window: &mut Window,
+        scan: &mut Scan<'_>,
+    ) -> Result<u64, Error> {
+        let size = scan.page_struct();
+        let memory = self.physical().memory();
+        let mut undecided = 0;
+        let mut pfn = run.frames.start.0.max(*resume);
+        while pfn < run.frames.end.0 {
+            // A head's facts stand in the next struct page. Compound pages are aligned, so windows that end at an even
+            // frame never part the two.
+            let end = (pfn / WINDOW_PAGES + 1).saturating_mul(WINDOW_PAGES).min(run.frames.end.0);
+            let count = (end - pfn + (end & 1)) as usize;
+            let at = run.at.0.wrapping_add((pfn - run.frames.start.0).wrapping_mul(size as u64));
+            let loaded = window.load(self, VirtAddr(at), count * size)?;
+            let mut next = pfn;
+            for known in loaded.known {
+                let from = (pfn + known.start.div_ceil(size) as u64).max(next);
+                let to = (pfn + (known.end / size) as u64).min(end);
+                if from >= to {
+                    continue;
+                }
+                undecided += from - next;
+                let bytes = &loaded.bytes[(from - pfn) as usize * size..known.end];
+                next = scan.pages(bytes, from, to).max(to);
+            }
+            undecided += end.saturating_sub(next);
+            if let Some(lent) = loaded.lent {
+                memory.done_with(lent);
+            }
+            pfn = end.max(next);
+        }
+        *resume = pfn.max(*resume);
+        Ok(undecided)
+    }
+}
+
+/// Takes out of a chunk what blocks of earlier chunks reach into, and forgets what ends there.
+fn apply(carries: &mut Vec<Carry>, index: u64, scan: &mut Scan<'_>) {
+    let first = index * CHUNK_FRAMES;
+    let chunk = Range::new(Pfn(first), Pfn(first + CHUNK_FRAMES));
+    for carry in carries.iter() {
+        let part = carry.frames.intersect(&chunk);
+        if !part.is_empty() {
+            let removed = scan.chunk.remove(part.start.0 - first, part.end.0 - first);
+            scan.reasons.add(carry.reason, removed);
+        }
+    }
+    carries.retain(|carry| carry.frames.end > chunk.end);
+}

@@ -1,0 +1,156 @@
+//! 64-bit POWER, both byte orders, radix and hash MMU.
+//!
+//! The linear map starts at 0xc000000000000000 and is read off the address. vmemmap is found through `vmemmap_list`
+//! where the kernel keeps one, and through the kernel's page tables elsewhere, wherever it lies: 0xf000… (before 4.14,
+//! hash), 0xc00c… (radix, and hash with 64 KiB pages since 5.3), 0xc0003f… (hash with 4 KiB pages).
+
+use super::vmemmap_list::VmemmapList;
+use super::{Mapping, not_mapped};
+use crate::Error;
+use crate::physical::Physical;
+use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
+
+/// The bits of a linear-map address that make up the physical one (`__pa()` of the kernel's `page.h`).
+pub(super) const LINEAR_MASK: u64 = 0x0fff_ffff_ffff_ffff;
+
+/// `_PAGE_PRESENT` and the valid bit of tables, since 4.6.
+const PRESENT: u64 = 1 << 63;
+/// `_PAGE_PTE`: the entry maps memory instead of naming a table.
+const LEAF: u64 = 1 << 62;
+/// What is no address in an entry that names a table: the two bits above and 8 low bits.
+const TABLE_FLAGS: u64 = PRESENT | LEAF | 0xff;
+/// `PTE_RPN_MASK`, before the bits below the page are taken off: 53 bits.
+const LEAF_ADDRESS: u64 = (1 << 53) - 1;
+/// `MMU_FTR_TYPE_RADIX` of `cpu_spec.mmu_features`.
+const FEATURE_RADIX: u32 = 0x40;
+
+/// One level of the kernel's page table.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    name: &'static str,
+    shift: u32,
+    bits: u32,
+}
+
+/// The levels of a page table, the root first.
+///
+/// Sizes of tables follow from `bits` and have nothing to do with the page size: the radix root has 2^13 entries, 64 KiB,
+/// with 4 KiB pages too.
+fn levels(page: PageSize, index_bits: [u32; 4]) -> [Level; 4] {
+    let [pte, pmd, pud, pgd] = index_bits;
+    let shift = page.shift();
+    [
+        Level { name: "PGD", shift: shift + pte + pmd + pud, bits: pgd },
+        Level { name: "PUD", shift: shift + pte + pmd, bits: pud },
+        Level { name: "PMD", shift: shift + pte, bits: pmd },
+        Level { name: "PTE", shift, bits: pte },
+    ]
+}
+
+/// Index bits of PTE, PMD, PUD and PGD (`RADIX_*_INDEX_SIZE` of the kernel's `radix-4k.h` and `radix-64k.h`,
+/// `H_*_INDEX_SIZE` of `hash-4k.h` and `hash-64k.h` since 4.17).
+fn index_bits(page: PageSize, radix: bool) -> Option<[u32; 4]> {
+    match (page, radix) {
+        (PageSize::K64, true) => Some([5, 9, 9, 13]),
+        (PageSize::K4, true) => Some([9, 9, 9, 13]),
+        (PageSize::K64, false) => Some([8, 10, 10, 8]),
+        (PageSize::K4, false) => Some([9, 7, 9, 9]),
+        _ => None,
+    }
+}
+
+/// The translator of a POWER kernel.
+pub(crate) struct Ppc64 {
+    /// Where the linear map ends at the latest, when the kernel says so (6.9).
+    vmalloc_start: Option<u64>,
+    vmemmap: Option<VmemmapList>,
+    /// The kernel's page table and its levels.
+    root: Option<(PhysAddr, [Level; 4])>,
+}
+
+impl Ppc64 {
+    /// Learns MMU type, tables and `vmemmap_list`.
+    pub(crate) fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
+        let radix = is_radix(order, info, physical)?;
+        let vmemmap = VmemmapList::open(order, info, physical)?;
+        let root = info
+            .symbol("swapper_pg_dir")
+            .filter(|addr| addr.0 >> 60 == 0xc)
+            .map(|addr| PhysAddr(addr.0 & LINEAR_MASK))
+            .zip(index_bits(physical.page_size(), radix))
+            .map(|(root, bits)| (root, levels(physical.page_size(), bits)));
+        let vmalloc_start = info.number("VMALLOC_START").map(|n| n as u64);
+        Ok(Self { vmalloc_start, vmemmap, root })
+    }
+
+    /// Where `addr` lies.
+    pub(crate) fn translate(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
+        if let Some(mapping) = self.vmemmap.as_ref().and_then(|list| list.translate(addr)) {
+            return Ok(mapping);
+        }
+        if let Some(mapping) = self.linear(physical, addr) {
+            return Ok(mapping);
+        }
+        self.walk(physical, addr)
+    }
+
+    /// The linear map. It reaches as far as memory does: kernels before 6.9 do not tell where other regions start, but
+    /// all lie above any memory.
+    fn linear(&self, physical: &Physical<'_>, addr: VirtAddr) -> Option<Mapping> {
+        if addr.0 >> 60 != 0xc {
+            return None;
+        }
+        let phys = addr.0 & LINEAR_MASK;
+        let mut end = physical.end().0;
+        if let Some(vmalloc) = self.vmalloc_start.filter(|v| v >> 60 == 0xc) {
+            end = end.min(vmalloc & LINEAR_MASK);
+        }
+        (phys < end).then(|| Mapping { phys: PhysAddr(phys), len: end - phys })
+    }
+
+    /// Walks the kernel's page table, whose entries are big-endian under either byte order since 4.7.
+    fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
+        let Some((root, levels)) = &self.root else {
+            return Err(not_mapped(
+                addr,
+                "VMCOREINFO has no SYMBOL(swapper_pg_dir) for the kernel's page table",
+            ));
+        };
+        if addr.0 >> 60 < 0xc {
+            return Err(not_mapped(addr, "it is not an address of the kernel"));
+        }
+        let mut table = root.0;
+        for level in levels {
+            let index = addr.0 >> level.shift & ((1 << level.bits) - 1);
+            let at = PhysAddr(table.saturating_add(index * 8));
+            let entry = physical.entry(at, ByteOrder::Big, level.name)?;
+            if entry & PRESENT == 0 {
+                return Err(not_mapped(addr, format!("the {} entry at {at} is {entry:#x}", level.name)));
+            }
+            if entry & LEAF != 0 || level.name == "PTE" {
+                let offset = addr.0 & ((1 << level.shift) - 1);
+                let base = entry & LEAF_ADDRESS & !((1 << level.shift) - 1);
+                return Ok(Mapping { phys: PhysAddr(base | offset), len: (1 << level.shift) - offset });
+            }
+            table = entry & !TABLE_FLAGS;
+        }
+        Err(not_mapped(addr, "its page table has no last level"))
+    }
+}
+
+/// Which MMU the kernel ran on: NUMBER(RADIX_MMU) of 6.9, else the feature bits of the CPU. Kernels that say neither
+/// are older than the radix MMU.
+fn is_radix(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<bool, Error> {
+    if let Some(radix) = info.number("RADIX_MMU") {
+        return Ok(radix == 1);
+    }
+    let Some((symbol, offset)) = info.symbol("cur_cpu_spec").zip(info.offset("cpu_spec.mmu_features")) else {
+        return Ok(false);
+    };
+    let mut bytes = [0; 8];
+    physical.read(PhysAddr(symbol.0 & LINEAR_MASK), &mut bytes, "cur_cpu_spec")?;
+    let spec = order.u64(&bytes).wrapping_add(offset) & LINEAR_MASK;
+    let mut bytes = [0; 4];
+    physical.read(PhysAddr(spec), &mut bytes, "cur_cpu_spec->mmu_features")?;
+    Ok(order.u32(&bytes) & FEATURE_RADIX != 0)
+}
