@@ -9,7 +9,7 @@ use crate::page::{Carry, Classes, Scan, Window};
 use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
 use std::fs::File;
-use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, Pfn, Range, Selection, VirtAddr, WordSize};
+use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, Pfn, Range, Reason, Selection, VirtAddr, WordSize};
 
 /// `struct page`s read at once: 512 KiB of them.
 const WINDOW_PAGES: u64 = 8192;
@@ -51,11 +51,11 @@ impl Kernel<'_> {
         let above_zeros = level.bits() & !DumpLevel::ZERO != 0;
         let (classes, model) = match self.prepare(level, &mut remarks) {
             Ok(Some(prepared)) => prepared,
-            Ok(None) => return Ok(self.everything(level, remarks)),
+            Ok(None) => return self.everything(level, spill, remarks),
             Err(error) if !above_zeros && !matches!(error, Error::Read(_)) => {
                 remarks
                     .push(format!("broken and offline pages could not be looked for and are kept: {error}"));
-                return Ok(self.everything(level, remarks));
+                return self.everything(level, spill, remarks);
             }
             Err(error) => return Err(error),
         };
@@ -108,16 +108,24 @@ impl Kernel<'_> {
         Ok(Some((classes, self.mem_model()?)))
     }
 
-    fn everything(&self, level: DumpLevel, remarks: Vec<String>) -> Selected {
-        Selected { selection: Selection::everything(self.memory_map().clone(), level), remarks, undecided: 0 }
+    fn everything(
+        &self,
+        level: DumpLevel,
+        spill: Option<File>,
+        remarks: Vec<String>,
+    ) -> Result<Selected, Error> {
+        let selection = Selection::everything(self.physical().memory(), level, spill)?;
+        Ok(Selected { selection, remarks, undecided: 0 })
     }
 
     /// Decides chunk `index` by itself.
     fn decide<'a>(&self, model: &MemModel, classes: &'a Classes, index: u64) -> Result<Decided<'a>, Error> {
         let map = self.memory_map();
         let first = index * CHUNK_FRAMES;
-        let chunk = Chunk::of_map(map, index as usize);
+        let mut chunk = Chunk::of_map(map, index);
+        let earlier = self.physical().memory().drop_excluded(Pfn(first), &mut chunk)?;
         let mut scan = Scan::new(classes, self.machine().order, Pfn(first), chunk);
+        scan.reasons.add(Reason::Earlier, earlier);
         let mut window = Window::default();
         let mut runs: Vec<PageRun> = Vec::new();
         let mut undecided = 0;

@@ -38,7 +38,7 @@ pub(crate) struct Classes {
     unaccepted: Kind,
     /// LENGTH(zone.free_area): free blocks have an order below it.
     free_orders: u64,
-    cache: bool,
+    any_cache: bool,
     cache_private: bool,
     user: bool,
     compound: Compound,
@@ -69,11 +69,10 @@ impl Classes {
         remarks: &mut Vec<String>,
     ) -> Result<Self, Error> {
         let layout = Layout::new(info)?;
-        let cache = level.has(DumpLevel::CACHE);
+        let any_cache = level.has(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE);
         let cache_private = level.has(DumpLevel::CACHE_PRIVATE);
         let user = level.has(DumpLevel::USER);
         let free = level.has(DumpLevel::FREE);
-        let any_cache = cache || cache_private;
 
         let head = match layout.field("page.compound_head", 8)? {
             None => layout.field("page.compound_info", 8)?,
@@ -105,7 +104,7 @@ impl Classes {
             buddy: Kind::NONE,
             unaccepted: Kind::NONE,
             free_orders: 0,
-            cache,
+            any_cache,
             cache_private,
             user,
             compound,
@@ -145,8 +144,7 @@ impl Classes {
 
     /// Reports whether any page could be left out.
     pub(crate) fn finds_something(&self) -> bool {
-        self.cache
-            || self.cache_private
+        self.any_cache
             || self.user
             || self.hwpoison != 0
             || self.buddy != Kind::NONE
@@ -201,8 +199,9 @@ impl Classes {
         // Bit 0 of `mapping` says anonymous, KSM included; slab uses the word otherwise.
         let anon = word::<O>(page, self.mapping) & 1 != 0 && !slab;
         let in_cache = flags & self.lru != 0 || self.swap != 0 && flags & self.swap == self.swap;
-        if in_cache && !anon {
-            if self.cache && flags & self.has_private == 0 {
+        if self.any_cache && in_cache && !anon {
+            if flags & self.has_private == 0 {
+                // Level 4 alone takes these too.
                 return Some(Reason::Cache);
             }
             if self.cache_private {

@@ -1,0 +1,125 @@
+//! Page sets of real dumps, compared with what their peers keep at every dump level.
+
+use kernel::Kernel;
+use serde_json::Value;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use vmcore::{CHUNK_FRAMES, Dump, DumpLevel, Reason, Selection};
+
+/// The directory of one dump, or `None` with a word on what is skipped.
+fn corpus(name: &str) -> Option<PathBuf> {
+    let corpus = std::env::var_os("HADUMP_CORPUS").map(|corpus| Path::new(&corpus).join(name));
+    if corpus.is_none() {
+        eprintln!("skipped the real dump {name}: HADUMP_CORPUS does not say where it is");
+    }
+    corpus
+}
+
+/// Unpacks `from` to the sparse file `to`.
+fn unpack(from: &Path, to: &Path) {
+    let mut reader = zstd::Decoder::new(File::open(from).unwrap()).unwrap();
+    let mut file = File::create(to).unwrap();
+    let mut block = vec![0; 1 << 16];
+    let mut len = 0;
+    loop {
+        let filled = reader.by_ref().take(block.len() as u64).read(&mut block).unwrap();
+        if filled == 0 {
+            return file.set_len(len).unwrap();
+        }
+        len += filled as u64;
+        if block[..filled].iter().all(|&b| b == 0) {
+            file.seek(SeekFrom::Current(filled as i64)).unwrap();
+        } else {
+            file.write_all(&block[..filled]).unwrap();
+        }
+    }
+}
+
+fn with_dump(name: &str, test: impl FnOnce(&Path, &Dump, &Value)) {
+    let Some(dir) = corpus(name) else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("vmcore.elf");
+    unpack(&dir.join("vmcore.elf.zst"), &path);
+    let levels = std::fs::read_to_string(dir.join("expected/levels.json")).unwrap();
+    test(&dir, &dumpfile::open(&path).unwrap(), &serde_json::from_str(&levels).unwrap());
+}
+
+/// The kept pages as the corpus has them: bit `pfn & 7` of byte `pfn >> 3`.
+fn bitmap(selection: &Selection, bytes: usize) -> Vec<u8> {
+    let mut bitmap = vec![0; bytes];
+    for position in 0..selection.chunk_count() {
+        let (first, chunk) = selection.chunk(position).unwrap();
+        let kept = (0..CHUNK_FRAMES).filter(|&i| chunk.contains(i)).map(|i| first.0 + i);
+        for pfn in kept {
+            bitmap[(pfn >> 3) as usize] |= 1 << (pfn & 7);
+        }
+    }
+    bitmap
+}
+
+/// Compares all 32 levels; returns the selections' reasons for each.
+fn compare(name: &str, check_reasons: impl Fn(u32, &Selection, &Value)) {
+    with_dump(name, |dir, dump, json| {
+        let kernel = Kernel::open(dump).unwrap();
+        let mut expected = Vec::new();
+        let packed = File::open(dir.join("expected/bitmaps.bin.zst")).unwrap();
+        zstd::Decoder::new(packed).unwrap().read_to_end(&mut expected).unwrap();
+        let bytes = json["bytes_per_bitmap"].as_u64().unwrap() as usize;
+        assert_eq!(expected.len(), 32 * bytes);
+        for (level, expected) in expected.chunks_exact(bytes).enumerate() {
+            let level = level as u32;
+            let selected = kernel.select(DumpLevel::new(level).unwrap(), None).unwrap();
+            assert_eq!(selected.remarks, [""; 0], "{name} level {level}");
+            let ours = bitmap(&selected.selection, bytes);
+            let wrong = (0..bytes as u64 * 8)
+                .find(|&pfn| (ours[(pfn / 8) as usize] ^ expected[(pfn / 8) as usize]) >> (pfn % 8) & 1 != 0);
+            assert_eq!(wrong, None, "{name} level {level}: the first frame that differs");
+            let json = &json["levels"][level.to_string()];
+            assert_eq!(selected.selection.kept(), json["kept"].as_u64().unwrap());
+            let all = selected.selection.map().frames().total();
+            assert_eq!(selected.selection.reasons().total() + selected.selection.kept(), all);
+            check_reasons(level, &selected.selection, json);
+        }
+    });
+}
+
+/// The reasons that levels.json counts too.
+fn same_reasons(level: u32, selection: &Selection, json: &Value) {
+    for reason in Reason::ALL.into_iter().filter(|&reason| reason != Reason::Earlier) {
+        let ours = selection.reasons().get(reason);
+        assert_eq!(ours, json[reason.name()].as_u64().unwrap(), "level {level}: {}", reason.name());
+    }
+}
+
+#[test]
+fn a_ppc64le_radix_dump_keeps_what_its_peer_keeps_at_every_level() {
+    compare("power9-fadump-radix-64k", same_reasons);
+}
+
+#[test]
+fn a_big_endian_hash_dump_keeps_what_its_peer_keeps_at_every_level() {
+    compare("ppc64be-fadump-hash-4k", |_, _, _| {});
+}
+
+#[test]
+fn an_x86_64_dump_keeps_what_its_peer_keeps_at_every_level() {
+    compare("x86_64-kdump-6.1", same_reasons);
+}
+
+#[test]
+fn the_name_of_a_real_kernel_is_read() {
+    with_dump("power9-fadump-radix-64k", |_, dump, json| {
+        let kernel = Kernel::open(dump).unwrap();
+        let uts = kernel.utsname().unwrap();
+        let ours = [uts.sysname, uts.nodename, uts.release, uts.version, uts.machine, uts.domainname];
+        let theirs: Vec<&str> = json["uts"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+        assert_eq!(ours, *theirs);
+        assert_eq!(kernel.phys_base(), 0);
+    });
+    with_dump("x86_64-kdump-6.1", |_, dump, _| {
+        let kernel = Kernel::open(dump).unwrap();
+        assert_eq!(kernel.utsname().unwrap().release, "6.1.192-lab");
+        assert_eq!(kernel.phys_base(), (-492_830_720_i64) as u64);
+    });
+}
