@@ -1,0 +1,13 @@
+//! Kernels made by hand: small memories with the tables and struct pages of one kind of Linux each.
+//!
+//! The images are written by definitions of their own, not by the crate's, so that a wrong layout in one does not hide
+//! the same mistake in the other.
+
+mod classes;
+mod compound;
+mod hostile;
+mod image;
+mod models;
+mod pages;
+mod tables;
+mod translation;
