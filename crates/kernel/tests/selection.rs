@@ -1,48 +1,21 @@
 //! Page sets of real dumps, compared with what their peers keep at every dump level.
 
+mod support;
+
 use kernel::Kernel;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
+use support::with_dump;
 use vmcore::{CHUNK_FRAMES, Dump, DumpLevel, Reason, Selection};
 
-/// The directory of one dump, or `None` with a word on what is skipped.
-fn corpus(name: &str) -> Option<PathBuf> {
-    let corpus = std::env::var_os("HADUMP_CORPUS").map(|corpus| Path::new(&corpus).join(name));
-    if corpus.is_none() {
-        eprintln!("skipped the real dump {name}: HADUMP_CORPUS does not say where it is");
-    }
-    corpus
-}
-
-/// Unpacks `from` to the sparse file `to`.
-fn unpack(from: &Path, to: &Path) {
-    let mut reader = zstd::Decoder::new(File::open(from).unwrap()).unwrap();
-    let mut file = File::create(to).unwrap();
-    let mut block = vec![0; 1 << 16];
-    let mut len = 0;
-    loop {
-        let filled = reader.by_ref().take(block.len() as u64).read(&mut block).unwrap();
-        if filled == 0 {
-            return file.set_len(len).unwrap();
-        }
-        len += filled as u64;
-        if block[..filled].iter().all(|&b| b == 0) {
-            file.seek(SeekFrom::Current(filled as i64)).unwrap();
-        } else {
-            file.write_all(&block[..filled]).unwrap();
-        }
-    }
-}
-
-fn with_dump(name: &str, test: impl FnOnce(&Path, &Dump, &Value)) {
-    let Some(dir) = corpus(name) else { return };
-    let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("vmcore.elf");
-    unpack(&dir.join("vmcore.elf.zst"), &path);
-    let levels = std::fs::read_to_string(dir.join("expected/levels.json")).unwrap();
-    test(&dir, &dumpfile::open(&path).unwrap(), &serde_json::from_str(&levels).unwrap());
+/// Runs `test` with a dump and what its peers say of its levels.
+fn with_levels(name: &str, test: impl FnOnce(&Path, &Dump, &Value)) {
+    with_dump(name, |dir, dump| {
+        let levels = std::fs::read_to_string(dir.join("expected/levels.json")).unwrap();
+        test(dir, dump, &serde_json::from_str(&levels).unwrap());
+    });
 }
 
 /// The kept pages as the corpus has them: bit `pfn & 7` of byte `pfn >> 3`.
@@ -60,7 +33,7 @@ fn bitmap(selection: &Selection, bytes: usize) -> Vec<u8> {
 
 /// Compares all 32 levels; returns the selections' reasons for each.
 fn compare(name: &str, check_reasons: impl Fn(u32, &Selection, &Value)) {
-    with_dump(name, |dir, dump, json| {
+    with_levels(name, |dir, dump, json| {
         let kernel = Kernel::open(dump).unwrap();
         let mut expected = Vec::new();
         let packed = File::open(dir.join("expected/bitmaps.bin.zst")).unwrap();
@@ -109,7 +82,7 @@ fn an_x86_64_dump_keeps_what_its_peer_keeps_at_every_level() {
 
 #[test]
 fn the_name_of_a_real_kernel_is_read() {
-    with_dump("power9-fadump-radix-64k", |_, dump, json| {
+    with_levels("power9-fadump-radix-64k", |_, dump, json| {
         let kernel = Kernel::open(dump).unwrap();
         let uts = kernel.utsname().unwrap();
         let ours = [uts.sysname, uts.nodename, uts.release, uts.version, uts.machine, uts.domainname];
@@ -117,7 +90,7 @@ fn the_name_of_a_real_kernel_is_read() {
         assert_eq!(ours, *theirs);
         assert_eq!(kernel.phys_base(), 0);
     });
-    with_dump("x86_64-kdump-6.1", |_, dump, _| {
+    with_levels("x86_64-kdump-6.1", |_, dump, _| {
         let kernel = Kernel::open(dump).unwrap();
         assert_eq!(kernel.utsname().unwrap().release, "6.1.192-lab");
         assert_eq!(kernel.phys_base(), (-492_830_720_i64) as u64);
