@@ -1,5 +1,6 @@
 //! The addresses: an array in one of five encodings.
 
+use super::stream::Stream;
 use super::{missing, symbol};
 use crate::{Error, KernelMemory};
 use vmcore::{VirtAddr, WordSize};
@@ -81,13 +82,42 @@ impl<'a> Addresses<'a> {
 
     /// The address of symbol number `index`.
     pub(super) fn get(&self, index: u32) -> Result<VirtAddr, Error> {
-        let machine = self.memory.machine();
-        let width = if self.encoding == Encoding::Word { machine.word.bytes() as u64 } else { 4 };
-        let at = self.array.0.wrapping_add(width * u64::from(index));
-        let raw = match self.encoding {
-            Encoding::Word => self.memory.read_word(VirtAddr(at))?,
-            _ => self.memory.read_u32(VirtAddr(at))?.into(),
-        };
+        self.from(index).next()
+    }
+
+    /// All addresses, one after another.
+    pub(super) fn walk(&self) -> Walk<'_> {
+        self.from(0)
+    }
+
+    fn from(&self, index: u32) -> Walk<'_> {
+        let offset = self.width() as u64 * u64::from(index);
+        let start = VirtAddr(self.array.0.wrapping_add(offset));
+        Walk { encoding: self.encoding, width: self.width(), stream: Stream::new(self.memory, start) }
+    }
+
+    /// The bytes of an element.
+    fn width(&self) -> usize {
+        if self.encoding == Encoding::Word { self.memory.machine().word.bytes() } else { 4 }
+    }
+}
+
+/// A walk over the array.
+pub(super) struct Walk<'a> {
+    encoding: Encoding,
+    width: usize,
+    stream: Stream<'a>,
+}
+
+impl Walk<'_> {
+    /// The next address; the caller counts.
+    pub(super) fn next(&mut self) -> Result<VirtAddr, Error> {
+        let machine = self.stream.machine();
+        let at = self.stream.at().0;
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..self.width];
+        self.stream.fill(bytes)?;
+        let raw = if self.width == 8 { machine.u64(bytes) } else { machine.u32(bytes).into() };
         let addr = self.encoding.decode(raw, at);
         Ok(VirtAddr(match machine.word {
             WordSize::Bits32 => addr & u64::from(u32::MAX),

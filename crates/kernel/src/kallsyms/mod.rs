@@ -9,6 +9,7 @@
 
 mod address;
 mod names;
+mod stream;
 
 use crate::{Error, KernelMemory};
 use address::Addresses;
@@ -163,15 +164,15 @@ impl<'a> Kallsyms<'a> {
     /// All symbols, by ascending address. After an error nothing more comes.
     pub fn iter(&self) -> impl Iterator<Item = Result<Symbol, Error>> + '_ {
         let mut cursor = Cursor::new(self.memory, self.names);
+        let mut addresses = self.addresses.walk();
         let mut name = Vec::new();
-        let mut indices = 0..self.count;
+        let mut left = self.count;
         std::iter::from_fn(move || {
-            let index = indices.next()?;
-            let symbol = cursor
-                .next(&self.tokens, &mut name)
-                .and_then(|()| Ok(made(&name, self.addresses.get(index)?)));
+            left = left.checked_sub(1)?;
+            let symbol =
+                cursor.next(&self.tokens, &mut name).and_then(|()| Ok(made(&name, addresses.next()?)));
             if symbol.is_err() {
-                indices = 0..0;
+                left = 0;
             }
             Some(symbol)
         })

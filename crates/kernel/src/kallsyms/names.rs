@@ -1,46 +1,12 @@
 //! The names: a stream of dictionary references.
 
+use super::stream::Stream;
 use super::symbol;
 use crate::{Error, KernelMemory};
 use vmcore::VirtAddr;
 
-/// Memory is read in pieces that no page border cuts, so that nothing beyond what is used has to be in the dump.
-const PIECE: u64 = 4096;
-
 /// The longest name believed; the kernel's `KSYM_NAME_LEN` is 512.
 const MAX_NAME: usize = 4096;
-
-/// Bytes from some address on, read a piece at a time.
-struct Stream<'a> {
-    memory: &'a dyn KernelMemory,
-    at: u64,
-    piece: Vec<u8>,
-    /// Where `piece` starts; it is empty at first.
-    start: u64,
-}
-
-impl<'a> Stream<'a> {
-    fn new(memory: &'a dyn KernelMemory, addr: VirtAddr) -> Self {
-        Self { memory, at: addr.0, piece: Vec::new(), start: addr.0 }
-    }
-
-    fn byte(&mut self) -> Result<u8, Error> {
-        let mut offset = self.at.wrapping_sub(self.start) as usize;
-        if offset >= self.piece.len() {
-            self.piece.clear();
-            self.piece.resize((PIECE - self.at % PIECE) as usize, 0);
-            if let Err(error) = self.memory.read(VirtAddr(self.at), &mut self.piece) {
-                self.piece.clear();
-                self.start = self.at;
-                return Err(error);
-            }
-            self.start = self.at;
-            offset = 0;
-        }
-        self.at = self.at.wrapping_add(1);
-        Ok(self.piece[offset])
-    }
-}
 
 /// The dictionary: 256 strings that the bytes of a name stand for.
 pub(super) struct Tokens {
@@ -105,7 +71,7 @@ impl<'a> Cursor<'a> {
 
     /// How far the next name is from the first; the table of the largest kernels has some megabytes.
     pub(super) fn offset(&self) -> u32 {
-        self.stream.at.wrapping_sub(self.names.0) as u32
+        self.stream.at().0.wrapping_sub(self.names.0) as u32
     }
 
     /// Replaces `expanded` by the next symbol's kind, one byte, and its name.
@@ -113,7 +79,7 @@ impl<'a> Cursor<'a> {
     /// A name is its length, then as many references to the dictionary. The length takes a second byte when the first
     /// has its top bit set, which it never had before 6.1.
     pub(super) fn next(&mut self, tokens: &Tokens, expanded: &mut Vec<u8>) -> Result<(), Error> {
-        let at = VirtAddr(self.stream.at);
+        let at = self.stream.at();
         let mut len = usize::from(self.stream.byte()?);
         if len & 0x80 != 0 {
             len = len & 0x7f | usize::from(self.stream.byte()?) << 7;

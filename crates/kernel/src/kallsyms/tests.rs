@@ -48,6 +48,7 @@ fn kernel(machine: Machine, keys: &str, encode: impl Fn(u64) -> u64) -> FakeKern
     kernel.set_info(&format!("{KEYS}{keys}"));
     names(&mut kernel, &[b"T_stext", b"\x81read", b"t\x80write", b"Dprb"]);
     kernel.put_word(0x1008, TEXT);
+    kernel.put(OFFSETS, &[0xff; 4096]);
     for i in 0..4 {
         kernel.put_u32(OFFSETS + i * 4, encode(i) as u32);
     }
@@ -81,6 +82,7 @@ fn every_encoding_of_addresses_is_settled_by_a_known_symbol() {
             assert_eq!(all(&half), expected(), "{machine:?}");
         }
         let mut words = kernel(machine, "SYMBOL(kallsyms_addresses)=500000\n", |_| 0);
+        words.put(0x50_0000, &[0xff; 4096]);
         for i in 0..4 {
             words.put_word(0x50_0000 + i * machine.word.bytes() as u64, TEXT + i * 16);
         }
