@@ -13,11 +13,11 @@ mod kernel;
 pub mod log;
 mod memmodel;
 mod memory;
-#[cfg(test)]
-mod testing;
 mod page;
 mod physical;
 mod select;
+#[cfg(test)]
+mod testing;
 mod translate;
 mod uts;
 

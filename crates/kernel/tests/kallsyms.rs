@@ -2,101 +2,103 @@
 
 mod support;
 
-use kernel::KernelMemory;
 use kernel::kallsyms::Kallsyms;
+use kernel::{Kernel, KernelMemory};
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::collections::HashSet;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use support::{ElfKernel, corpus, unpack};
+use support::{unpack, with_dump};
 use vmcore::VirtAddr;
 
 fn vmlinux(dir: &Path) -> Vec<u8> {
-    let mut file = unpack(&dir.join("vmlinux.zst"));
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0)).unwrap();
-    file.read_to_end(&mut bytes).unwrap();
-    bytes
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("vmlinux");
+    unpack(&dir.join("vmlinux.zst"), &path);
+    std::fs::read(&path).unwrap()
 }
 
 #[test]
 fn every_symbol_of_the_dump_is_where_vmlinux_has_it() {
     for name in ["x86_64-kdump-6.1", "power9-fadump-radix-64k"] {
-        let Some(dir) = corpus(name) else { continue };
-        let kernel = ElfKernel::open(&dir);
-        let offset = kernel.info().get("KERNELOFFSET").unwrap();
-        let offset = u64::from_str_radix(offset, 16).unwrap();
-        let table = Kallsyms::open(&kernel).unwrap();
-        let bytes = vmlinux(&dir);
-        let file = object::File::parse(&*bytes).unwrap();
-        let first = file.symbols().find(|s| s.name() == Ok("_stext")).unwrap().address();
-        // The image moved as a whole; offsets into per-CPU areas, far below it, did not.
-        let moved = |addr: u64| if addr >= first { addr.wrapping_add(offset) } else { addr };
-        let linked: HashSet<(String, u64)> =
-            file.symbols().map(|s| (s.name().unwrap().to_owned(), moved(s.address()))).collect();
-        let mut dumped = HashSet::new();
-        let mut last = 0;
-        for symbol in table.iter() {
-            let symbol = symbol.unwrap();
-            assert!(symbol.addr.0 >= last, "{symbol:?} is out of order");
-            last = symbol.addr.0;
-            let key = (symbol.name, symbol.addr.0);
-            assert!(linked.contains(&key), "{name}: vmlinux has no {key:x?}");
-            dumped.insert(key);
-        }
-        let functions = file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.size() > 0);
-        let mut count = 0;
-        for function in functions {
-            let key = (function.name().unwrap().to_owned(), moved(function.address()));
-            assert!(dumped.contains(&key), "{name}: the dump has no {key:x?}");
-            count += 1;
-        }
-        assert!(count > 20_000, "{name}: {count} functions");
+        with_dump(name, |dir, dump| {
+            let kernel = Kernel::open(dump).unwrap();
+            let offset = kernel.info().get("KERNELOFFSET").unwrap();
+            let offset = u64::from_str_radix(offset, 16).unwrap();
+            let table = Kallsyms::open(&kernel).unwrap();
+            let bytes = vmlinux(dir);
+            let file = object::File::parse(&*bytes).unwrap();
+            let first = file.symbols().find(|s| s.name() == Ok("_stext")).unwrap().address();
+            // The image moved as a whole; offsets into per-CPU areas, far below it, did not.
+            let moved = |addr: u64| if addr >= first { addr.wrapping_add(offset) } else { addr };
+            let linked: HashSet<(String, u64)> =
+                file.symbols().map(|s| (s.name().unwrap().to_owned(), moved(s.address()))).collect();
+            let mut dumped = HashSet::new();
+            let mut last = 0;
+            for symbol in table.iter() {
+                let symbol = symbol.unwrap();
+                assert!(symbol.addr.0 >= last, "{symbol:?} is out of order");
+                last = symbol.addr.0;
+                let key = (symbol.name, symbol.addr.0);
+                assert!(linked.contains(&key), "{name}: vmlinux has no {key:x?}");
+                dumped.insert(key);
+            }
+            let functions = file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.size() > 0);
+            let mut count = 0;
+            for function in functions {
+                let key = (function.name().unwrap().to_owned(), moved(function.address()));
+                assert!(dumped.contains(&key), "{name}: the dump has no {key:x?}");
+                count += 1;
+            }
+            assert!(count > 20_000, "{name}: {count} functions");
+        });
     }
 }
 
 #[test]
 fn every_dumps_table_agrees_with_what_vmcoreinfo_says_of_symbols() {
     for name in ["ppc64be-fadump-hash-4k", "x86_64-kdump-6.1", "power9-fadump-radix-64k"] {
-        let Some(dir) = corpus(name) else { continue };
-        let kernel = ElfKernel::open(&dir);
-        let table = Kallsyms::open(&kernel).unwrap();
-        // Not `vmemmap` and `mem_section`, of which VMCOREINFO gives the contents, nor `node_online_map`, a macro.
-        let common = ["_stext", "init_uts_ns", "prb", "printk_rb_static", "clear_seq", "node_data"];
-        let power = ["swapper_pg_dir", "vmemmap_list", "mmu_vmemmap_psize", "mmu_psize_defs", "cur_cpu_spec"];
-        let own = if name.starts_with("x86") { &["init_top_pgt", "vmap_area_list"][..] } else { &power };
-        for symbol in common.iter().chain(own) {
-            let said = kernel.info().symbol(symbol);
-            assert!(said.is_some(), "{name}: {symbol}");
-            assert_eq!(table.find(symbol).unwrap(), said, "{name}: {symbol}");
-        }
-        assert_eq!(table.find("no_such_symbol").unwrap(), None);
+        with_dump(name, |_, dump| {
+            let kernel = Kernel::open(dump).unwrap();
+            let table = Kallsyms::open(&kernel).unwrap();
+            // Not `vmemmap` and `mem_section`, of which VMCOREINFO gives the contents, nor `node_online_map`, a macro.
+            let common = ["_stext", "init_uts_ns", "prb", "printk_rb_static", "clear_seq", "node_data"];
+            let power =
+                ["swapper_pg_dir", "vmemmap_list", "mmu_vmemmap_psize", "mmu_psize_defs", "cur_cpu_spec"];
+            let own = if name.starts_with("x86") { &["init_top_pgt", "vmap_area_list"][..] } else { &power };
+            for symbol in common.iter().chain(own) {
+                let said = kernel.info().symbol(symbol);
+                assert!(said.is_some(), "{name}: {symbol}");
+                assert_eq!(table.find(symbol).unwrap(), said, "{name}: {symbol}");
+            }
+            assert_eq!(table.find("no_such_symbol").unwrap(), None);
+        });
     }
 }
 
 #[test]
 fn addresses_lead_back_to_their_symbols() {
     for name in ["ppc64be-fadump-hash-4k", "x86_64-kdump-6.1"] {
-        let Some(dir) = corpus(name) else { continue };
-        let kernel = ElfKernel::open(&dir);
-        let table = Kallsyms::open(&kernel).unwrap();
-        let start = kernel.info().symbol("_stext").unwrap();
-        let mut symbols = table.iter().map(Result::unwrap).filter(|s| s.addr >= start).peekable();
-        let mut first = symbols.peek().unwrap().clone();
-        let mut count = 0;
-        while let Some(symbol) = symbols.next() {
-            if symbol.addr != first.addr {
-                first = symbol;
+        with_dump(name, |_, dump| {
+            let kernel = Kernel::open(dump).unwrap();
+            let table = Kallsyms::open(&kernel).unwrap();
+            let start = kernel.info().symbol("_stext").unwrap();
+            let mut symbols = table.iter().map(Result::unwrap).filter(|s| s.addr >= start).peekable();
+            let mut first = symbols.peek().unwrap().clone();
+            let mut count = 0;
+            while let Some(symbol) = symbols.next() {
+                if symbol.addr != first.addr {
+                    first = symbol;
+                }
+                // Of those that share an address the first is found, and halfway to the next address it is still the one.
+                let Some(next) = symbols.peek() else { break };
+                let half = (next.addr.0 - first.addr.0) / 2;
+                if count % 16 == 0 && next.addr != first.addr {
+                    let found = table.lookup(VirtAddr(first.addr.0 + half)).unwrap();
+                    assert_eq!(found, Some((first.clone(), half)), "{name}");
+                }
+                count += 1;
             }
-            // Of those that share an address the first is found, and halfway to the next address it is still the one.
-            let Some(next) = symbols.peek() else { break };
-            let half = (next.addr.0 - first.addr.0) / 2;
-            if count % 16 == 0 && next.addr != first.addr {
-                let found = table.lookup(VirtAddr(first.addr.0 + half)).unwrap();
-                assert_eq!(found, Some((first.clone(), half)), "{name}");
-            }
-            count += 1;
-        }
-        assert!(count > 30_000, "{name}: {count} symbols");
+            assert!(count > 30_000, "{name}: {count} symbols");
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! The kernel log: what `dmesg` printed last.
 //!
-//! Linux has kept its log in three ways. Up to 3.4 a ring of characters ([`flat`]), from 3.5 to 5.9 a ring of
-//! records of variable length ([`record`]), since 5.10 a ring of descriptors beside a ring of text ([`ring`]).
+//! Linux has kept its log in three ways. Up to 3.4 a ring of characters (`flat`), from 3.5 to 5.9 a ring of
+//! records of variable length (`record`), since 5.10 a ring of descriptors beside a ring of text (`ring`).
 //! Which one a dump holds shows in the symbols that its VMCOREINFO offers; versions are not compared.
 //!
 //! A log is read to understand a crash, and a crash is the hour at which memory is damaged. So only what makes
