@@ -37,9 +37,7 @@ impl Linear<'_, '_> {
     }
 
     fn word(&self, addr: VirtAddr, what: &str) -> Result<u64, Error> {
-        let mut bytes = [0; 8];
-        self.physical.read(Self::at(addr, what)?, &mut bytes, what)?;
-        Ok(self.order.u64(&bytes))
+        self.physical.entry(Self::at(addr, what)?, self.order, what)
     }
 
     fn u32(&self, addr: VirtAddr, what: &str) -> Result<u32, Error> {
@@ -75,20 +73,25 @@ impl VmemmapList {
         // frame, sections being populated whole; twice that and some is generous.
         let size = need(info.size("page"), "SIZE(page)")?;
         let frames = physical.memory().map().max_pfn().0;
-        let most = (u128::from(frames) * u128::from(size) / u128::from(block) * 2 + 65536).min(1 << 24);
+        let most = (u128::from(frames) * u128::from(size) / u128::from(block) * 2 + 65536).min(1 << 23);
         let mut blocks = Vec::new();
         let mut node = first;
+        // A node seen before, moved on at every power of two: a circle meets it soon.
+        let mut mark = 0;
         while node != 0 {
-            if blocks.len() as u128 >= most {
+            if blocks.len() as u128 >= most || node == mark {
                 return Err(Error::Implausible {
                     what: "vmemmap_list".to_owned(),
                     addr: symbol,
-                    found: format!("more than {most} entries"),
+                    found: format!("no end after {} entries", blocks.len()),
                     expected: "a list that ends".to_owned(),
                 });
             }
             let field = |offset: u64| linear.word(VirtAddr(node.wrapping_add(offset)), "vmemmap_list entry");
             blocks.push((field(virt)?, field(phys)?));
+            if blocks.len().is_power_of_two() {
+                mark = node;
+            }
             node = field(next)?;
         }
         Ok(Some(Self { runs: merge(blocks, block) }))

@@ -136,6 +136,11 @@ impl Image {
         self.symbol("init_uts_ns", virt).key("OFFSET(uts_namespace.name)", name_offset);
     }
 
+    /// The frames that were written.
+    pub(crate) fn written(&self) -> Vec<u64> {
+        self.ram.frames.keys().copied().collect()
+    }
+
     /// The number of frames.
     pub(crate) fn ram_frames(&self) -> u64 {
         self.ram.map.frames().total()
