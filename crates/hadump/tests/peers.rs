@@ -37,7 +37,20 @@ fn makedumpfile_finds_the_kernel_log() {
     let ours = run::to_kdump(&dump.elf, 31, "zlib");
     let log = Scratch::new("dmesg");
     Run::of(Command::new(makedumpfile).arg("--dump-dmesg").arg(ours.path()).arg(log.path())).ok();
-    assert_eq!(std::fs::read_to_string(log.path()).unwrap(), dump.text("expected/dmesg.txt"));
+    let printed = std::fs::read_to_string(log.path()).unwrap();
+    // Debian 12's makedumpfile prints no caller, the "[      T0] " after the time.
+    let same = |printed: &str, expected: &str| {
+        printed == expected
+            || expected.split_once("] [").is_some_and(|(time, rest)| {
+                let text = rest.split_once("] ").map_or("", |(_, text)| text);
+                printed.strip_prefix(time).and_then(|rest| rest.strip_prefix("] ")) == Some(text)
+            })
+    };
+    let expected = dump.text("expected/dmesg.txt");
+    let differing =
+        printed.lines().zip(expected.lines()).find(|(printed, expected)| !same(printed, expected));
+    assert_eq!(differing, None);
+    assert_eq!(printed.lines().count(), expected.lines().count());
 }
 
 #[test]
@@ -84,10 +97,12 @@ fn gdb_reads_registers_and_the_kernel_image_of_an_elf_core() {
         info.lines().find_map(|line| line.strip_prefix("SYMBOL(init_uts_ns)=")).expect("init_uts_ns");
     let print = |core: &Path| {
         let mut command = Command::new(&gdb);
-        command.args(["-nx", "-batch", "-ex", "info threads", "-ex", "info registers rip"]);
+        command.args(["-nx", "-batch", "-ex", "info registers rip"]);
         // `init_uts_ns.name`: sysname, nodename, release, 65 bytes each.
         command.arg("-ex").arg(format!("x/s 0x{symbol}")).arg("-ex").arg(format!("x/s 0x{symbol}+130"));
-        Run::of(command.arg("-c").arg(core)).ok().stdout
+        let printed = Run::of(command.arg("-c").arg(core)).ok().stdout;
+        let values = printed.lines().filter(|line| line.starts_with("rip ") || line.starts_with("0x"));
+        values.map(|line| format!("{line}\n")).collect::<String>()
     };
     let expected = print(&dump.elf);
     assert!(expected.contains("rip ") && expected.contains("\"6.1.192-lab\""), "{expected}");
