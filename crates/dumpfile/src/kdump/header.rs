@@ -1,0 +1,313 @@
+//! Reading the headers of a kdump-compressed file, and inferring what they do not say.
+//!
+//! Byte order: the version is a small number in one order and a huge one in the other. Word size: the machine's name
+//! says it; without a name the layout in which the block size is a page size and the blocks lie inside the file. The
+//! 64-bit layout is asked first, because in the 32-bit one a 64-bit file's `tv_usec` stands for the block size.
+
+use super::layout::{Abi, Header, Layout, PAGE_DESC_LEN, PageDesc, SIGNATURE, SubHeader};
+use crate::Error;
+use crate::input::Input;
+use vmcore::{Arch, ByteOrder, Machine, Notes, PageSize, WordSize};
+
+/// The newest version whose meaning is known is 6; a higher one is read as that, but a number beyond this is none.
+const MAX_VERSION: u32 = 0xffff;
+
+/// The headers of a file, and what was odd about them.
+#[derive(Debug)]
+pub(super) struct Headers {
+    pub(super) layout: Layout,
+    pub(super) header: Header,
+    pub(super) sub: SubHeader,
+    pub(super) page_size: PageSize,
+    /// The machine, when the header names it.
+    pub(super) machine: Option<Machine>,
+    pub(super) remarks: Vec<String>,
+}
+
+/// Where the file's parts lie, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    /// The first frame number past all memory.
+    pub(super) max_pfn: u64,
+    /// The bitmap of frames that exist; the same as `kept` in a file with one bitmap.
+    pub(super) exist: u64,
+    /// The bitmap of frames that are in the file.
+    pub(super) kept: u64,
+    /// The descriptors.
+    pub(super) descriptors: u64,
+}
+
+impl Headers {
+    /// Reads both headers.
+    pub(super) fn read(input: &Input) -> Result<Self, Error> {
+        let mut bytes = [0; 464];
+        if input.len() < bytes.len() as u64 {
+            let found = format!("{} bytes", input.len());
+            return Err(input.damaged("file length", 0, found, "a header of 464 bytes at least").into());
+        }
+        input.read_at(0, &mut bytes)?;
+        if !bytes.starts_with(SIGNATURE) {
+            let found = bytes[..8].escape_ascii().to_string();
+            return Err(input.damaged("signature", 0, found, "\"KDUMP   \"").into());
+        }
+        let mut remarks = Vec::new();
+        let order = byte_order(input, &bytes)?;
+        let machine = named_machine(input, &bytes, order, &mut remarks)?;
+        let (abi, header, page_size) = word_size(input, &bytes, order, machine, &mut remarks)?;
+        let (layout, sub) = sub_header(input, order, abi, &header, machine, &mut remarks)?;
+        if header.version > super::layout::VERSION {
+            remarks.push(format!("header version {} is newer than 6 and was read as that", header.version));
+        }
+        Ok(Self { layout, header, sub, page_size, machine, remarks })
+    }
+
+    /// Works out where bitmaps and descriptors lie.
+    pub(super) fn geometry(&mut self, input: &Input) -> Result<Geometry, Error> {
+        let block = self.page_size.bytes();
+        let bitmaps = (1 + u64::from(self.header.sub_hdr_size)) * block;
+        let total = u64::from(self.header.bitmap_blocks) * block;
+        let max_pfn = self.max_pfn(total * 8);
+        let max_at = self.header_offset(428, 440);
+        if max_pfn > u64::MAX >> self.page_size.shift() {
+            return Err(input.damaged("max_mapnr", max_at, format!("{max_pfn:#x}"), "a frame number").into());
+        }
+        let two =
+            Geometry { max_pfn, exist: bitmaps, kept: bitmaps + total / 2, descriptors: bitmaps + total };
+        let geometry = if max_pfn <= total * 4 && self.header.bitmap_blocks.is_multiple_of(2) {
+            if total / 2 != max_pfn.div_ceil(8).next_multiple_of(block) {
+                self.remarks.push(format!(
+                    "bitmap_blocks is {}, more than {max_pfn:#x} frames need",
+                    self.header.bitmap_blocks
+                ));
+            }
+            two
+        } else if max_pfn <= total * 8 {
+            self.one_bitmap(input, two, total)
+        } else {
+            let expected = format!("blocks for {max_pfn:#x} frames");
+            let found = self.header.bitmap_blocks.to_string();
+            let at = self.header_offset(424, 436);
+            return Err(input.damaged("bitmap_blocks", at, found, expected).into());
+        };
+        if geometry.descriptors > input.len() {
+            let expected = format!("at least {:#x} to hold the bitmaps", geometry.descriptors);
+            return Err(input.damaged("file length", 0, format!("{:#x}", input.len()), expected).into());
+        }
+        Ok(geometry)
+    }
+
+    /// The first frame number past all memory, of the two places that say so.
+    fn max_pfn(&mut self, bitmap_bits: u64) -> u64 {
+        let (short, long) = (u64::from(self.header.max_mapnr), self.sub.max_mapnr_64);
+        if self.header.version < 6 || long.min(u32::MAX.into()) == short {
+            return short.max(long);
+        }
+        let used = if long != 0 && long <= bitmap_bits { long } else { short };
+        self.remarks.push(format!("max_mapnr is {short:#x} and max_mapnr_64 {long:#x}; {used:#x} was used"));
+        used
+    }
+
+    /// Decides about a file whose blocks are enough for one bitmap only: early diskdumps have one; some writers have two and
+    /// count one. What lies where the descriptors would be tells which.
+    fn one_bitmap(&mut self, input: &Input, declared: Geometry, total: u64) -> Geometry {
+        let one = Geometry { kept: declared.exist, ..declared };
+        let both =
+            Geometry { kept: declared.exist + total, descriptors: declared.exist + 2 * total, ..declared };
+        let fits = |g: &Geometry| self.looks_like_descriptors(input, g.descriptors);
+        if !fits(&one) && fits(&both) {
+            self.remarks.push("bitmap_blocks counts one bitmap, but the file has two".into());
+            return both;
+        }
+        self.remarks.push(
+            "the file has one bitmap: pages that were left out cannot be told from absent memory".into(),
+        );
+        one
+    }
+
+    fn looks_like_descriptors(&self, input: &Input, at: u64) -> bool {
+        let mut bytes = [0; PAGE_DESC_LEN];
+        if input.read_at(at, &mut bytes).is_err() {
+            return false;
+        }
+        let desc = PageDesc::decode(&bytes, self.layout.order);
+        desc.offset >= at + PAGE_DESC_LEN as u64
+            && desc.offset < input.len()
+            && (1..=self.header.block_size).contains(&desc.size)
+    }
+
+    /// The part of a split set that this file is.
+    pub(super) fn part(&self) -> Option<(u64, u64)> {
+        let sub = &self.sub;
+        if sub.split == 0 {
+            return None;
+        }
+        let (start, end) = if self.header.version >= 6 {
+            (sub.start_pfn_64, sub.end_pfn_64)
+        } else {
+            (sub.start_pfn, sub.end_pfn)
+        };
+        Some((start, end.max(start)))
+    }
+
+    /// Where a field of the main header lies, for messages.
+    fn header_offset(&self, narrow: u64, wide: u64) -> u64 {
+        if self.layout.abi == Abi::Bits64 { wide } else { narrow }
+    }
+
+    /// The machine for a header without its name: the length of the registers of a CPU tells.
+    pub(super) fn machine(&mut self, input: &Input, notes: &Notes) -> Result<Machine, Error> {
+        if let Some(machine) = self.machine {
+            return Ok(machine);
+        }
+        let order = self.layout.order;
+        let narrow = self.layout.abi != Abi::Bits64;
+        let arch = notes.prstatus().next().and_then(|note| match (note.desc.len(), order, narrow) {
+            (336, ByteOrder::Little, false) => Some(Arch::X86_64),
+            (336, ByteOrder::Big, false) => Some(Arch::S390x),
+            (504, _, false) => Some(Arch::Ppc64),
+            (392, _, false) => Some(Arch::Aarch64),
+            (376, ByteOrder::Little, false) => Some(Arch::Riscv64),
+            (480, ByteOrder::Little, false) => Some(Arch::LoongArch64),
+            (144, ByteOrder::Little, true) => Some(Arch::I386),
+            (148, _, true) => Some(Arch::Arm),
+            _ => None,
+        });
+        let name = &self.header.utsname.machine;
+        let Some(arch) = arch else {
+            let what = if name.is_empty() {
+                "its header names no machine and no NT_PRSTATUS note tells it; convert it on the machine's own \
+                 architecture with a tool that assumes that"
+                    .to_owned()
+            } else {
+                format!("a dump of machine {name:?}, which hadump does not know")
+            };
+            return Err(Error::Unsupported { path: input.path().to_owned(), what });
+        };
+        let word = if narrow { WordSize::Bits32 } else { WordSize::Bits64 };
+        let machine = Machine { arch, order, word };
+        self.remarks.push(format!(
+            "the header names {} machine; {machine} was inferred from the CPU registers",
+            if name.is_empty() { "no" } else { "an unknown" }
+        ));
+        self.machine = Some(machine);
+        Ok(machine)
+    }
+}
+
+/// The byte order in which the version is a version.
+fn byte_order(input: &Input, bytes: &[u8]) -> Result<ByteOrder, Error> {
+    let version = &bytes[8..12];
+    [ByteOrder::Little, ByteOrder::Big]
+        .into_iter()
+        .find(|order| (1..=MAX_VERSION).contains(&order.u32(version)))
+        .ok_or_else(|| {
+            let found = format!("{:02x?}", version);
+            input.damaged("header_version", 8, found, "1 to 6 in either byte order").into()
+        })
+}
+
+/// The machine that the header names, in the byte order that the header has.
+fn named_machine(
+    input: &Input,
+    bytes: &[u8],
+    order: ByteOrder,
+    remarks: &mut Vec<String>,
+) -> Result<Option<Machine>, Error> {
+    let layout = Layout { order, abi: Abi::Bits64 };
+    let name = Header::decode(bytes, layout).utsname.machine;
+    // QEMU spells PPC64 and S390X.
+    let Some(machine) = Machine::from_name(&name.to_ascii_lowercase()) else { return Ok(None) };
+    if machine.order == order {
+        return Ok(Some(machine));
+    }
+    // QEMU says PPC64 for either byte order.
+    if matches!(machine.arch, Arch::Ppc64 | Arch::Aarch64 | Arch::Arm | Arch::Ppc) {
+        remarks
+            .push(format!("the header's byte order is not that of machine {name:?}; the header's was used"));
+        return Ok(Some(Machine { order, ..machine }));
+    }
+    Err(input
+        .damaged("header_version", 8, "in the other byte order", format!("that of machine {name:?}"))
+        .into())
+}
+
+/// The layout in which the main header makes sense.
+fn word_size(
+    input: &Input,
+    bytes: &[u8],
+    order: ByteOrder,
+    machine: Option<Machine>,
+    remarks: &mut Vec<String>,
+) -> Result<(Abi, Header, PageSize), Error> {
+    let decode = |abi| Header::decode(bytes, Layout { order, abi });
+    let sensible = |abi| {
+        let header = decode(abi);
+        let page_size = PageSize::new(header.block_size.into())?;
+        let blocks = 1 + u64::from(header.sub_hdr_size);
+        let inside = header.sub_hdr_size > 0 && blocks * page_size.bytes() <= input.len();
+        inside.then_some((abi, header, page_size))
+    };
+    let narrow = machine.is_some_and(|m| m.word == WordSize::Bits32);
+    let abis = if narrow { [Abi::Bits32, Abi::Bits64] } else { [Abi::Bits64, Abi::Bits32] };
+    let Some(found) = abis.into_iter().find_map(sensible) else {
+        let header = decode(abis[0]);
+        let at = if narrow { 416 } else { 428 };
+        return Err(if PageSize::new(header.block_size.into()).is_none() {
+            input.damaged(
+                "block_size",
+                at,
+                header.block_size.to_string(),
+                "a power of two from 4096 to 1048576",
+            )
+        } else {
+            let found = header.sub_hdr_size.to_string();
+            input.damaged(
+                "sub_hdr_size",
+                at + 4,
+                found,
+                format!("blocks inside a file of {} bytes", input.len()),
+            )
+        }
+        .into());
+    };
+    if let Some(machine) = machine
+        && (found.0 == Abi::Bits64) != (machine.word == WordSize::Bits64)
+    {
+        remarks.push(format!("the header is laid out for another word size than {machine} has"));
+    }
+    Ok(found)
+}
+
+/// The sub header, and the layout in which it makes sense.
+fn sub_header(
+    input: &Input,
+    order: ByteOrder,
+    abi: Abi,
+    header: &Header,
+    machine: Option<Machine>,
+    remarks: &mut Vec<String>,
+) -> Result<(Layout, SubHeader), Error> {
+    let mut bytes = [0; 104];
+    input.read_at(header.block_size.into(), &mut bytes)?;
+    let decode = |abi| {
+        let layout = Layout { order, abi };
+        (layout, SubHeader::decode(&bytes, layout, header.version))
+    };
+    if abi == Abi::Bits64 {
+        return Ok(decode(abi));
+    }
+    let inside = |at: u64, len: u64| at.checked_add(len).is_some_and(|end| end <= input.len());
+    let sensible = |(_, sub): &(Layout, SubHeader)| {
+        inside(sub.offset_vmcoreinfo, sub.size_vmcoreinfo) && inside(sub.offset_note, sub.size_note)
+    };
+    let i386_first = machine.is_some_and(|m| m.arch == Arch::I386);
+    let abis = if i386_first { [Abi::I386, Abi::Bits32] } else { [Abi::Bits32, Abi::I386] };
+    let [first, second] = abis.map(decode);
+    if sensible(&first) || !sensible(&second) {
+        return Ok(first);
+    }
+    if machine.is_some() {
+        remarks.push("the sub header is laid out as another 32-bit architecture would".into());
+    }
+    Ok(second)
+}
