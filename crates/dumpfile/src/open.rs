@@ -1,7 +1,7 @@
 //! Recognising what a file is.
 
 use crate::input::Input;
-use crate::{Error, elf};
+use crate::{Error, elf, kdump};
 use std::path::Path;
 use vmcore::Dump;
 
@@ -21,7 +21,7 @@ pub fn open(path: &Path) -> Result<Dump, Error> {
     let prefix = &prefix[..have];
     match Kind::of(prefix) {
         Kind::Elf => elf::open(input),
-        Kind::Kdump => unsupported(path, "a kdump-compressed dump".into()),
+        Kind::Kdump => kdump::open(input),
         Kind::Packed(format, command) => {
             let file = path.display();
             unsupported(path, format!("compressed with {format}; unpack it first: {command} {file}"))

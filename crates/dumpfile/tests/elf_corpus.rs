@@ -1,9 +1,11 @@
 //! The real dumps of the corpus, when `HADUMP_CORPUS` names it.
 
+use dumpfile::output::OutputFile;
+use dumpfile::{Facts, Progress};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use vmcore::{CHUNK_FRAMES, Chunk, PageState, Pfn, Range};
+use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, PageState, Pfn, PhysAddr, Range, RangeSet, Selection};
 
 const DUMPS: [&str; 3] = ["power9-fadump-radix-64k", "ppc64be-fadump-hash-4k", "x86_64-kdump-6.1"];
 
@@ -100,5 +102,52 @@ fn every_way_to_read_a_page_gives_the_same_bytes() {
             }
         }
         std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_has_the_pages_and_notes_of_the_original() {
+    let Some(corpus) = corpus() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for name in DUMPS {
+        let (path, copy) = (dir.path().join(name), dir.path().join("copy"));
+        unpack(&corpus.join(name).join("vmcore.elf.zst"), &path);
+        let dump = dumpfile::open(&path).unwrap();
+        let memory = &*dump.memory;
+        let all = Selection::everything(memory, DumpLevel::default(), None).unwrap();
+        let out = OutputFile::create(&copy, false).unwrap();
+        let written =
+            dumpfile::elf::write(&dump, &all, &Facts::default(), &out, &Progress::default()).unwrap();
+        out.commit().unwrap();
+        assert_eq!(written.bytes, copy.metadata().unwrap().len());
+        assert_eq!(written.data_pages + written.zero_pages, memory.map().frames().total());
+
+        let again = dumpfile::open(&copy).unwrap();
+        assert_eq!(again.memory.map().frames(), memory.map().frames());
+        assert!(again.notes.raw().starts_with(dump.notes.raw()));
+        assert_eq!((again.machine, again.elf_flags), (dump.machine, dump.elf_flags));
+        let (mut old, mut new) = (vec![0; dump.page_size().len()], vec![1; dump.page_size().len()]);
+        for pfn in memory.map().frames().iter().flat_map(|r| r.start.0..r.end.0).map(Pfn) {
+            assert!(memory.read_page(pfn, &mut old).unwrap().is_known());
+            assert!(again.memory.read_page(pfn, &mut new).unwrap().is_known());
+            assert!(old == new, "{name} {pfn}");
+        }
+        // Wherever the original has an address for memory, the copy has the same bytes there.
+        for segment in &dump.virt {
+            let covered: RangeSet<PhysAddr> = again
+                .virt
+                .iter()
+                .filter(|v| {
+                    v.virt.0.wrapping_sub(v.phys.start.0) == segment.virt.0.wrapping_sub(segment.phys.start.0)
+                })
+                .map(|v| v.phys)
+                .collect();
+            assert!(
+                covered.within(segment.phys).map(|r| r.len()).sum::<u64>() == segment.phys.len(),
+                "{segment:?}"
+            );
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(&copy).unwrap();
     }
 }

@@ -33,8 +33,8 @@ pub(super) struct Segment {
     /// PT_LOAD, PT_NOTE or something else.
     pub(super) kind: u32,
     pub(super) offset: u64,
+    /// This and `paddr` are [`Segment::NO_ADDRESS`] where there is none, in either class.
     pub(super) vaddr: u64,
-    /// [`Segment::NO_ADDRESS`] for virtual memory without a physical address of its own, in either class.
     pub(super) paddr: u64,
     pub(super) filesz: u64,
     pub(super) memsz: u64,
@@ -169,8 +169,10 @@ impl Header {
                     let (p, _) =
                         pod::from_bytes::<ProgramHeader32<Endianness>>(raw).expect("as long as an entry");
                     let mut segment = Segment::decode(p, endian);
-                    if segment.paddr == u64::from(u32::MAX) {
-                        segment.paddr = Segment::NO_ADDRESS;
+                    for address in [&mut segment.paddr, &mut segment.vaddr] {
+                        if *address == u64::from(u32::MAX) {
+                            *address = Segment::NO_ADDRESS;
+                        }
                     }
                     segment
                 };
@@ -181,6 +183,10 @@ impl Header {
         Ok(())
     }
 }
+
+// Entries are decoded wherever they lie in a buffer.
+const _: () = assert!(align_of::<ProgramHeader64<Endianness>>() == 1);
+const _: () = assert!(align_of::<ProgramHeader32<Endianness>>() == 1);
 
 /// Bytes of a program header.
 pub(super) fn entry_size(is_64: bool) -> u64 {

@@ -193,8 +193,10 @@ fn segments(input: &Input, header: &Header, tails: Content) -> Result<(Table, Ve
             }
         }
         rank += 1;
-        // Hypervisors that do not know the guest's page tables write 0; only s390x really maps memory there.
-        if segment.vaddr != 0 || header.machine.arch == Arch::S390x {
+        // Memory above what a 32-bit kernel maps has no address. Hypervisors that do not know the guest's page tables
+        // write 0; only s390x really maps memory there.
+        let unknown = segment.vaddr == 0 && header.machine.arch != Arch::S390x;
+        if !unknown && segment.vaddr != Segment::NO_ADDRESS {
             let phys = Range::new(PhysAddr(segment.paddr), PhysAddr(end));
             virt.push(VirtSegment { virt: VirtAddr(segment.vaddr), phys });
         }

@@ -161,6 +161,12 @@ fn virtual_only_segments_are_no_memory() {
     let dump = try_open(&elf.over(&body(0x3000))).unwrap();
     assert_eq!(dump.memory.map().frames().total(), 1);
     assert_eq!(dump.virt.len(), 1);
+    // High memory of a 32-bit kernel: the other way round.
+    let mut elf = TestElf { is_64: false, machine: 3, phoff: 52, ..TestElf::x86_64() }
+        .load(0x1000, 0x1000, 0x1000, 0x1000);
+    elf.phdrs[0].vaddr = u64::MAX;
+    let dump = try_open(&elf.load(0x2000, u64::MAX, 0x1000, 0x1000).over(&body(0x3000))).unwrap();
+    assert_eq!((dump.memory.map().frames().total(), dump.virt.len()), (1, 0));
 }
 
 #[test]
