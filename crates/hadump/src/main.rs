@@ -1,2 +1,79 @@
-//! hadump.
-fn main() {}
+//! `hadump`: saves, filters, compresses, converts and inspects Linux kernel crash dumps.
+//!
+//! The program parses the command line, calls the libraries and prints. What a dump is, how a kernel lays out its
+//! memory and how files look is none of its business.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod convert;
+mod dmesg;
+mod info;
+mod input;
+mod progress;
+mod report;
+mod units;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+use tracing_subscriber::filter::LevelFilter;
+
+/// How a run ended, short of failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All that was asked for.
+    Complete,
+    /// The output lacks pages that it should have, and says so.
+    Incomplete,
+}
+
+impl Outcome {
+    /// The exit code of a run that ended so.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Complete => 0,
+            Self::Incomplete => 4,
+        }
+    }
+}
+
+/// The exit code of a run that left nothing usable.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (_, 0) => LevelFilter::WARN,
+        (_, 1) => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .without_time()
+        .with_target(false)
+        .init();
+    let result = match &cli.command {
+        Command::Convert(args) => convert::run(args, cli.quiet),
+        Command::Info(args) => info::run(args),
+        Command::Dmesg(args) => dmesg::run(args),
+    };
+    match result {
+        Ok(outcome) => outcome.code().into(),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hadump: {error:#}");
+            FAILED.into()
+        }
+    }
+}
+
+/// Reports whether the reader of our output went away, as `head` does: it has what it wanted.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,197 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dumpfile::codec::Method;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use vmcore::DumpLevel;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 complete; 1 nothing usable; 2 wrong usage; 3 complete, but more was kept than asked for; \
+4 incomplete but readable.";
+
+/// Save, filter, compress, convert and inspect Linux kernel crash dumps.
+#[derive(Debug, Parser)]
+#[command(name = "hadump", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Say more on standard error (-v: what is done, -vv: for debugging)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Filter, compress and convert a dump into a new file
+    Convert(Convert),
+    /// Show what a dump is and what it holds
+    Info(Info),
+    /// Print the kernel log of a dump
+    Dmesg(Dmesg),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    /// The dump to read
+    pub(crate) input: PathBuf,
+    /// The file to make; it appears under this name only when it is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) level: LevelArgs,
+    /// How to compress pages
+    #[arg(short, long, value_name = "METHOD", default_value = "zstd")]
+    pub(crate) compression: Compression,
+    /// How hard to compress (zlib 1..9, zstd -5..19)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) compression_level: Option<i32>,
+    /// The file format to write; an ELF file is never compressed
+    #[arg(long, value_name = "FORMAT", default_value = "kdump")]
+    pub(crate) format: Format,
+    /// Threads to work with [default: one for every CPU]
+    #[arg(short = 'j', long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Replace an existing output file
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Print the report as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LevelArgs {
+    /// Which pages to leave out, the sum of: 1 zeros, 2 page cache, 4 page cache with private data,
+    /// 8 user processes, 16 free [default: 31]
+    #[arg(short = 'd', long = "dump-level", value_name = "LEVEL", value_parser = parse_level)]
+    level: Option<DumpLevel>,
+    /// The same by name
+    #[arg(long, value_name = "CLASS,...", value_delimiter = ',', conflicts_with = "level")]
+    exclude: Vec<PageClass>,
+}
+
+impl LevelArgs {
+    /// The dump level asked for.
+    pub(crate) fn level(&self) -> DumpLevel {
+        if self.exclude.is_empty() {
+            return self.level.unwrap_or(DumpLevel::ALL);
+        }
+        let bits = self.exclude.iter().fold(0, |bits, class| bits | class.bit());
+        DumpLevel::new(bits.into()).expect("classes are the bits of 31")
+    }
+}
+
+/// The classes of pages that can be left out.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PageClass {
+    /// Pages of zeros
+    Zero,
+    /// Page cache without private data
+    Cache,
+    /// All page cache
+    Private,
+    /// Memory of user processes
+    User,
+    /// Free pages
+    Free,
+}
+
+impl PageClass {
+    fn bit(self) -> u8 {
+        match self {
+            Self::Zero => DumpLevel::ZERO,
+            Self::Cache => DumpLevel::CACHE,
+            Self::Private => DumpLevel::CACHE_PRIVATE,
+            Self::User => DumpLevel::USER,
+            Self::Free => DumpLevel::FREE,
+        }
+    }
+}
+
+fn parse_level(text: &str) -> Result<DumpLevel, String> {
+    text.parse().ok().and_then(DumpLevel::new).ok_or_else(|| "a dump level is a number from 0 to 31".into())
+}
+
+/// How pages are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    /// Smallest at its speed; not read by tools built without it
+    Zstd,
+    /// Read by every tool
+    Zlib,
+    /// Fast, larger
+    Lzo,
+    /// Fast, larger still
+    Snappy,
+    /// As they are
+    None,
+}
+
+impl Compression {
+    /// The codec; `None` to store pages as they are.
+    pub(crate) fn method(self) -> Option<Method> {
+        match self {
+            Self::Zstd => Some(Method::Zstd),
+            Self::Zlib => Some(Method::Zlib),
+            Self::Lzo => Some(Method::Lzo),
+            Self::Snappy => Some(Method::Snappy),
+            Self::None => None,
+        }
+    }
+}
+
+/// The formats that can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// makedumpfile's kdump-compressed format
+    Kdump,
+    /// An ELF core
+    Elf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// The dump to read
+    pub(crate) input: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dmesg {
+    /// The dump to read
+    pub(crate) input: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn level(args: &[&str]) -> Result<u8, clap::Error> {
+        let fixed = ["hadump", "convert", "in", "-o", "out"];
+        let cli = Cli::try_parse_from(fixed.iter().chain(args))?;
+        let Command::Convert(convert) = cli.command else { unreachable!("it says convert") };
+        Ok(convert.level.level().bits())
+    }
+
+    #[test]
+    fn levels_are_given_as_a_sum_or_by_name() {
+        assert_eq!(level(&[]).unwrap(), 31);
+        assert_eq!(level(&["-d", "17"]).unwrap(), 17);
+        assert_eq!(level(&["--exclude", "zero,free"]).unwrap(), 17);
+        assert_eq!(level(&["--exclude", "private"]).unwrap(), 4);
+        assert!(level(&["-d", "32"]).is_err());
+        assert!(level(&["-d", "1", "--exclude", "zero"]).is_err());
+    }
+}

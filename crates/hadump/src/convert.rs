@@ -1,0 +1,159 @@
+//! `hadump convert`: from any dump to a new file.
+
+use crate::cli::{self, Compression, Format};
+use crate::report::{Input, Output, Pages, Report, Seconds};
+use crate::{Outcome, input, progress};
+use anyhow::{Context, Result, bail};
+use dumpfile::output::OutputFile;
+use dumpfile::{Facts, Progress, Written};
+use kernel::Kernel;
+use std::fs::File;
+use std::time::{Duration, Instant};
+use vmcore::{Dump, DumpLevel, Reason, Selection};
+
+/// Converts and reports.
+pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
+    if args.format == Format::Elf && args.compression_level.is_some() {
+        bail!("an ELF file is not compressed: leave out --compression-level, or use --format kdump");
+    }
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = args.threads {
+        pool = pool.num_threads(threads.get());
+    }
+    let pool = pool.build().context("cannot start the worker threads")?;
+    let report = pool.install(|| convert(args, quiet))?;
+    report.print(args.json, quiet)?;
+    Ok(Outcome::from(&report))
+}
+
+fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
+    let (opened, dump) = timed(|| input::open(&args.input))?;
+    let output = OutputFile::create(&args.output, args.force)?;
+    let spill = output.spill_file().context("cannot make a work file beside the output")?;
+    let (classified, chosen) = timed(|| choose(args, &dump, spill))?;
+    for remark in &chosen.remarks {
+        tracing::warn!("{remark}");
+    }
+    let pages = chosen.selection.kept();
+    let (wrote, written) = timed(|| {
+        progress::watch(pages, dump.page_size().bytes(), quiet, |p| write(args, &dump, &chosen, &output, p))
+    })?;
+    let complete = written.lost_pages == 0 && written.missing_pages == 0 && !dump.source.incomplete;
+    let (flushed, path) = timed(|| Ok(if complete { output.commit() } else { output.keep_incomplete() }?))?;
+    let (memory, selection) = (dump.memory.map(), &chosen.selection);
+    let outcome = if complete { Outcome::Complete } else { Outcome::Incomplete };
+    Ok(Report {
+        input: Input {
+            path: args.input.display().to_string(),
+            format: dump.source.format.clone(),
+            machine: dump.machine.name(),
+            page_size: dump.page_size().bytes(),
+            release: dump.vmcoreinfo.as_ref().and_then(|v| v.release().map(str::to_owned)),
+            cpus: dump.cpus(),
+            memory_bytes: memory.bytes().total(),
+        },
+        output: Output {
+            path: path.display().to_string(),
+            format: match args.format {
+                Format::Kdump => "kdump-compressed v6",
+                Format::Elf => "ELF core",
+            },
+            compression: compression(args).method().map(|m| m.name()),
+            dump_level: selection.level().bits(),
+            bytes: written.bytes,
+            complete,
+        },
+        pages: Pages {
+            total: memory.frames().total(),
+            partial: memory.partial_frames(),
+            kept: selection.kept(),
+            data: written.data_pages,
+            raw: written.raw_pages,
+            zero: written.zero_pages,
+            lost: written.lost_pages + written.missing_pages,
+            excluded: Reason::ALL.map(|r| (r.name(), selection.reasons().get(r))).into_iter().collect(),
+        },
+        seconds: Seconds {
+            open: opened.as_secs_f64(),
+            classify: classified.as_secs_f64(),
+            write: (wrote + flushed).as_secs_f64(),
+        },
+        remarks: dump.source.remarks.iter().chain(&chosen.remarks).cloned().collect(),
+        exit_code: outcome.code(),
+    })
+}
+
+/// An ELF file holds pages as they are, whatever the default for kdump files is.
+fn compression(args: &cli::Convert) -> Compression {
+    match args.format {
+        Format::Kdump => args.compression,
+        Format::Elf => Compression::None,
+    }
+}
+
+/// The pages to write, and what to say of the kernel.
+struct Chosen {
+    selection: Selection,
+    facts: Facts,
+    remarks: Vec<String>,
+}
+
+/// Chooses pages by what the kernel says of them.
+///
+/// A dump without VMCOREINFO can still be converted as long as no class of pages has to be told from another.
+fn choose(args: &cli::Convert, dump: &Dump, spill: File) -> Result<Chosen> {
+    let level = args.level.level();
+    if dump.vmcoreinfo.is_none() {
+        if level.bits() & !DumpLevel::ZERO != 0 {
+            bail!(
+                "{}: no VMCOREINFO note, so the kernel's pages cannot be told apart; dump level {level} needs it, \
+                 -d 1 and -d 0 do not",
+                args.input.display()
+            );
+        }
+        let selection = Selection::everything(&*dump.memory, level, Some(spill))?;
+        let facts = Facts { utsname: dump.source.utsname.clone().unwrap_or_default(), ..Facts::default() };
+        return Ok(Chosen { selection, facts, remarks: Vec::new() });
+    }
+    let kernel = input::kernel(dump, &args.input)?;
+    let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes: Vec::new() };
+    let chosen = kernel
+        .select(level, Some(spill))
+        .with_context(|| format!("{}: cannot classify pages for dump level {level}", args.input.display()))?;
+    Ok(Chosen { selection: chosen.selection, facts, remarks: chosen.remarks })
+}
+
+/// The kernel's own names for itself, or those that the input's header gives.
+fn utsname(dump: &Dump, kernel: &Kernel<'_>) -> Result<vmcore::Utsname> {
+    match (kernel.utsname(), &dump.source.utsname) {
+        (Ok(names), _) => Ok(names),
+        (Err(_), Some(names)) => Ok(names.clone()),
+        (Err(error), None) => Err(error).context("cannot read the kernel's utsname"),
+    }
+}
+
+fn write(
+    args: &cli::Convert,
+    dump: &Dump,
+    chosen: &Chosen,
+    output: &OutputFile,
+    progress: &Progress,
+) -> Result<Written> {
+    let Chosen { selection, facts, .. } = chosen;
+    Ok(match args.format {
+        Format::Kdump => {
+            let options = dumpfile::kdump::Options {
+                method: compression(args).method(),
+                level: args.compression_level,
+            };
+            dumpfile::kdump::write(dump, selection, facts, &options, output, progress)?
+        }
+        Format::Elf => dumpfile::elf::write(dump, selection, facts, output, progress)?,
+    })
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {
+    let start = Instant::now();
+    let value = work()?;
+    Ok((start.elapsed(), value))
+}

@@ -1,0 +1,98 @@
+//! Telling how far a long job is: a bar on a terminal, a line every tenth elsewhere.
+
+use crate::units;
+use dumpfile::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A job that is over sooner needs no word on how far it is.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs `job` while a thread shows its progress and hands on the user's wish to stop.
+///
+/// `pages` is what the job will count up to, `page_size` the bytes of each. A SIGINT, SIGTERM or SIGHUP cancels the
+/// job, which ends with an error of its own.
+pub(crate) fn watch<T>(pages: u64, page_size: u64, quiet: bool, job: impl FnOnce(&Progress) -> T) -> T {
+    let stop = Arc::new(AtomicBool::new(false));
+    let signals: Vec<_> =
+        [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+            .into_iter()
+            .filter_map(|signal| signal_hook::flag::register(signal, Arc::clone(&stop)).ok())
+            .collect();
+    let progress = Progress::default();
+    let (finished, watcher) = channel();
+    let result = std::thread::scope(|scope| {
+        let (progress, stop) = (&progress, &stop);
+        scope.spawn(move || show(progress, stop, &watcher, pages, page_size, quiet));
+        let result = job(progress);
+        drop(finished);
+        result
+    });
+    for signal in signals {
+        signal_hook::low_level::unregister(signal);
+    }
+    result
+}
+
+fn show(progress: &Progress, stop: &AtomicBool, done: &Receiver<()>, pages: u64, size: u64, quiet: bool) {
+    let mut face = Face::new(pages, size, quiet);
+    while done.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        if stop.load(Ordering::Relaxed) {
+            progress.cancel();
+        }
+        face.update(progress.pages());
+    }
+    face.finish();
+}
+
+/// How progress is shown.
+enum Face {
+    Quiet,
+    Bar { bar: ProgressBar, size: u64 },
+    Lines { started: Instant, pages: u64, size: u64, tenths: u64 },
+}
+
+impl Face {
+    fn new(pages: u64, size: u64, quiet: bool) -> Self {
+        if quiet || pages == 0 {
+            Self::Quiet
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(Some(pages * size), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template(
+                "{percent:>3} % [{wide_bar}] {binary_bytes_per_sec}, {eta} left",
+            );
+            bar.set_style(style.expect("the template is valid").progress_chars("=> "));
+            Self::Bar { bar, size }
+        } else {
+            Self::Lines { started: Instant::now(), pages, size, tenths: 0 }
+        }
+    }
+
+    fn update(&mut self, done: u64) {
+        match self {
+            Self::Quiet => {}
+            Self::Bar { bar, size } => bar.set_position(done * *size),
+            Self::Lines { started, pages, size, tenths } => {
+                let (now, spent) = (done * 10 / *pages, started.elapsed());
+                if now > *tenths && now < 10 && spent > PATIENCE {
+                    *tenths = now;
+                    let rate = (done * *size) as f64 / spent.as_secs_f64();
+                    let left = spent.mul_f64((*pages - done) as f64 / done as f64);
+                    eprintln!("{} %, {}/s, {} left", now * 10, units::bytes(rate as u64), units::time(left));
+                }
+            }
+        }
+    }
+
+    fn finish(self) {
+        if let Self::Bar { bar, .. } = self {
+            bar.finish_and_clear();
+        }
+    }
+}

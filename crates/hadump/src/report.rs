@@ -1,0 +1,147 @@
+//! What a conversion did, for people and as JSON.
+
+use crate::{Outcome, units};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The report of one conversion. Field names are those of the JSON output, which `docs/json.md` describes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    pub(crate) pages: Pages,
+    pub(crate) seconds: Seconds,
+    /// What was odd and what was done about it, a sentence each.
+    pub(crate) remarks: Vec<String>,
+    pub(crate) exit_code: u8,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Input {
+    pub(crate) path: String,
+    pub(crate) format: String,
+    pub(crate) machine: &'static str,
+    pub(crate) page_size: u64,
+    pub(crate) release: Option<String>,
+    pub(crate) cpus: usize,
+    /// Bytes of memory that exist.
+    pub(crate) memory_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Output {
+    pub(crate) path: String,
+    pub(crate) format: &'static str,
+    /// `null` when pages are stored as they are.
+    pub(crate) compression: Option<&'static str>,
+    pub(crate) dump_level: u8,
+    pub(crate) bytes: u64,
+    pub(crate) complete: bool,
+}
+
+/// Pages by state; `total` is the sum of `data`, `zero`, `lost` and all of `excluded`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pages {
+    pub(crate) total: u64,
+    /// Frames that exist only in part; their missing bytes read as zero.
+    pub(crate) partial: u64,
+    pub(crate) kept: u64,
+    pub(crate) data: u64,
+    /// Of `data`, those that compression did not shrink.
+    pub(crate) raw: u64,
+    pub(crate) zero: u64,
+    pub(crate) lost: u64,
+    /// Left out, by reason.
+    pub(crate) excluded: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Seconds {
+    pub(crate) open: f64,
+    pub(crate) classify: f64,
+    pub(crate) write: f64,
+}
+
+impl Report {
+    /// Prints the report: as JSON on standard output, or for people on standard error.
+    pub(crate) fn print(&self, json: bool, quiet: bool) -> anyhow::Result<()> {
+        if json {
+            crate::report::print_json(self)?;
+        } else if !quiet {
+            eprint!("{}", self.text());
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        let Self { input, output, pages, seconds, .. } = self;
+        let mut text = String::new();
+        let mut line = |label: &str, value: String| text.push_str(&format!("{label:>10}  {value}\n"));
+        let kernel = input.release.as_deref().map(|r| format!(", Linux {r}")).unwrap_or_default();
+        line("input", format!("{}: {} of {}{kernel}", input.path, input.format, input.machine));
+        let partial = match pages.partial {
+            0 => String::new(),
+            n => format!(", {n} only in part"),
+        };
+        line(
+            "memory",
+            format!(
+                "{} in {} pages of {} KiB{partial}",
+                units::bytes(input.memory_bytes),
+                pages.total,
+                input.page_size >> 10
+            ),
+        );
+        line("kept", format!("{} pages: {} with data, {} zero", pages.kept, pages.data, pages.zero));
+        let reasons: Vec<String> =
+            pages.excluded.iter().filter(|(_, n)| **n > 0).map(|(name, n)| format!("{n} {name}")).collect();
+        if !reasons.is_empty() {
+            let total: u64 = pages.excluded.values().sum();
+            line("left out", format!("{total} pages: {}", reasons.join(", ")));
+        }
+        if pages.lost > 0 {
+            line("lost", format!("{} pages could not be read", pages.lost));
+        }
+        let compression = output.compression.map(|c| format!(", {c}")).unwrap_or_default();
+        let unfinished = if output.complete { "" } else { ", INCOMPLETE" };
+        line(
+            "output",
+            format!(
+                "{}: {}{compression}, dump level {}, {} ({} of memory){unfinished}",
+                output.path,
+                output.format,
+                output.dump_level,
+                units::bytes(output.bytes),
+                units::percent(output.bytes, input.memory_bytes)
+            ),
+        );
+        let span = |s: f64| units::time(Duration::from_secs_f64(s));
+        line(
+            "time",
+            format!(
+                "{}: open {}, classify {}, write {}",
+                span(seconds.open + seconds.classify + seconds.write),
+                span(seconds.open),
+                span(seconds.classify),
+                span(seconds.write)
+            ),
+        );
+        text
+    }
+}
+
+/// Prints a value as JSON on standard output.
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+impl From<&Report> for Outcome {
+    fn from(report: &Report) -> Self {
+        if report.output.complete { Self::Complete } else { Self::Incomplete }
+    }
+}
