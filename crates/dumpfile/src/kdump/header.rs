@@ -201,7 +201,7 @@ fn byte_order(input: &Input, bytes: &[u8]) -> Result<ByteOrder, Error> {
         .into_iter()
         .find(|order| (1..=MAX_VERSION).contains(&order.u32(version)))
         .ok_or_else(|| {
-            let found = format!("{:02x?}", version);
+            let found = format!("{version:02x?}");
             input.damaged("header_version", 8, found, "1 to 6 in either byte order").into()
         })
 }

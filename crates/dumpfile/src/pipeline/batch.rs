@@ -6,8 +6,6 @@ use vmcore::{PageSize, PageState, Pfn, PhysicalMemory, Range, is_zero};
 /// One kept page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
-    /// Its frame number.
-    pub(crate) pfn: Pfn,
     /// What is known of it; `Present` only when it is not all zeros.
     pub(crate) state: PageState,
     /// Its content, zeros unless it is present.
@@ -128,8 +126,8 @@ impl<'m> Batch<'m> {
     pub(crate) fn pages(&self) -> impl Iterator<Item = Page<'_>> {
         let size = self.page_size.len();
         self.runs().flat_map(move |run| {
-            let numbered = run.states.iter().zip(run.bytes.chunks_exact(size)).enumerate();
-            numbered.map(move |(i, (&state, bytes))| Page { pfn: Pfn(run.first.0 + i as u64), state, bytes })
+            let pages = run.states.iter().zip(run.bytes.chunks_exact(size));
+            pages.map(|(&state, bytes)| Page { state, bytes })
         })
     }
 }

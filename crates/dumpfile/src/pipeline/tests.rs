@@ -93,9 +93,9 @@ impl PageJob for Collect {
             std::thread::sleep(Duration::from_millis(3));
         }
         record.pages.clear();
-        record.pages.extend(
-            batch.pages().map(|p| (p.pfn, p.state, u64::from_le_bytes(*p.bytes.first_chunk().unwrap()))),
-        );
+        let pfns = batch.runs().flat_map(|run| (run.first.0..).take(run.states.len()).map(Pfn));
+        let content = |page: &[u8]| u64::from_le_bytes(*page.first_chunk().unwrap());
+        record.pages.extend(pfns.zip(batch.pages()).map(|(pfn, p)| (pfn, p.state, content(p.bytes))));
         Ok(())
     }
 

@@ -41,7 +41,7 @@ pub(super) struct KdumpMemory {
     /// Where the shared page of zeros is.
     zero_page: Option<u64>,
     cache: Cache,
-    pool: Mutex<Vec<Box<Scratch>>>,
+    pool: Mutex<Vec<Scratch>>,
 }
 
 /// What one call needs, lent from a pool that grows to the number of threads.
@@ -197,7 +197,6 @@ impl KdumpMemory {
     }
 
     /// Where a page's bytes are and how they are stored, or its state when there is nothing to read.
-    #[expect(clippy::type_complexity, reason = "two answers and a failure, used in one place")]
     fn judge(
         &self,
         pfn: u64,

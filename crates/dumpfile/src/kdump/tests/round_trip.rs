@@ -166,7 +166,7 @@ fn a_file_that_was_written_again_is_the_same_file() {
     write_to(&first, &input, &without(&input, &[3, 50]), Some(Method::Zstd), 2);
     let mut again = open(&first).unwrap();
     // The writer adds hadump's own note, which the first file has already.
-    again.notes = input.notes.clone();
+    again.notes = input.notes;
     let selection = Selection::everything(&*again.memory, DumpLevel::ALL, None).unwrap();
     write_to(&second, &again, &selection, Some(Method::Zstd), 2);
     assert!(std::fs::read(first).unwrap() == std::fs::read(second).unwrap());
