@@ -5,7 +5,7 @@
 //! over and taken out of later chunks before they are appended.
 
 use crate::memmodel::{MemModel, PageRun};
-use crate::page::{Carry, Classes, Scan, Window};
+use crate::page::{Carry, Classes, FreeList, Scan, Window};
 use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
 use std::fs::File;
@@ -26,6 +26,14 @@ pub struct Selected {
     pub remarks: Vec<String>,
     /// Pages kept because the dump does not hold their `struct page`.
     pub undecided: u64,
+}
+
+/// What the decision needs to know of the kernel.
+struct Prepared {
+    classes: Classes,
+    model: MemModel,
+    /// Empty where free pages are marked.
+    free: FreeList,
 }
 
 /// One decided chunk.
@@ -49,7 +57,7 @@ impl Kernel<'_> {
     pub fn select(&self, level: DumpLevel, spill: Option<File>) -> Result<Selected, Error> {
         let mut remarks = Vec::new();
         let above_zeros = level.bits() & !DumpLevel::ZERO != 0;
-        let (classes, model) = match self.prepare(level, &mut remarks) {
+        let prepared = match self.prepare(level, &mut remarks) {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return self.everything(level, spill, remarks),
             Err(error) if !above_zeros && !matches!(error, Error::Read(_)) => {
@@ -66,10 +74,8 @@ impl Kernel<'_> {
         let mut carries: Vec<Carry> = Vec::new();
         let (mut undecided, mut bad_orders) = (0, 0);
         for wave in indices.chunks(wave) {
-            let decided: Vec<Decided<'_>> = wave
-                .par_iter()
-                .map(|&index| self.decide(&model, &classes, index))
-                .collect::<Result<_, Error>>()?;
+            let decided: Vec<Decided<'_>> =
+                wave.par_iter().map(|&index| self.decide(&prepared, index)).collect::<Result<_, Error>>()?;
             for Decided { index, mut scan, undecided: here } in decided {
                 apply(&mut carries, index, &mut scan);
                 carries.append(&mut scan.carries);
@@ -90,11 +96,7 @@ impl Kernel<'_> {
     }
 
     /// The tests and the memory model; `None` when there is nothing to look for.
-    fn prepare(
-        &self,
-        level: DumpLevel,
-        remarks: &mut Vec<String>,
-    ) -> Result<Option<(Classes, MemModel)>, Error> {
+    fn prepare(&self, level: DumpLevel, remarks: &mut Vec<String>) -> Result<Option<Prepared>, Error> {
         if self.machine().word != WordSize::Bits64 {
             return Err(Error::Unsupported(format!(
                 "pages of 32-bit kernels ({}) are not classified",
@@ -105,7 +107,12 @@ impl Kernel<'_> {
         if !classes.finds_something() {
             return Ok(None);
         }
-        Ok(Some((classes, self.mem_model()?)))
+        let model = self.mem_model()?;
+        let free = match classes.by_free_list {
+            true => FreeList::walk(self, &model, remarks)?,
+            false => FreeList::default(),
+        };
+        Ok(Some(Prepared { classes, model, free }))
     }
 
     fn everything(
@@ -119,13 +126,17 @@ impl Kernel<'_> {
     }
 
     /// Decides chunk `index` by itself.
-    fn decide<'a>(&self, model: &MemModel, classes: &'a Classes, index: u64) -> Result<Decided<'a>, Error> {
+    fn decide<'a>(&self, prepared: &'a Prepared, index: u64) -> Result<Decided<'a>, Error> {
+        let Prepared { classes, model, free } = prepared;
         let map = self.memory_map();
         let first = index * CHUNK_FRAMES;
         let mut chunk = Chunk::of_map(map, index);
         let earlier = self.physical().memory().drop_excluded(Pfn(first), &mut chunk)?;
         let mut scan = Scan::new(classes, self.machine().order, Pfn(first), chunk);
         scan.reasons.add(Reason::Earlier, earlier);
+        for &(pfn, order) in free.within(Range::new(Pfn(first), Pfn(first + CHUNK_FRAMES))) {
+            scan.free_block(pfn, order);
+        }
         let mut window = Window::default();
         let mut runs: Vec<PageRun> = Vec::new();
         let mut undecided = 0;

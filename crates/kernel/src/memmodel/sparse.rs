@@ -107,28 +107,32 @@ impl Sparse {
         };
         let through = Self { table: VirtAddr(pointer), ..self };
         let indirect = through.valid_sections(kernel)?;
-        if indirect > direct {
+        if indirect.0 > direct.0 {
             through.accept(symbol, indirect)
         } else {
             Self { table: symbol, ..through }.accept(symbol, direct)
         }
     }
 
-    fn accept(self, symbol: VirtAddr, valid: usize) -> Result<Self, Error> {
+    fn accept(self, symbol: VirtAddr, (valid, why): (usize, Option<Error>)) -> Result<Self, Error> {
         if valid > 0 {
             return Ok(self);
         }
         Err(Error::Implausible {
             what: "mem_section".to_owned(),
             addr: symbol,
-            found: "no valid section where memory is".to_owned(),
+            found: why.map_or_else(
+                || "a table without a valid section where memory is".to_owned(),
+                |error| format!("a table whose sections cannot be reached ({error})"),
+            ),
             expected: "sections that are present and have a mem_map".to_owned(),
         })
     }
 
-    /// Of a sample of the sections with memory, how many have a mem_map that is mapped.
-    fn valid_sections(&self, kernel: &Kernel<'_>) -> Result<usize, Error> {
+    /// Of a sample of the sections with memory, how many have a mem_map that is mapped, and why another is not.
+    fn valid_sections(&self, kernel: &Kernel<'_>) -> Result<(usize, Option<Error>), Error> {
         let mut valid = 0;
+        let mut why = None;
         let mut root = None;
         let ranges = kernel.memory_map().frames();
         for frame in ranges.iter().flat_map(|r| [r.start, Pfn(r.end.0 - 1)]).take(SAMPLE) {
@@ -137,11 +141,11 @@ impl Sparse {
                 match kernel.map(VirtAddr(at)) {
                     Ok(_) => valid += 1,
                     Err(Error::Read(error)) => return Err(error.into()),
-                    Err(_) => {}
+                    Err(error) => why = Some(error),
                 }
             }
         }
-        Ok(valid)
+        Ok((valid, why))
     }
 
     pub(crate) fn runs(

@@ -41,6 +41,8 @@ pub(crate) struct Classes {
     any_cache: bool,
     cache_private: bool,
     user: bool,
+    /// Free pages are wanted and have no mark: the free lists must be walked.
+    pub(crate) by_free_list: bool,
     compound: Compound,
 }
 
@@ -107,6 +109,7 @@ impl Classes {
             any_cache,
             cache_private,
             user,
+            by_free_list: false,
             compound,
         };
         if any_cache || user {
@@ -129,10 +132,12 @@ impl Classes {
             );
         }
         if free {
-            classes.private = layout.need("page.private", 8, FREE)?;
-            layout.need("page._mapcount", 4, FREE)?;
-            let key = "PAGE_BUDDY_MAPCOUNT_VALUE";
-            classes.buddy = kind(key).ok_or_else(|| missing(&format!("NUMBER({key})"), FREE))?;
+            if info.number("PAGE_BUDDY_MAPCOUNT_VALUE").is_some() {
+                classes.private = layout.need("page.private", 8, FREE)?;
+                layout.need("page._mapcount", 4, FREE)?;
+            }
+            classes.buddy = kind("PAGE_BUDDY_MAPCOUNT_VALUE").unwrap_or(Kind::NONE);
+            classes.by_free_list = classes.buddy == Kind::NONE;
             classes.unaccepted = kind("PAGE_UNACCEPTED_MAPCOUNT_VALUE").unwrap_or(Kind::NONE);
             let length = info.length("zone.free_area");
             classes.free_orders = length
@@ -148,6 +153,7 @@ impl Classes {
             || self.user
             || self.hwpoison != 0
             || self.buddy != Kind::NONE
+            || self.by_free_list
             || self.offline != Kind::NONE
     }
 

@@ -3,10 +3,12 @@
 mod classes;
 mod compound;
 mod fields;
+mod free_list;
 mod kind;
 mod scan;
 mod window;
 
 pub(crate) use classes::Classes;
+pub(crate) use free_list::FreeList;
 pub(crate) use scan::{Carry, Scan};
 pub(crate) use window::Window;

@@ -78,6 +78,11 @@ impl<'a> Scan<'a> {
         pfn
     }
 
+    /// Leaves out the free block of 2^`order` pages at `pfn`, which lies in this chunk.
+    pub(crate) fn free_block(&mut self, pfn: Pfn, order: u32) {
+        self.remove(pfn.0, pfn.0 + (1 << order), Reason::Free);
+    }
+
     fn remove(&mut self, start: u64, end: u64, reason: Reason) {
         let limit = self.first + CHUNK_FRAMES;
         let removed = self.chunk.remove(start - self.first, end.min(limit) - self.first);

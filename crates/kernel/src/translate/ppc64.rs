@@ -47,8 +47,8 @@ fn levels(page: PageSize, index_bits: [u32; 4]) -> [Level; 4] {
     ]
 }
 
-/// Index bits of PTE, PMD, PUD and PGD (`RADIX_*_INDEX_SIZE` of the kernel's `radix-4k.h` and `radix-64k.h`,
-/// `H_*_INDEX_SIZE` of `hash-4k.h` and `hash-64k.h` since 4.17).
+/// Index bits of PTE, PMD, PUD and PGD: `RADIX_*_INDEX_SIZE` of the kernel's `radix-4k.h` and `radix-64k.h`, which never
+/// changed, and `H_*_INDEX_SIZE` of `hash-4k.h` and `hash-64k.h` since 4.17.
 fn index_bits(page: PageSize, radix: bool) -> Option<[u32; 4]> {
     match (page, radix) {
         (PageSize::K64, true) => Some([5, 9, 9, 13]),
@@ -73,9 +73,13 @@ impl Ppc64 {
     pub(crate) fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
         let radix = is_radix(order, info, physical)?;
         let vmemmap = VmemmapList::open(order, info, physical)?;
+        // Hash kernels changed table sizes and entries six times until 4.17, and nothing in VMCOREINFO tells which they
+        // have. Those that name MAX_PHYSMEM_BITS (5.9) have the last ones. Older ones keep vmalloc addresses to
+        // themselves; struct pages and everything else that is asked for lies elsewhere.
+        let known = radix || info.number("MAX_PHYSMEM_BITS").is_some();
         let root = info
             .symbol("swapper_pg_dir")
-            .filter(|addr| addr.0 >> 60 == 0xc)
+            .filter(|addr| known && addr.0 >> 60 == 0xc)
             .map(|addr| PhysAddr(addr.0 & LINEAR_MASK))
             .zip(index_bits(physical.page_size(), radix))
             .map(|(root, bits)| (root, levels(physical.page_size(), bits)));

@@ -48,7 +48,7 @@ fn every_class(kind: Kind, size: u64) -> World {
 fn every_class_is_told_at_its_own_level_on_every_kind_of_kernel() {
     let always = set(&[120..122, 130..131]);
     let cache = set(&[100..101, 102..103, 144..148]);
-    let private = set(&[101..102]);
+    let private = BTreeSet::from([101]);
     let user = set(&[104..106, 136..144, 152..161]);
     let free = set(&[112..116, 256..512]);
     for kind in KINDS {

@@ -81,7 +81,7 @@ fn damage(
     let written = w.image.written();
     for (at, value) in writes {
         let pfn = written[at.index(written.len())];
-        let offset = (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % w.image.page.bytes() & !7;
+        let offset = ((value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % w.image.page.bytes()) & !7;
         w.image.put64(w.image.page.addr(vmcore::Pfn(pfn)).0 + offset, *value);
     }
     for (key, value) in keys {

@@ -5,6 +5,7 @@
 
 mod classes;
 mod compound;
+mod free_lists;
 mod hostile;
 mod image;
 mod models;

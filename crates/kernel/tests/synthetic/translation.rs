@@ -112,7 +112,7 @@ fn a_name_that_is_not_linux_is_refused_with_what_was_found() {
 #[test]
 fn missing_page_tables_are_made_up_for_by_the_segments_of_the_input() {
     let mut image = Machine::new(Kind::X86Four, 8192).finish();
-    image.ram.gone.insert(3 * MEBI >> 12, PageState::Lost);
+    image.ram.gone.insert((3 * MEBI) >> 12, PageState::Lost);
     let linear = VirtAddr(0xffff_8880_0012_3456);
     {
         let dump = image.dump();
