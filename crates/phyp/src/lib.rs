@@ -8,10 +8,12 @@ mod error;
 mod finding;
 pub mod hpte;
 pub mod kdms;
+pub mod notes;
 pub mod opal;
 pub mod region;
 pub mod register;
 pub mod regsave;
+mod values;
 
 pub use error::Error;
 pub use finding::{Finding, Findings, Severity};
