@@ -7,12 +7,16 @@ pub mod crashinfo;
 mod error;
 mod finding;
 pub mod hpte;
+mod image;
 pub mod kdms;
 pub mod notes;
 pub mod opal;
+mod reassembled;
 pub mod region;
 pub mod register;
 pub mod regsave;
+#[cfg(test)]
+mod testimage;
 mod values;
 
 pub use error::Error;
