@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod cpus;
 pub mod crashinfo;
 mod error;
 mod finding;
@@ -11,13 +12,16 @@ mod image;
 pub mod kdms;
 pub mod notes;
 pub mod opal;
+mod plan;
 mod reassembled;
 pub mod region;
 pub mod register;
 pub mod regsave;
+mod report;
 #[cfg(test)]
 mod testimage;
 mod values;
+mod vmcoreinfo;
 
 pub use error::Error;
 pub use finding::{Finding, Findings, Severity};
