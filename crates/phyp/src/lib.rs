@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod assemble;
 mod bytes;
 mod cpus;
 pub mod crashinfo;
+pub mod devtree;
 mod error;
 mod finding;
 pub mod hpte;
@@ -16,6 +18,7 @@ mod plan;
 mod reassembled;
 pub mod region;
 pub mod register;
+mod registers;
 pub mod regsave;
 mod report;
 #[cfg(test)]
@@ -23,5 +26,7 @@ mod testimage;
 mod values;
 mod vmcoreinfo;
 
+pub use assemble::{Leavings, OpalAddresses, Options, assemble};
 pub use error::Error;
 pub use finding::{Finding, Findings, Severity};
+pub use registers::{CpuListing, NamedRegister, hptes, registers};

@@ -1,0 +1,527 @@
+//! From the hypervisor's leavings to a dump.
+
+use crate::crashinfo::{self, CrashInfo, Generation};
+use crate::hpte::HpteArea;
+use crate::image::Image;
+use crate::kdms::{KernelDump, Section, SectionKind};
+use crate::notes::{self, private_note};
+use crate::opal::{CpuData, KernelMetadata, Metadata};
+use crate::plan::{Lost, Plan};
+use crate::reassembled::Reassembled;
+use crate::region::{Reading, ReleaseRegion};
+use crate::regsave::{CpuState, SaveArea};
+use crate::{Error, Findings, cpus, report, vmcoreinfo};
+use vmcore::{
+    Arch, ByteOrder, Dump, Machine, MemoryMap, Note, Notes, PageSize, PhysAddr, PhysicalMemory, Range,
+    RangeSet, Source, VirtAddr, VirtSegment, VmcoreInfo, WordSize,
+};
+
+/// What the second boot shows of the first, besides memory itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leavings {
+    /// The device-tree property `ibm,kernel-dump`.
+    pub kernel_dump: Option<Vec<u8>>,
+    /// The text of `release_region`.
+    pub release_region: Option<String>,
+    /// Where the machine has memory, from its device tree.
+    pub memory_map: Option<RangeSet<PhysAddr>>,
+}
+
+/// Where OPAL's metadata lies: only the kernel can ask the firmware, so somebody has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpalAddresses {
+    /// The kernel's metadata (`OPAL_MPIPL_TAG_KERNEL`).
+    pub kernel: PhysAddr,
+    /// The metadata of the CPU data (`OPAL_MPIPL_TAG_CPU`).
+    pub cpu: Option<PhysAddr>,
+}
+
+/// What the user knows better.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How the pairs of `release_region` are read.
+    pub reading: Reading,
+    /// Where the machine has memory; goes before the device tree.
+    pub memory_map: Option<RangeSet<PhysAddr>>,
+    /// The first address that the second boot has not used; goes before what the generation's rules give.
+    pub boot_memory_end: Option<PhysAddr>,
+    /// The page size, for a dump without VMCOREINFO.
+    pub page_size: Option<PageSize>,
+    /// Where OPAL's metadata lies.
+    pub opal: Option<OpalAddresses>,
+}
+
+const MIB: u64 = 1 << 20;
+/// Where ppc64 kernels map all memory (`PAGE_OFFSET`).
+const PAGE_OFFSET: u64 = 0xc000_0000_0000_0000;
+/// What phyp-dump has the firmware copy, whatever it reserves (`PHYP_DUMP_RMR_END`).
+const PHYP_COPY: u64 = 256 * MIB;
+/// The smallest boot memory of fadump on RTAS (`RTAS_FADUMP_MIN_BOOT_MEM`).
+const FADUMP_MIN: u64 = 320 * MIB;
+/// The largest save area that is read, in bytes: 8192 CPUs of 256 registers each need half of it.
+const MAX_AREA: u64 = 64 * MIB;
+
+/// Puts a dump together from what the hypervisor left.
+///
+/// `memory` is the machine's memory as it is now, in the second boot: a raw image or any dump of it. The answer has the
+/// crashed system's memory, its registers as notes, and the raw save areas as private notes; the findings say what is
+/// odd and what is lost. The crashed kernel's byte order is that of its crash-info header, else of its VMCOREINFO note,
+/// else of the mode its CPUs ran in.
+///
+/// # Errors
+///
+/// When neither the device tree nor `release_region` nor the options say where the copies lie, when what they say
+/// cannot be read at all, or when the image cannot be read.
+pub fn assemble(
+    leavings: &Leavings,
+    memory: Box<dyn PhysicalMemory>,
+    options: &Options,
+) -> Result<(Dump, Findings), Error> {
+    let mut work = Work::new(leavings, memory, options)?;
+    work.read_sections(leavings)?;
+    let states = work.read_cpus()?;
+    work.read_hptes();
+    let crash = work.read_crash_info(&states)?;
+    work.set_boot_end(crash.is_some());
+    let info = vmcoreinfo::find(&work.image, &work.plan, crash.as_ref(), &mut work.findings)?;
+    let order = work.byte_order(crash.as_ref(), info.as_ref().map(|i| i.order), &states);
+    let page = work.page_size(info.as_ref().map(|i| &i.note));
+    work.set_area_end(crash.as_ref(), page);
+    let notes = work.notes(&states, crash.as_ref(), info.map(|i| i.note), order);
+    work.finish(page, order, notes)
+}
+
+/// What is gathered on the way.
+struct Work<'a> {
+    options: &'a Options,
+    image: Image,
+    plan: Plan,
+    findings: Findings,
+    region: Option<ReleaseRegion>,
+    opal: Option<(KernelMetadata, Option<Metadata>)>,
+    /// What becomes of the raw areas.
+    private: Vec<Note>,
+}
+
+fn span(start: PhysAddr, len: u64) -> Range<PhysAddr> {
+    Range::new(start, PhysAddr(start.0.saturating_add(len)))
+}
+
+fn section(kind: SectionKind, source: u64, destination: PhysAddr, requested: u64, copied: u64) -> Section {
+    Section {
+        request: Section::COPY,
+        kind,
+        errors: 0,
+        source: PhysAddr(source),
+        requested,
+        copied,
+        destination,
+    }
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        leavings: &Leavings,
+        memory: Box<dyn PhysicalMemory>,
+        options: &'a Options,
+    ) -> Result<Self, Error> {
+        let mut findings = Findings::default();
+        let image = Image::new(memory);
+        let there = image.memory().map().bytes().clone();
+        let given = options.memory_map.as_ref().or(leavings.memory_map.as_ref()).filter(|m| !m.is_empty());
+        let memory = given.cloned().unwrap_or_else(|| {
+            findings.note("no device tree says where memory is; the image is taken for all of it");
+            there.clone()
+        });
+        if memory.is_empty() {
+            return Err(Error::Missing {
+                what: "memory".into(),
+                advice: "the memory image is empty, and nothing says where memory is".into(),
+            });
+        }
+        let plan = Plan { memory, image: there, ..Plan::default() };
+        Ok(Self { options, image, plan, findings, region: None, opal: None, private: Vec::new() })
+    }
+
+    /// Learns what was copied where: from OPAL's metadata, the device tree, or `release_region`, in this order.
+    fn read_sections(&mut self, leavings: &Leavings) -> Result<(), Error> {
+        let region = leavings.release_region.as_deref().map(ReleaseRegion::parse);
+        let tree = leavings.kernel_dump.as_deref().map(KernelDump::parse);
+        if let Some(text) = &leavings.release_region {
+            self.private.push(private_note(notes::RELEASE_REGION, text.clone().into_bytes()));
+        }
+        if let Some(bytes) = &leavings.kernel_dump {
+            self.private.push(private_note(notes::KERNEL_DUMP, bytes.clone()));
+        }
+        let usable = matches!(&region, Some(Ok(r)) if !r.is_blank());
+        match (self.options.opal, tree) {
+            (Some(opal), _) => self.read_opal(opal)?,
+            (None, Some(Ok(dump))) => {
+                for fault in dump.faults(Some(&self.plan.memory)) {
+                    let (severity, text) = dump.explain(&fault);
+                    self.findings.add(severity, text);
+                }
+                self.plan.sections = dump.sections;
+            }
+            (None, Some(Err(error))) if usable => {
+                self.findings.damage(format!("{error}; release_region was used"))
+            }
+            (None, Some(Err(error))) => return Err(error),
+            (None, None) if usable => {
+                self.findings
+                    .note("ibm,kernel-dump is missing; release_region alone says where the copies lie");
+            }
+            (None, None) => {
+                if let Some(Err(error)) = region {
+                    return Err(error);
+                }
+                return Err(Error::Missing {
+                    what: "ibm,kernel-dump".into(),
+                    advice: "without it, or a release_region that names addresses, nothing says where the copies lie"
+                        .into(),
+                });
+            }
+        }
+        match region {
+            Some(Ok(region)) => self.use_region(region),
+            Some(Err(error)) => self.findings.warning(format!("{error}; it was not used")),
+            None => (),
+        }
+        Ok(())
+    }
+
+    fn use_region(&mut self, region: ReleaseRegion) {
+        if self.plan.sections.is_empty() && !region.is_blank() {
+            let pairs = [
+                (SectionKind::CpuState, region.cpu()),
+                (SectionKind::Hpte, region.hpte()),
+                (SectionKind::RealMode, region.low_memory()),
+            ];
+            self.plan.sections = pairs
+                .iter()
+                .filter_map(|&(kind, pair)| {
+                    let range = pair?.range(self.options.reading);
+                    Some(section(kind, 0, range.start, range.len(), range.len()))
+                })
+                .collect();
+        } else if !region.is_blank() {
+            let pairs = [
+                (SectionKind::CpuState, region.cpu()),
+                (SectionKind::Hpte, region.hpte()),
+                (SectionKind::RealMode, region.low_memory()),
+            ];
+            for (kind, pair) in pairs {
+                let section = self.plan.sections.iter().find(|s| s.kind == kind && s.is_requested());
+                if let (Some(section), Some(pair)) = (section, pair)
+                    && section.destination != pair.address
+                {
+                    self.findings.warning(format!(
+                        "release_region says that the {kind} lies at {}, ibm,kernel-dump {}; the device tree counts",
+                        pair.address, section.destination
+                    ));
+                }
+            }
+        }
+        let scratch = self.plan.reserved().iter().next().map(|r| r.start);
+        for finding in &region.findings(self.options.reading, scratch, PageSize::K4.bytes()) {
+            self.findings.add(finding.severity, &finding.text);
+        }
+        self.region = Some(region);
+    }
+
+    fn read_opal(&mut self, at: OpalAddresses) -> Result<(), Error> {
+        let bytes = self.image.copy("OPAL kernel metadata", span(at.kernel, KernelMetadata::LEN as u64))?;
+        let kernel = KernelMetadata::parse(&bytes)?;
+        self.private.push(private_note(notes::OPAL_KERNEL, bytes));
+        for region in kernel.missing() {
+            self.findings.damage(format!(
+                "OPAL had not accepted the boot memory at {:?}; it was never copied",
+                span(region.source, region.size)
+            ));
+        }
+        let copied = kernel.copied().len();
+        for (i, region) in kernel.regions.iter().enumerate() {
+            let filled = if i < copied { region.size } else { 0 };
+            let boot =
+                section(SectionKind::RealMode, region.source.0, region.destination, region.size, filled);
+            self.plan.sections.push(boot);
+        }
+        let metadata = match at.cpu.map(|cpu| self.image.prefix(cpu, 0x18 + 24 * 8)) {
+            Some(range) => Some(Metadata::parse(&self.image.copy("OPAL CPU metadata", range)?)?),
+            None => None,
+        };
+        self.plan.behind.push(span(at.kernel, KernelMetadata::LEN as u64));
+        self.opal = Some((kernel, metadata));
+        Ok(())
+    }
+
+    /// The registers that the firmware saved. Whatever is wrong with them, there is a dump.
+    fn read_cpus(&mut self) -> Result<Vec<CpuState>, Error> {
+        if let Some((_, metadata)) = &self.opal {
+            let Some(metadata) = metadata.clone() else {
+                self.findings.damage("nothing says where OPAL left the registers of the CPUs");
+                return Ok(Vec::new());
+            };
+            return Ok(self.read_opal_cpus(&metadata));
+        }
+        let Some(bytes) = self.read_area(SectionKind::CpuState) else { return Ok(Vec::new()) };
+        let parsed = SaveArea::parse(&bytes);
+        self.private.push(private_note(notes::CPU_STATE, bytes));
+        match parsed {
+            Ok(area) => {
+                report::save_area(&area, &mut self.findings);
+                Ok(area.ascending().into_iter().cloned().collect())
+            }
+            Err(error) => {
+                self.findings.damage(format!("{error}: the firmware's registers are lost"));
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn read_opal_cpus(&mut self, metadata: &Metadata) -> Vec<CpuState> {
+        let mut all = Vec::new();
+        let mut bytes = Vec::new();
+        for region in &metadata.regions {
+            match self.image.copy("OPAL CPU data", span(region.destination, region.size.min(MAX_AREA))) {
+                Ok(data) => bytes.extend(data),
+                Err(error) => self.findings.damage(error.to_string()),
+            }
+        }
+        match CpuData::parse(&bytes, metadata.thread_size) {
+            Ok(data) => {
+                report::cpu_data(&data, &mut self.findings);
+                all = data.cpus;
+                all.sort_by_key(|c| c.cpu);
+            }
+            Err(error) => self.findings.damage(format!("{error}: the firmware's registers are lost")),
+        }
+        let mut desc = metadata.thread_size.to_be_bytes().to_vec();
+        desc.extend(bytes);
+        self.private.push(private_note(notes::OPAL_CPU_DATA, desc));
+        all
+    }
+
+    fn read_hptes(&mut self) {
+        if let Some(bytes) = self.read_area(SectionKind::Hpte) {
+            match HpteArea::parse(&bytes) {
+                Ok(area) => report::hptes(&area, &mut self.findings),
+                Err(error) => self.findings.warning(error.to_string()),
+            }
+            self.private.push(private_note(notes::HPTE, bytes));
+        }
+    }
+
+    /// The bytes that the firmware copied for the first section of a kind.
+    fn read_area(&mut self, kind: SectionKind) -> Option<Vec<u8>> {
+        let section = *self.plan.sections.iter().find(|s| s.kind == kind && s.is_requested())?;
+        let filled = section.filled();
+        if filled.is_empty() {
+            return None;
+        }
+        let range = self.image.prefix(filled.start, filled.len().min(MAX_AREA));
+        if range.len() < filled.len() {
+            self.findings.damage(format!(
+                "of {:#x} bytes of {kind} at {}, {:#x} were read",
+                filled.len(),
+                filled.start,
+                range.len()
+            ));
+        }
+        match self.image.copy("a save area", range) {
+            Ok(bytes) => Some(bytes).filter(|b| !b.is_empty()),
+            Err(error) => {
+                self.findings.damage(format!("{kind}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Where the crash-info header of a fadump kernel lies: behind the copies of all boot memory.
+    fn crash_info_at(&self) -> Option<PhysAddr> {
+        if let Some((kernel, _)) = &self.opal {
+            return Some(kernel.crash_info);
+        }
+        let first = self.plan.boot_sections().next()?.destination;
+        let total = self.plan.boot_sections().try_fold(0u64, |sum, s| sum.checked_add(s.requested))?;
+        first.0.checked_add(total).map(PhysAddr)
+    }
+
+    fn read_crash_info(&mut self, states: &[CpuState]) -> Result<Option<CrashInfo>, Error> {
+        let Some(at) = self.crash_info_at() else { return Ok(None) };
+        let bytes = match self
+            .image
+            .copy("the crash-info header", self.image.prefix(at, crashinfo::MAX_LEN as u64))
+        {
+            Ok(bytes) => bytes,
+            Err(Error::NotInImage { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let saved: Vec<u32> = states.iter().map(|s| s.cpu).collect();
+        match CrashInfo::parse(&bytes, at, &saved) {
+            Ok(info) => {
+                report::crash_info(&info, self.opal.is_some(), &mut self.findings);
+                self.plan.behind.push(span(at, info.len));
+                let raw = bytes[..bytes.len().min(info.len as usize)].to_vec();
+                self.private.push(private_note(notes::CRASH_INFO, raw));
+                Ok(Some(info))
+            }
+            Err(_) if self.looks_like_phyp() => {
+                self.findings.note(
+                    "there is no crash-info header, as kernels before 3.4 write none: which CPU crashed is not known",
+                );
+                Ok(None)
+            }
+            Err(error) => {
+                self.findings.damage(format!(
+                    "at {at}: {error}; which CPU crashed, its registers and where VMCOREINFO lies are not known"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether a kernel without a crash-info header registered this dump: phyp-dump asks for exactly the first 256 MiB.
+    fn looks_like_phyp(&self) -> bool {
+        let mut boot = self.plan.boot_sections();
+        let first = boot.next().is_some_and(|s| s.source.0 == 0 && s.requested == PHYP_COPY);
+        self.opal.is_none() && boot.next().is_none() && (first || self.region.is_some())
+    }
+
+    /// Works out how far the second boot has used memory.
+    fn set_boot_end(&mut self, fadump: bool) {
+        let copied = self.plan.boot_sections().map(|s| s.source_range().end).max();
+        let memory_end = self.plan.memory.end().map_or(0, |e| e.0);
+        // PHYP_DUMP_RMR_START: five percent in units of 256 MiB (`lmb_end_of_DRAM() / 20`).
+        let five_percent = (memory_end / 20) & !(PHYP_COPY - 1);
+        let end = match copied {
+            Some(end) if fadump || !self.looks_like_phyp() => end,
+            Some(end) => {
+                let in_place = self.region.iter().flat_map(ReleaseRegion::in_place).find(|p| p.second != 0);
+                let start = in_place.map_or(PhysAddr(five_percent.max(PHYP_COPY)), |p| p.address);
+                end.max(start)
+            }
+            None => {
+                let end = PhysAddr(five_percent.max(FADUMP_MIN));
+                self.findings.damage(format!(
+                    "no section holds boot memory; the second boot is taken to have used all below {end}"
+                ));
+                end
+            }
+        };
+        self.plan.boot_end = self.options.boot_memory_end.unwrap_or(end);
+    }
+
+    fn byte_order(
+        &mut self,
+        crash: Option<&CrashInfo>,
+        note: Option<ByteOrder>,
+        states: &[CpuState],
+    ) -> ByteOrder {
+        if let (Some(crash), Some(note)) = (crash, note)
+            && crash.order != note
+        {
+            self.findings.warning(format!(
+                "the crash-info header is {:?}-endian, VMCOREINFO {note:?}-endian; the header counts",
+                crash.order
+            ));
+        }
+        if let Some(order) = crash.map(|c| c.order).or(note) {
+            return order;
+        }
+        // MSR: the highest bit is 64-bit mode, where firmware called by the kernel does not run; the lowest is
+        // little-endian mode.
+        let modes = || states.iter().filter_map(|s| s.get("MSR")).filter(|msr| msr >> 63 != 0);
+        let little = modes().filter(|msr| msr & 1 != 0).count();
+        let order = if little * 2 > modes().count() { ByteOrder::Little } else { ByteOrder::Big };
+        self.findings.warning(format!(
+            "neither a crash-info header nor VMCOREINFO tells the kernel's byte order; by the CPUs' mode it is {order:?}"
+        ));
+        order
+    }
+
+    fn page_size(&mut self, info: Option<&Note>) -> PageSize {
+        if let Some(size) = info.and_then(|n| VmcoreInfo::parse(&n.desc).page_size()) {
+            return size;
+        }
+        let size = self.options.page_size.unwrap_or(PageSize::K4);
+        self.findings.warning(format!("VMCOREINFO does not tell the page size; pages of {size} are assumed"));
+        size
+    }
+
+    /// Adds what follows the crash-info header to the dump area: the ELF core header of older kernels fills up its page.
+    fn set_area_end(&mut self, crash: Option<&CrashInfo>, page: PageSize) {
+        let align = |end: u64| PhysAddr(end.checked_next_multiple_of(page.bytes()).unwrap_or(u64::MAX));
+        if let Some(elf) = crash.filter(|c| c.generation == Generation::Old).and_then(|c| c.elf_header) {
+            let order = crash.map_or(ByteOrder::Big, |c| c.order);
+            let headers = vmcoreinfo::program_headers(&self.image, elf, order).unwrap_or(0);
+            let end = elf.0.saturating_add(64 + 56 * u64::from(headers));
+            self.plan.behind.push(Range::new(elf, align(end)));
+        }
+        if self.opal.is_some() {
+            let ends = self.plan.behind.iter().map(|r| Range::new(r.start, align(r.end.0))).collect();
+            self.plan.behind = ends;
+        }
+    }
+
+    fn notes(
+        &mut self,
+        states: &[CpuState],
+        crash: Option<&CrashInfo>,
+        info: Option<Note>,
+        order: ByteOrder,
+    ) -> Notes {
+        let saved: Vec<&CpuState> = states.iter().collect();
+        let cpus = cpus::combine(&saved, crash, self.opal.is_some(), &mut self.findings);
+        let crashed = info.as_ref().is_none_or(|n| VmcoreInfo::parse(&n.desc).crash_time().is_some());
+        let mut notes = notes::cpu_notes(&cpus, order, !crashed);
+        info.into_iter().chain(self.private.drain(..)).for_each(|note| notes.push(note, order));
+        notes
+    }
+
+    fn finish(mut self, page: PageSize, order: ByteOrder, notes: Notes) -> Result<(Dump, Findings), Error> {
+        let (segments, lost) = self.plan.segments();
+        self.report_lost(&lost);
+        let map = MemoryMap::new(page, segments.iter().map(|s| s.range).collect());
+        // The linear mapping of every ppc64 kernel, as /proc/vmcore gives it.
+        let linear = |phys: Range<PhysAddr>| VirtSegment { virt: VirtAddr(PAGE_OFFSET | phys.start.0), phys };
+        let virt = map.bytes().iter().map(linear).collect();
+        let machine = Machine { arch: Arch::Ppc64, order, word: WordSize::Bits64 };
+        let format = match (&self.opal, &self.region) {
+            (Some(_), _) => "memory after an OPAL MPIPL",
+            (None, Some(_)) => "memory after a hypervisor-assisted dump (phyp-dump)",
+            (None, None) => "memory after a firmware-assisted dump",
+        };
+        let source = Source {
+            format: format.into(),
+            incomplete: self.findings.has_damage(),
+            remarks: self.findings.iter().map(|f| format!("{}: {}", f.severity, f.text)).collect(),
+            ..Source::default()
+        };
+        let dump = Dump {
+            machine,
+            memory: Box::new(Reassembled::new(self.image, map, segments)),
+            vmcoreinfo: Dump::find_vmcoreinfo(&notes),
+            notes,
+            virt,
+            // Little-endian kernels are ELFv2 always; nothing in memory tells what a big-endian one is.
+            elf_flags: if order == ByteOrder::Little { 2 } else { 0 },
+            source,
+        };
+        Ok((dump, self.findings))
+    }
+
+    fn report_lost(&mut self, lost: &Lost) {
+        let reasons = [
+            (&lost.overwritten, "the second boot has used it, and it was not copied"),
+            (&lost.copy_gone, "its copy is outside the memory image or was overwritten"),
+            (&lost.overrun, "a section that was copied too long has overwritten it"),
+            (&lost.not_in_image, "the memory image does not have it"),
+        ];
+        for (ranges, why) in reasons {
+            for range in ranges.iter() {
+                self.findings.damage(format!("memory {range:?} ({:#x} bytes) is lost: {why}", range.len()));
+            }
+        }
+    }
+}
