@@ -5,7 +5,6 @@ use crate::hpte::HpteArea;
 use crate::image::Image;
 use crate::kdms::{KernelDump, Section, SectionKind};
 use crate::notes::{self, private_note};
-use crate::opal::{CpuData, KernelMetadata, Metadata};
 use crate::plan::{Lost, Plan};
 use crate::reassembled::Reassembled;
 use crate::region::{Reading, ReleaseRegion};
@@ -25,15 +24,19 @@ pub struct Leavings {
     pub release_region: Option<String>,
     /// Where the machine has memory, from its device tree.
     pub memory_map: Option<RangeSet<PhysAddr>>,
+    /// On OPAL: what the firmware answers a kernel that asks for its metadata.
+    pub opal: Option<OpalAnswers>,
 }
 
-/// Where OPAL's metadata lies: only the kernel can ask the firmware, so somebody has to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpalAddresses {
+/// OPAL's answers to `opal_mpipl_query_tag`. Only the kernel can ask, so these come from whoever kept them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpalAnswers {
     /// The kernel's metadata (`OPAL_MPIPL_TAG_KERNEL`).
-    pub kernel: PhysAddr,
+    pub kernel: Vec<u8>,
     /// The metadata of the CPU data (`OPAL_MPIPL_TAG_CPU`).
-    pub cpu: Option<PhysAddr>,
+    pub cpu: Option<Vec<u8>>,
+    /// The first address past boot memory (`OPAL_MPIPL_TAG_BOOT_MEM`).
+    pub boot_memory_top: Option<PhysAddr>,
 }
 
 /// What the user knows better.
@@ -47,8 +50,6 @@ pub struct Options {
     pub boot_memory_end: Option<PhysAddr>,
     /// The page size, for a dump without VMCOREINFO.
     pub page_size: Option<PageSize>,
-    /// Where OPAL's metadata lies.
-    pub opal: Option<OpalAddresses>,
 }
 
 const MIB: u64 = 1 << 20;
@@ -91,6 +92,10 @@ pub fn assemble(
     work.finish(page, order, notes)
 }
 
+mod opal;
+
+use opal::Opal;
+
 /// What is gathered on the way.
 struct Work<'a> {
     options: &'a Options,
@@ -98,7 +103,7 @@ struct Work<'a> {
     plan: Plan,
     findings: Findings,
     region: Option<ReleaseRegion>,
-    opal: Option<(KernelMetadata, Option<Metadata>)>,
+    opal: Option<Opal>,
     /// What becomes of the raw areas.
     private: Vec<Note>,
 }
@@ -154,8 +159,8 @@ impl<'a> Work<'a> {
             self.private.push(private_note(notes::KERNEL_DUMP, bytes.clone()));
         }
         let usable = matches!(&region, Some(Ok(r)) if !r.is_blank());
-        match (self.options.opal, tree) {
-            (Some(opal), _) => self.read_opal(opal)?,
+        match (&leavings.opal, tree) {
+            (Some(answers), _) => self.read_opal(answers)?,
             (None, Some(Ok(dump))) => {
                 for fault in dump.faults(Some(&self.plan.memory)) {
                     let (severity, text) = dump.explain(&fault);
@@ -229,40 +234,10 @@ impl<'a> Work<'a> {
         self.region = Some(region);
     }
 
-    fn read_opal(&mut self, at: OpalAddresses) -> Result<(), Error> {
-        let bytes = self.image.copy("OPAL kernel metadata", span(at.kernel, KernelMetadata::LEN as u64))?;
-        let kernel = KernelMetadata::parse(&bytes)?;
-        self.private.push(private_note(notes::OPAL_KERNEL, bytes));
-        for region in kernel.missing() {
-            self.findings.damage(format!(
-                "OPAL had not accepted the boot memory at {:?}; it was never copied",
-                span(region.source, region.size)
-            ));
-        }
-        let copied = kernel.copied().len();
-        for (i, region) in kernel.regions.iter().enumerate() {
-            let filled = if i < copied { region.size } else { 0 };
-            let boot =
-                section(SectionKind::RealMode, region.source.0, region.destination, region.size, filled);
-            self.plan.sections.push(boot);
-        }
-        let metadata = match at.cpu.map(|cpu| self.image.prefix(cpu, 0x18 + 24 * 8)) {
-            Some(range) => Some(Metadata::parse(&self.image.copy("OPAL CPU metadata", range)?)?),
-            None => None,
-        };
-        self.plan.behind.push(span(at.kernel, KernelMetadata::LEN as u64));
-        self.opal = Some((kernel, metadata));
-        Ok(())
-    }
-
     /// The registers that the firmware saved. Whatever is wrong with them, there is a dump.
     fn read_cpus(&mut self) -> Result<Vec<CpuState>, Error> {
-        if let Some((_, metadata)) = &self.opal {
-            let Some(metadata) = metadata.clone() else {
-                self.findings.damage("nothing says where OPAL left the registers of the CPUs");
-                return Ok(Vec::new());
-            };
-            return Ok(self.read_opal_cpus(&metadata));
+        if self.opal.is_some() {
+            return self.read_opal_cpus();
         }
         let Some(bytes) = self.read_area(SectionKind::CpuState) else { return Ok(Vec::new()) };
         let parsed = SaveArea::parse(&bytes);
@@ -277,29 +252,6 @@ impl<'a> Work<'a> {
                 Ok(Vec::new())
             }
         }
-    }
-
-    fn read_opal_cpus(&mut self, metadata: &Metadata) -> Vec<CpuState> {
-        let mut all = Vec::new();
-        let mut bytes = Vec::new();
-        for region in &metadata.regions {
-            match self.image.copy("OPAL CPU data", span(region.destination, region.size.min(MAX_AREA))) {
-                Ok(data) => bytes.extend(data),
-                Err(error) => self.findings.damage(error.to_string()),
-            }
-        }
-        match CpuData::parse(&bytes, metadata.thread_size) {
-            Ok(data) => {
-                report::cpu_data(&data, &mut self.findings);
-                all = data.cpus;
-                all.sort_by_key(|c| c.cpu);
-            }
-            Err(error) => self.findings.damage(format!("{error}: the firmware's registers are lost")),
-        }
-        let mut desc = metadata.thread_size.to_be_bytes().to_vec();
-        desc.extend(bytes);
-        self.private.push(private_note(notes::OPAL_CPU_DATA, desc));
-        all
     }
 
     fn read_hptes(&mut self) {
@@ -339,8 +291,8 @@ impl<'a> Work<'a> {
 
     /// Where the crash-info header of a fadump kernel lies: behind the copies of all boot memory.
     fn crash_info_at(&self) -> Option<PhysAddr> {
-        if let Some((kernel, _)) = &self.opal {
-            return Some(kernel.crash_info);
+        if let Some(opal) = &self.opal {
+            return Some(opal.kernel.crash_info);
         }
         let first = self.plan.boot_sections().next()?.destination;
         let total = self.plan.boot_sections().try_fold(0u64, |sum, s| sum.checked_add(s.requested))?;
@@ -409,7 +361,26 @@ impl<'a> Work<'a> {
                 end
             }
         };
-        self.plan.boot_end = self.options.boot_memory_end.unwrap_or(end);
+        let opal = self.opal.as_ref().and_then(|o| o.boot_memory_top).map_or(end, |top| top.max(end));
+        self.plan.boot_end = self.options.boot_memory_end.unwrap_or(opal);
+        if !fadump && self.looks_like_phyp() {
+            self.reserve_top(memory_end, five_percent.max(PHYP_COPY));
+        }
+    }
+
+    /// phyp-dump keeps the top of memory free, with room for a copy of all that the second boot uses although it asks for
+    /// 256 MiB of it; the save areas begin at the start of that, aligned down to a page (`phyp_dump_reserve_mem`).
+    fn reserve_top(&mut self, memory_end: u64, copy: u64) {
+        let requested = || self.plan.sections.iter().filter(|s| s.is_requested());
+        let areas = requested().filter(|s| matches!(s.kind, SectionKind::CpuState | SectionKind::Hpte));
+        let areas = areas.fold(0u64, |sum, s| sum.saturating_add(s.requested));
+        let first = requested().map(|s| s.destination).min();
+        let start = memory_end.checked_sub(areas).and_then(|e| e.checked_sub(copy));
+        if let (Some(first), Some(start)) = (first, start)
+            && [PageSize::K4, PageSize::K64].iter().any(|page| page.addr(page.pfn(PhysAddr(start))) == first)
+        {
+            self.plan.behind.push(Range::new(first, PhysAddr(memory_end)));
+        }
     }
 
     fn byte_order(
@@ -458,10 +429,7 @@ impl<'a> Work<'a> {
             let end = elf.0.saturating_add(64 + 56 * u64::from(headers));
             self.plan.behind.push(Range::new(elf, align(end)));
         }
-        if self.opal.is_some() {
-            let ends = self.plan.behind.iter().map(|r| Range::new(r.start, align(r.end.0))).collect();
-            self.plan.behind = ends;
-        }
+        self.add_opal_area(page);
     }
 
     fn notes(

@@ -21,12 +21,14 @@ pub mod register;
 mod registers;
 pub mod regsave;
 mod report;
+pub mod status;
+pub mod system;
 #[cfg(test)]
 mod testimage;
 mod values;
 mod vmcoreinfo;
 
-pub use assemble::{Leavings, OpalAddresses, Options, assemble};
+pub use assemble::{Leavings, OpalAnswers, Options, assemble};
 pub use error::Error;
 pub use finding::{Finding, Findings, Severity};
 pub use registers::{CpuListing, NamedRegister, hptes, registers};

@@ -1,0 +1,346 @@
+//! Is there a dump, whole or damaged, and would the next crash make one?
+//!
+//! The property `ibm,kernel-dump` says that firmware made a dump, not that it can be read, and it stays until it is
+//! invalidated; `enabled` says nothing of a waiting dump; `registered` is what the kernel believes, and it does not hear
+//! of a migration. So every answer here comes with its evidence.
+
+use crate::crashinfo::{self, CrashInfo};
+use crate::image::Image;
+use crate::kdms::{Fault, KernelDump, SectionKind, Status as DumpStatus};
+use crate::opal::KernelMetadata;
+use crate::regsave;
+use crate::system::System;
+use crate::{Findings, Severity};
+use vmcore::{PhysAddr, PhysicalMemory, Range};
+
+/// How dumps are made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The firmware cannot, or there is no such firmware.
+    None,
+    /// The hypervisor can, and this kernel has no files for it.
+    Firmware,
+    /// phyp-dump: Linux 2.6.26 to 3.3.
+    PhypDump,
+    /// fadump on the hypervisor.
+    Fadump,
+    /// fadump on OPAL.
+    Opal,
+}
+
+/// Whether the next crash makes a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It cannot.
+    Unsupported,
+    /// It could, but the kernel was not told to.
+    Supported,
+    /// The kernel was told to and is not registered.
+    NotRegistered,
+    /// The kernel is registered.
+    Registered,
+    /// The kernel believes that it is registered; the registration stayed on another machine.
+    LostByMigration,
+    /// A dump waits: there is no registration before it is released.
+    DumpActive,
+}
+
+/// What the last boot left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastBoot {
+    /// It ended as it should.
+    Ordinary,
+    /// It crashed, and the dump waits.
+    DumpWaiting,
+    /// There is a dump that is not of the last crash, or that the kernel did not take, so that memory may be overwritten.
+    Stale,
+    /// It crashed, and no dump was made.
+    Missed,
+}
+
+/// One section of the dump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SectionStatus {
+    /// What it holds.
+    pub kind: SectionKind,
+    /// Bytes asked for.
+    pub requested: u64,
+    /// Bytes copied.
+    pub copied: u64,
+    /// Where they are.
+    pub destination: PhysAddr,
+    /// What is wrong with it, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// How dumps are made here.
+    pub mechanism: Mechanism,
+    /// Whether the next crash makes one.
+    pub readiness: Readiness,
+    /// What the last boot left.
+    pub last_boot: LastBoot,
+    /// Why, a sentence each.
+    pub evidence: Vec<String>,
+    /// The sections of the dump that waits.
+    pub sections: Vec<SectionStatus>,
+    /// Bytes of memory that the kernel keeps free, as far as it says so.
+    pub reserved: Option<u64>,
+    /// What is odd or damaged.
+    pub findings: Findings,
+}
+
+/// A crash record this much older than the boot, in seconds, is of another crash: firmware takes minutes, not hours.
+const RECENT: u64 = 3600;
+
+/// Decides from what `system` shows; `memory`, when it can be read, tells whether the save areas still hold what the
+/// firmware wrote there.
+pub fn status(system: &System, memory: Option<Box<dyn PhysicalMemory>>) -> Status {
+    let mut findings = system.findings.clone();
+    let mechanism = mechanism(system);
+    let mut evidence = Vec::new();
+    let tree = system.leavings.kernel_dump.as_deref().map(KernelDump::parse);
+    let dump = match tree {
+        Some(Ok(dump)) => Some(dump),
+        Some(Err(error)) => {
+            findings.damage(error);
+            None
+        }
+        None => None,
+    };
+    let sections = dump.as_ref().map(|d| sections(d, system, &mut findings)).unwrap_or_default();
+    let image = memory.map(Image::new);
+    let last_boot = last_boot(system, dump.as_ref(), image.as_ref(), &mut evidence);
+    let readiness = readiness(system, mechanism, last_boot, &mut evidence);
+    let reserved = system.fadump.as_ref().and_then(|f| f.mem_reserved);
+    Status { mechanism, readiness, last_boot, evidence, sections, reserved, findings }
+}
+
+fn mechanism(system: &System) -> Mechanism {
+    let phyp = system.phyp_active.is_some() || system.leavings.release_region.is_some();
+    match (system.opal, system.rtas || phyp || system.leavings.kernel_dump.is_some()) {
+        (true, _) => Mechanism::Opal,
+        (false, false) => Mechanism::None,
+        (false, true) if phyp => Mechanism::PhypDump,
+        (false, true) if system.fadump.is_some() => Mechanism::Fadump,
+        (false, true) => Mechanism::Firmware,
+    }
+}
+
+fn sections(dump: &KernelDump, system: &System, findings: &mut Findings) -> Vec<SectionStatus> {
+    let mut sections: Vec<SectionStatus> = dump
+        .sections
+        .iter()
+        .map(|s| SectionStatus {
+            kind: s.kind,
+            requested: s.requested,
+            copied: s.copied,
+            destination: s.destination,
+            problems: Vec::new(),
+        })
+        .collect();
+    for fault in dump.faults(system.leavings.memory_map.as_ref()) {
+        let (severity, text) = dump.explain(&fault);
+        findings.add(severity, &text);
+        if let Some(i) = section_of(&fault)
+            && severity > Severity::Note
+        {
+            sections[i].problems.push(text);
+        }
+    }
+    sections
+}
+
+fn section_of(fault: &Fault) -> Option<usize> {
+    match *fault {
+        Fault::NotRequested(i)
+        | Fault::NotCopied(i)
+        | Fault::CopiedShort(i)
+        | Fault::CopiedMore(i)
+        | Fault::ErrorFlag(i, _)
+        | Fault::SwappedErrorFlag(i, _)
+        | Fault::ReservedError(i, _)
+        | Fault::UnknownType(i, _)
+        | Fault::OutsideMemory(i)
+        | Fault::Overlap(i, _)
+        | Fault::OverSource(i, _) => Some(i),
+        _ => None,
+    }
+}
+
+/// What shows that firmware made a dump.
+fn firmware_says(system: &System) -> Option<&'static str> {
+    if system.leavings.kernel_dump.is_some() {
+        return Some("the device tree has ibm,kernel-dump");
+    }
+    system.mpipl_boot.then_some("the device tree has mpipl-boot")
+}
+
+/// What shows that the kernel took the dump.
+fn kernel_says(system: &System) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    if system.vmcore.is_some() {
+        out.push("/proc/vmcore exists");
+    }
+    if system.fadump.as_ref().is_some_and(|f| f.release_mem) {
+        out.push("release_mem exists");
+    }
+    if system.leavings.release_region.is_some() {
+        out.push("release_region exists");
+    }
+    out
+}
+
+fn last_boot(
+    system: &System,
+    dump: Option<&KernelDump>,
+    image: Option<&Image>,
+    evidence: &mut Vec<String>,
+) -> LastBoot {
+    let firmware = firmware_says(system);
+    let kernel = kernel_says(system);
+    evidence.extend(firmware.iter().chain(&kernel).map(|s| (*s).to_owned()));
+    let stale: Vec<String> = stale(system, dump, image, firmware.is_some(), !kernel.is_empty());
+    if firmware.is_some() && !stale.is_empty() {
+        evidence.extend(stale);
+        return LastBoot::Stale;
+    }
+    if firmware.is_some() || !kernel.is_empty() {
+        return LastBoot::DumpWaiting;
+    }
+    missed(system, evidence)
+}
+
+/// Why the dump that firmware speaks of is none of the last crash, or none that can be read.
+fn stale(
+    system: &System,
+    dump: Option<&KernelDump>,
+    image: Option<&Image>,
+    firmware: bool,
+    kernel: bool,
+) -> Vec<String> {
+    let mut why = Vec::new();
+    if let Some(dump) = dump
+        && !dump.status.has(DumpStatus::PERFORMED | DumpStatus::TRIGGERED)
+    {
+        why.push(format!(
+            "its status {:#06x} does not say that a dump was performed in the previous boot",
+            dump.status.0
+        ));
+    }
+    if system.fadump.as_ref().is_some_and(|f| f.registered) {
+        why.push("the kernel is registered again, so the dump was released".into());
+    }
+    if system.phyp_active.is_some() {
+        why.push("phyp_dump_active exists: the kernel gave the dump up and registered again".into());
+    }
+    let files = system.fadump.is_some() || system.opal;
+    if firmware && !kernel && files && why.is_empty() {
+        why.push(
+            "the kernel shows neither /proc/vmcore nor release_mem: it rejected the dump, or released it"
+                .into(),
+        );
+    }
+    if let Some(image) = image
+        && let Some(text) = overwritten(system, dump, image)
+    {
+        why.push(text);
+    }
+    why
+}
+
+/// Whether neither the save area nor the crash-info header holds what firmware and kernel wrote there.
+fn overwritten(system: &System, dump: Option<&KernelDump>, image: &Image) -> Option<String> {
+    let magic = |at: PhysAddr| {
+        let range = Range::new(at, PhysAddr(at.0.saturating_add(8)));
+        image.copy("a magic number", range).ok().map(|b| u64::from_be_bytes(b.try_into().unwrap_or_default()))
+    };
+    let header = |at: PhysAddr| {
+        let bytes = image.copy("the crash-info header", image.prefix(at, crashinfo::MAX_LEN as u64)).ok()?;
+        CrashInfo::parse(&bytes, at, &[]).ok()
+    };
+    let (area, behind) = match dump {
+        Some(dump) => {
+            let area = dump.find(SectionKind::CpuState).filter(|s| s.copied > 0)?;
+            let boot = dump.find(SectionKind::RealMode);
+            let all = dump.sections.iter().filter(|s| s.kind == SectionKind::RealMode && s.is_requested());
+            let total = all.fold(0u64, |sum, s| sum.saturating_add(s.requested));
+            (Some(area.destination), boot.map(|b| PhysAddr(b.destination.0.saturating_add(total))))
+        }
+        None => {
+            let answers = system.leavings.opal.as_ref()?;
+            (None, Some(KernelMetadata::parse(&answers.kernel).ok()?.crash_info))
+        }
+    };
+    let gone = area.is_none_or(|at| magic(at).is_some_and(|m| m != regsave::MAGIC));
+    let headless = behind.is_none_or(|at| header(at).is_none());
+    (gone && headless).then(|| "the save area and the crash-info header were overwritten".into())
+}
+
+fn missed(system: &System, evidence: &mut Vec<String>) -> LastBoot {
+    let recent = |time: Option<u64>| match (time, system.boot_time) {
+        (Some(time), Some(boot)) => time.saturating_add(RECENT) >= boot,
+        _ => true,
+    };
+    let crash = |title: &str| title.starts_with("Panic") || title.starts_with("Oops");
+    for record in system.crash_records.iter().filter(|r| crash(&r.title)) {
+        let text = format!("{} holds the log of a crash ({})", record.path.display(), record.title);
+        if recent(record.time) {
+            evidence.push(text);
+            evidence.push("no dump was made of it: the kernel was not registered when it crashed".into());
+            if moved(system) {
+                evidence.push(moved_text(system));
+            }
+            return LastBoot::Missed;
+        }
+        evidence.push(format!("{text}, which is older than this boot's predecessor"));
+    }
+    evidence.push("neither firmware nor kernel speaks of a dump".into());
+    LastBoot::Ordinary
+}
+
+fn moved(system: &System) -> bool {
+    let (now, then) = (system.system_id.as_deref(), system.registered_on.as_deref());
+    now.is_some() && then.is_some() && now != then
+}
+
+fn moved_text(system: &System) -> String {
+    format!(
+        "the registration was made on {}, and this is {}: it was lost by a migration",
+        system.registered_on.as_deref().unwrap_or_default(),
+        system.system_id.as_deref().unwrap_or_default()
+    )
+}
+
+fn readiness(
+    system: &System,
+    mechanism: Mechanism,
+    last_boot: LastBoot,
+    evidence: &mut Vec<String>,
+) -> Readiness {
+    if mechanism == Mechanism::None {
+        evidence.push("the firmware has neither ibm,configure-kernel-dump nor ibm,opal/dump".into());
+        return Readiness::Unsupported;
+    }
+    let registered = system.phyp_active.is_some() || system.fadump.as_ref().is_some_and(|f| f.registered);
+    if registered && moved(system) {
+        evidence.push(moved_text(system));
+        return Readiness::LostByMigration;
+    }
+    if registered {
+        return Readiness::Registered;
+    }
+    if last_boot == LastBoot::DumpWaiting {
+        return Readiness::DumpActive;
+    }
+    match &system.fadump {
+        Some(files) if files.enabled => Readiness::NotRegistered,
+        _ => Readiness::Supported,
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
