@@ -169,7 +169,7 @@ impl<'a> Work<'a> {
                 self.plan.sections = dump.sections;
             }
             (None, Some(Err(error))) if usable => {
-                self.findings.damage(format!("{error}; release_region was used"))
+                self.findings.damage(format!("{error}; release_region was used"));
             }
             (None, Some(Err(error))) => return Err(error),
             (None, None) if usable => {

@@ -1,8 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Request, type, error flags, source, requested, copied, destination.
+type Written = (u32, u16, u16, u64, u64, u64, u64);
+
 /// Writes the structure by its own idea of the layout, so that a wrong offset in the parser cannot cancel out.
-fn write(sections: &[(u32, u16, u16, u64, u64, u64, u64)], count: u16, first: u32, status: u16) -> Vec<u8> {
+fn write(sections: &[Written], count: u16, first: u32, status: u16) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(1u32.to_be_bytes());
     out.extend(count.to_be_bytes());
@@ -21,7 +24,7 @@ fn write(sections: &[(u32, u16, u16, u64, u64, u64, u64)], count: u16, first: u3
     out
 }
 
-fn good() -> Vec<(u32, u16, u16, u64, u64, u64, u64)> {
+fn good() -> Vec<Written> {
     vec![
         (1, 1, 0, 0, 0xa00, 0xa00, 0x1400_0000),
         (1, 2, 0, 0, 0x1000, 0x1000, 0x1400_1000),
@@ -30,7 +33,7 @@ fn good() -> Vec<(u32, u16, u16, u64, u64, u64, u64)> {
     ]
 }
 
-fn faults_of(sections: &[(u32, u16, u16, u64, u64, u64, u64)]) -> Vec<Fault> {
+fn faults_of(sections: &[Written]) -> Vec<Fault> {
     let ram = [Range::new(PhysAddr(0), PhysAddr(0x3000_0000))].into_iter().collect();
     let bytes = write(sections, sections.len() as u16, 0x28, 0xc000);
     KernelDump::parse(&bytes).unwrap().faults(Some(&ram))
@@ -49,7 +52,7 @@ fn a_good_structure_is_read_and_has_no_faults() {
 
 #[test]
 fn each_way_a_section_can_fail_has_its_own_fault() {
-    let with = |i: usize, change: &dyn Fn(&mut (u32, u16, u16, u64, u64, u64, u64))| {
+    let with = |i: usize, change: &dyn Fn(&mut Written)| {
         let mut sections = good();
         change(&mut sections[i]);
         faults_of(&sections)
@@ -123,6 +126,10 @@ fn a_disk_path_is_found_where_the_header_says() {
     assert_eq!(KernelDump::parse(&bytes).unwrap().disk_path().as_deref(), Some("/vdevice/disk"));
 }
 
+fn filled_within_target(section: &Section) {
+    assert!(section.filled().len() <= section.target().len());
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(sections in prop::collection::vec(
@@ -144,7 +151,7 @@ proptest! {
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         if let Ok(dump) = KernelDump::parse(&bytes) {
             let _ = (dump.faults(None), dump.disk_path());
-            let _ = dump.sections.iter().map(|s| (s.filled(), s.target())).count();
+            dump.sections.iter().for_each(filled_within_target);
         }
     }
 }

@@ -276,7 +276,7 @@ fn explain_in_place(
             out.warning(text);
         }
     }
-    let ragged = |a: PhysAddr| page > 0 && a.0 % page != 0;
+    let ragged = |a: PhysAddr| page > 0 && !a.0.is_multiple_of(page);
     if ragged(raw.start) || (ragged(raw.end) && raw.end != PhysAddr(u64::MAX)) {
         out.note(format!("release_region: {printed} does not begin and end at pages of {page:#x} bytes"));
     }

@@ -87,12 +87,12 @@ fn every_fault_of_the_entries_costs_only_what_it_hit() {
         faults(2, &no_start),
         (vec![2], vec![Fault::NoStart(0x20), Fault::Count { claimed: 2, found: 1 }])
     );
-    let no_end = [one[..one.len() - 1].to_vec(), two.clone()].concat();
+    let no_end = [one[..one.len() - 1].to_vec(), two].concat();
     assert_eq!(faults(2, &no_end), (vec![1, 2], vec![Fault::NoEnd(1)]));
-    let mut wrong_end = both.clone();
+    let mut wrong_end = both;
     wrong_end[one.len() - 1].1 = 7;
     assert_eq!(faults(2, &wrong_end), (vec![1, 2], vec![Fault::EndOfOther { started: 1, ended: 7 }]));
-    let twice = [one.clone(), one.clone()].concat();
+    let twice = [one.clone(), one].concat();
     assert_eq!(faults(1, &twice), (vec![1], vec![Fault::DuplicateCpu(1)]));
     assert_eq!(faults(1, &cpu(9000)), (vec![9000], vec![Fault::HugeCpu(9000)]));
     assert!(SaveArea::parse(&write(0x1c, 1, &cpu(9000))).unwrap().ascending().is_empty());

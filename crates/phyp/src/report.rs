@@ -161,10 +161,10 @@ pub(crate) fn hptes(area: &hpte::HpteArea, out: &mut Findings) {
     for fault in &area.faults {
         match fault {
             Fault::Version(v) => {
-                out.warning(format!("the HPTE save area has version {v}, read as version 0"))
+                out.warning(format!("the HPTE save area has version {v}, read as version 0"));
             }
             Fault::Offset(at) => {
-                out.note(format!("the HPTE save area gives its count the odd offset {at:#x}"))
+                out.note(format!("the HPTE save area gives its count the odd offset {at:#x}"));
             }
             Fault::CountDisagrees { wide, narrow } => out.warning(format!(
                 "the HPTE save area counts {wide} entries in eight bytes and {narrow} in four"
@@ -185,7 +185,7 @@ pub(crate) fn crash_info(info: &crashinfo::CrashInfo, opal: bool, out: &mut Find
     for fault in &info.faults {
         match fault {
             Fault::Version(v) => {
-                out.warning(format!("the crash-info header has version {v}, read as version 1"))
+                out.warning(format!("the crash-info header has version {v}, read as version 1"));
             }
             Fault::RegsSize(n) => {
                 out.damage(format!("the crash-info header gives pt_regs an impossible size of {n} bytes"));
