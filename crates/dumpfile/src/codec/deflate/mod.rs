@@ -13,7 +13,7 @@
 //! | ppc64, 4 KiB | 121 | .2605 | 295 | .2616 |
 //! | ppc64le, 64 KiB | 224 | .1710 | 500 | .1711 |
 //!
-//! `HADUMP_BENCH_PAGES=FILE cargo bench -p dumpfile --bench codec` measures it anew.
+//! `cargo bench -p dumpfile --bench codec` measures this side anew on the pages in `HADUMP_BENCH_PAGES`.
 
 mod bits;
 mod header;
