@@ -1,8 +1,8 @@
 //! How fast pages are compressed and decompressed on one thread.
 //!
-//! `HADUMP_BENCH_PAGES` names a raw file of pages, one after another, best those that a dump level keeps of a real
-//! dump; `HADUMP_BENCH_PAGE_SIZE` gives their size in bytes (4096). Without a file a synthetic mix stands in, whose figures
-//! compare two builds and nothing else.
+//! `HADUMP_BENCH_PAGES` names a raw file of pages, one after another, best those that a dump level keeps of
+//! a real dump; `HADUMP_BENCH_PAGE_SIZE` gives their size in bytes (4096). Without a file a synthetic mix
+//! stands in, whose figures compare two builds and nothing else.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};

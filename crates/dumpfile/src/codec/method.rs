@@ -21,8 +21,8 @@ impl Method {
     /// All methods, in the order of their flags.
     pub const ALL: [Self; 4] = [Self::Zlib, Self::Lzo, Self::Snappy, Self::Zstd];
 
-    /// The bit that says so in a page descriptor's `flags` and in the header's `status` (`DUMP_DH_COMPRESSED_*` of
-    /// makedumpfile's `diskdump_mod.h`).
+    /// The bit that says so in a page descriptor's `flags` and in the header's `status`
+    /// (`DUMP_DH_COMPRESSED_*` of makedumpfile's `diskdump_mod.h`).
     pub fn flag(self) -> u32 {
         match self {
             Self::Zlib => 0x1,
@@ -60,7 +60,8 @@ impl Method {
         }
     }
 
-    /// The levels that an encoder takes, from the fastest to the smallest; `None` for a method without levels.
+    /// The levels that an encoder takes, from the fastest to the smallest; `None` for a method without
+    /// levels.
     pub fn levels(self) -> Option<RangeInclusive<i32>> {
         match self {
             Self::Zlib => Some(1..=9),

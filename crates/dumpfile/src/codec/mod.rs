@@ -1,9 +1,9 @@
 //! How single pages are compressed in kdump files.
 //!
-//! Every page of a kdump-compressed file is a stream of its own, or stands raw where compression would not shrink
-//! it. A [`Method`] is one of the four compressions that readers of the format know; an [`Encoder`] belongs to
-//! one worker thread and one page size; a [`Decoder`] takes whatever method a page descriptor names. Both keep
-//! their state from page to page and allocate nothing for a page.
+//! Every page of a kdump-compressed file is a stream of its own, or stands raw where compression would not
+//! shrink it. A [`Method`] is one of the four compressions that readers of the format know; an [`Encoder`]
+//! belongs to one worker thread and one page size; a [`Decoder`] takes whatever method a page descriptor
+//! names. Both keep their state from page to page and allocate nothing for a page.
 //!
 //! This module knows nothing of descriptors or files, and it never decides which method a page gets.
 
@@ -56,13 +56,14 @@ impl Encoder {
         Ok(Self { page_len, out_len, state })
     }
 
-    /// The length in bytes that [`Encoder::encode`] wants `out` to have. It covers the worst case of the method, where
-    /// that is longer than a page.
+    /// The length in bytes that [`Encoder::encode`] wants `out` to have. It covers the worst case of the
+    /// method, where that is longer than a page.
     pub fn out_len(&self) -> usize {
         self.out_len
     }
 
-    /// Compresses `page` into the front of `out` and answers the length, when that is less than the page's own.
+    /// Compresses `page` into the front of `out` and answers the length, when that is less than the page's
+    /// own.
     ///
     /// `None` means that the page is to be stored raw; `out` then holds nothing of use.
     ///
@@ -106,14 +107,14 @@ impl Decoder {
 
     /// Decompresses `stored`, the bytes that a page descriptor points at, into `page`.
     ///
-    /// The stream must make exactly one page. Bytes that follow a zlib stream are ignored; zstd may come as several
-    /// frames and with skippable ones, with or without the content's size: crash, libkdumpfile and makedumpfile
-    /// take all of these.
+    /// The stream must make exactly one page. Bytes that follow a zlib stream are ignored; zstd may come as
+    /// several frames and with skippable ones, with or without the content's size: crash, libkdumpfile and
+    /// makedumpfile take all of these.
     ///
     /// # Errors
     ///
-    /// When the stream is damaged, makes more or less than a page, or this build lacks the method. What `page` holds
-    /// is then of no use.
+    /// When the stream is damaged, makes more or less than a page, or this build lacks the method. What
+    /// `page` holds is then of no use.
     pub fn decode(&mut self, method: Method, stored: &[u8], page: &mut [u8]) -> Result<(), CodecError> {
         let made = match method {
             Method::Zlib => self.zlib.decode(stored, page),

@@ -17,8 +17,9 @@ impl Encoder {
 
     /// An `out` as long as the page is enough: what does not fit is stored raw.
     ///
-    /// The level's own parameters stand: on real pages of 4 KiB smaller tables (`hashLog` 10 to 12) gain 1 to 2 % of speed and lose
-    /// as much size on 64 KiB, and `minMatch` 6 and 7 or `targetLength` cost more than they gain.
+    /// The level's own parameters stand: smaller tables (`hashLog` 10 to 12) gain at most 2 % of speed on real
+    /// pages of 4 KiB and cost up to 5 % of size on those of 64 KiB; `minMatch` and `targetLength` cost more
+    /// than they gain.
     pub(super) fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         self.0.compress_to_buffer(page, out).ok()
     }

@@ -1,7 +1,8 @@
 //! Huffman codes of limited length, made without allocation.
 //!
-//! Symbols are sorted by frequency with a counting sort, the lengths found in place (Moffat and Katajainen, "In-place calculation of
-//! minimum-redundancy codes"), and what exceeds the limit brought back under it by lengthening the codes that cost least.
+//! Symbols are sorted by frequency with a counting sort, the lengths found in place (Moffat and Katajainen,
+//! "In-place calculation of minimum-redundancy codes"), and what exceeds the limit brought back under it by
+//! lengthening the codes that cost least.
 
 use super::LIMIT;
 
@@ -32,8 +33,9 @@ impl Builder {
         Self { sorted: [0; 288], work: [0; 288] }
     }
 
-    /// Sets `lens` to the lengths of a complete code, none above `limit`, for the symbols with a frequency. Symbols
-    /// without one join in when fewer than two have one: not every reader takes a code of one symbol.
+    /// Sets `lens` to the lengths of a complete code, none above `limit`, for the symbols with a frequency.
+    /// Symbols without one join in when fewer than two have one: not every reader takes a code of one
+    /// symbol.
     pub(super) fn lengths(&mut self, freqs: &[u32], limit: usize, lens: &mut [u8]) {
         lens.fill(0);
         let used = freqs.iter().filter(|&&freq| freq > 0).count();

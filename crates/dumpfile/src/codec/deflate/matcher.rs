@@ -1,9 +1,9 @@
 //! Finding repeats inside one page.
 //!
-//! Every place where three bytes stood is kept in a bucket of two; the longer of two repeats is taken at once. zlib's level 1 does much the same
-//! with chains. Two things suit pages: the table is never cleared, because the pages of a matcher lie one after another in a number
-//! space of their own, and both candidates are weighed without a branch, because what memory holds gives the processor nothing to
-//! foresee.
+//! Every place where three bytes stood is kept in a bucket of two; the longer of two repeats is taken at
+//! once. zlib's level 1 does much the same with chains. Two things suit pages: the table is never cleared,
+//! because the pages of a matcher lie one after another in a number space of their own, and both candidates
+//! are weighed without a branch, because what memory holds gives the processor nothing to foresee.
 
 use super::token::Tokens;
 
@@ -13,8 +13,8 @@ const MIN_LEN: usize = 3;
 const MAX_LEN: usize = 258;
 /// Farthest match of Deflate.
 const MAX_DISTANCE: usize = 32768;
-/// The longest match whose inner places are kept too. In memory the borders of matches are those of fields: places inside a long match
-/// push better ones out of their buckets. zlib's level 1 has the same number.
+/// The longest match whose inner places are kept too. In memory the borders of matches are those of fields:
+/// places inside a long match push better ones out of their buckets. zlib's level 1 has the same number.
 const KEEP_INSIDE: usize = 4;
 
 /// Buckets for pages of 4 KiB: with what else is in use they stay in the first-level cache.
@@ -117,8 +117,8 @@ fn load(page: &[u8], at: usize) -> u64 {
 
 /// How many bytes, up to eight, from `place` on are those of `here`, which stand at `at`.
 ///
-/// A place that is not before `at` belongs to an earlier page and says nothing; the page's first byte is as good a guess
-/// as any then, and guessing spares a branch.
+/// A place that is not before `at` belongs to an earlier page and says nothing; the page's first byte is as
+/// good a guess as any then, and guessing spares a branch.
 #[inline(always)]
 fn weigh(page: &[u8], place: usize, at: usize, here: u64) -> (usize, usize) {
     let place = if place < at { place } else { 0 };

@@ -1,17 +1,18 @@
 //! A Deflate encoder for single pages.
 //!
-//! A page of 4 KiB is too short for what general encoders do well: with zlib most of the time goes into setting up and into building the codes of a
-//! block. This encoder makes one block a page, keeps its tables from page to page without clearing them, writes into the
-//! caller's buffer, and gives up as soon as it knows that the page is better stored raw.
+//! In a page of 4 KiB little is found and a block's codes must be built all the same, which is where general
+//! encoders spend their time. This one makes one block a page, keeps its tables from page to page without
+//! clearing them, writes into the caller's buffer, and gives up before writing when the page is better stored
+//! raw.
 //!
-//! On the pages that dump level 31 keeps of real dumps it is more than twice as fast as C zlib 1.2.13 at level 1 (what makedumpfile runs), and its
-//! output no larger, within 1 %:
+//! On the pages that dump level 31 keeps of real dumps it is more than twice as fast as C zlib 1.2.13 at
+//! level 1 (what makedumpfile runs), and its output no larger, within 1 %:
 //!
 //! | pages | C zlib MB/s | ratio | this MB/s | ratio |
 //! |---|--:|--:|--:|--:|
-//! | x86_64, 4 KiB | 130 | .2660 | 300 | .2645 |
-//! | ppc64, 4 KiB | 121 | .2605 | 295 | .2616 |
-//! | ppc64le, 64 KiB | 224 | .1710 | 500 | .1711 |
+//! | x86_64, 4 KiB | 132 | .2660 | 325 | .2645 |
+//! | ppc64, 4 KiB | 124 | .2605 | 321 | .2616 |
+//! | ppc64le, 64 KiB | 224 | .1710 | 523 | .1711 |
 //!
 //! `cargo bench -p dumpfile --bench codec` measures this side anew on the pages in `HADUMP_BENCH_PAGES`.
 
@@ -27,7 +28,8 @@ use huffman::{Builder, Code};
 use matcher::Matcher;
 use token::{DISTANCE_EXTRA, END_OF_BLOCK, LENGTH_EXTRA, Tokens};
 
-/// Symbols of the literal/length alphabet, with the two that occur in no stream and yet have a place in the fixed code.
+/// Symbols of the literal/length alphabet, with the two that occur in no stream and yet have a place in the
+/// fixed code.
 const LITERALS: usize = 288;
 /// Symbols of the distance alphabet.
 const DISTANCES: usize = 30;
@@ -93,7 +95,8 @@ impl Encoder {
         }
     }
 
-    /// Answers the stream's length, `None` when it would be no shorter than the page. `out` is at least [`bound`] long.
+    /// Answers the stream's length, `None` when it would be no shorter than the page. `out` is at least
+    /// [`bound`] long.
     pub(in crate::codec) fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         self.tokens.clear();
         self.matcher.parse(page, &mut self.tokens);

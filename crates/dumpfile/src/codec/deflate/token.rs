@@ -2,9 +2,9 @@
 
 use super::{DISTANCES, LITERALS};
 
-/// A literal or a repeat: the symbol of the literal/length alphabet in 9 bits, its extra bits in 5, the symbol of the
-/// distance alphabet in 5, its extra bits in 13. A literal has the distance symbol [`NO_DISTANCE`], whose code is empty,
-/// so that both kinds are written by the same steps.
+/// A literal or a repeat: the symbol of the literal/length alphabet in 9 bits, its extra bits in 5, the
+/// symbol of the distance alphabet in 5, its extra bits in 13. A literal has the distance symbol
+/// [`NO_DISTANCE`], whose code is empty, so that both kinds are written by the same steps.
 pub(super) type Token = u32;
 
 /// The distance symbol of a literal.

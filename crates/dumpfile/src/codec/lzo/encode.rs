@@ -1,22 +1,22 @@
 //! An LZO1X encoder for single pages.
 //!
-//! Library encoders clear a table of 32 KiB before every page and return their output in new memory. This one has a table
-//! that suits a page, writes into the caller's buffer and searches up to the page's very end, which makes up for what the
-//! smaller table misses. On the pages that dump level 31 keeps of real dumps (MB/s, ratio):
+//! Library encoders clear a table of 32 KiB before every page and return their output in new memory. This
+//! one has a table that suits a page, writes into the caller's buffer and searches up to the page's very
+//! end, which makes up for what the smaller table misses. On the pages that dump level 31 keeps of real
+//! dumps (MB/s, ratio):
 //!
 //! | pages | C lzo1x_1 | | lzo1x crate | | this | |
 //! |---|--:|--:|--:|--:|--:|--:|
-//! | x86_64, 4 KiB | 1270 | .3671 | 1004 | .3671 | 1258 | .3698 |
-//! | ppc64, 4 KiB | 1148 | .3421 | 877 | .3421 | 1099 | .3442 |
-//! | ppc64le, 64 KiB | 1390 | .2249 | 1123 | .2249 | 1298 | .2257 |
+//! | x86_64, 4 KiB | 1381 | .3671 | 1035 | .3671 | 1358 | .3698 |
+//! | ppc64, 4 KiB | 1232 | .3421 | 922 | .3421 | 1194 | .3442 |
+//! | ppc64le, 64 KiB | 1505 | .2249 | 1127 | .2249 | 1332 | .2257 |
 //!
-//! Half of the time goes into branches that no processor foresees: where a match begins and how long it is. Positions told apart by
-//! page instead of a cleared table (as in `deflate::matcher`), two searches side by side and literals put down without
-//! branches were all slower: they lengthen the way from a wrong guess to the next.
+//! A table of two-byte places is cleared for every page: keeping it and telling pages apart by position, as
+//! `deflate::matcher` does, takes wider places and two steps more before each comparison, and was a tenth slower.
 //!
-//! The format (`Documentation/staging/lzo.rst` of the kernel): an instruction byte below 16 brings literals, one from 16
-//! on a match. The low two bits of a match's last but one byte say how many literals, 0 to 3, follow it without an
-//! instruction of their own.
+//! The format (`Documentation/staging/lzo.rst` of the kernel): an instruction byte below 16 brings
+//! literals, one from 16 on a match. The low two bits of a match's last but one byte say how many literals,
+//! 0 to 3, follow it without an instruction of their own.
 
 /// Slots of the table for pages of 4 KiB.
 const SMALL: usize = 1 << 12;
@@ -85,8 +85,8 @@ impl Encoder {
         })
     }
 
-    /// Answers the stream's length, which may exceed the page's. `page` has the length that the encoder was made for,
-    /// `out` at least that of [`bound`].
+    /// Answers the stream's length, which may exceed the page's. `page` has the length that the encoder was
+    /// made for, `out` at least that of [`bound`].
     pub(in crate::codec) fn encode(&mut self, page: &[u8], out: &mut [u8]) -> usize {
         match &mut self.0 {
             Table::Small(table) => encode(table, page, out),
@@ -100,7 +100,8 @@ impl Encoder {
 fn encode<P: Place, const SLOTS: usize>(table: &mut [P; SLOTS], page: &[u8], out: &mut [u8]) -> usize {
     // An index of that many bits needs no check.
     let slot = |word: u32| (word.wrapping_mul(0x9e37_79b1) >> (32 - SLOTS.ilog2())) as usize;
-    // An empty slot names the page's first byte, which is before any that is searched and as good a guess as any.
+    // An empty slot names the page's first byte, which is before any that is searched and as good a guess
+    // as any.
     table.fill(P::default());
     let mut op = 0;
     // The first byte not yet in the stream.
