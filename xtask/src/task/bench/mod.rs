@@ -131,7 +131,7 @@ impl Bench {
             return fs::canonicalize(&packed).with_context(|| packed.display().to_string());
         }
         let folder = packed.parent().and_then(Path::file_name).unwrap_or_default();
-        let whole = directory()?.join(folder).with_extension("elf");
+        let whole = directory()?.join(format!("{}.elf", folder.display()));
         if !whole.exists() {
             let partial = whole.with_extension("partial");
             let content = BufReader::new(File::open(&packed).with_context(|| packed.display().to_string())?);
