@@ -47,21 +47,34 @@ impl Input {
     ///
     /// When it is something else, which is named, or cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_kind(path, None)
+    }
+
+    /// As [`Input::open`], and takes a character device too, such as `/dev/mem`, as a file of `device_len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Input::open`].
+    pub(crate) fn open_device(path: &Path, device_len: u64) -> Result<Self, Error> {
+        Self::open_kind(path, Some(device_len))
+    }
+
+    fn open_kind(path: &Path, device_len: Option<u64>) -> Result<Self, Error> {
         let failed = |source| Error::Open { path: path.to_owned(), source };
         let unfit = |what: &str| Error::Unsupported { path: path.to_owned(), what: what.into() };
         // The kind is asked before the file is opened: opening a tape or a watchdog does things.
-        check_kind(&std::fs::metadata(path).map_err(failed)?).map_err(unfit)?;
+        check_kind(&std::fs::metadata(path).map_err(failed)?, device_len.is_some()).map_err(unfit)?;
         // Without NONBLOCK a FIFO that came in between would block until somebody writes.
         let flags = OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
-        check_kind(&meta).map_err(unfit)?;
+        check_kind(&meta, device_len.is_some()).map_err(unfit)?;
         let regular = meta.file_type().is_file();
-        // A block device has a length that only seeking tells.
-        let len = if regular {
-            meta.len()
-        } else {
-            rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?
+        // A block device has a length that only seeking tells, a character device none.
+        let len = match device_len {
+            _ if regular => meta.len(),
+            Some(len) if meta.file_type().is_char_device() => len,
+            _ => rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?,
         };
         let local =
             regular && rustix::fs::fstatfs(&file).is_ok_and(|fs| MAPPED.contains(&(fs.f_type as u32)));
@@ -159,13 +172,13 @@ impl Input {
 }
 
 /// Names what cannot be read at positions.
-fn check_kind(meta: &Metadata) -> Result<(), &'static str> {
+fn check_kind(meta: &Metadata, device: bool) -> Result<(), &'static str> {
     let kind = meta.file_type();
     if kind.is_dir() {
         Err("a directory, not a dump file")
     } else if kind.is_fifo() {
         Err("a pipe: a dump is read at random, so write it into a file first (cat PIPE > FILE)")
-    } else if kind.is_char_device() {
+    } else if kind.is_char_device() && !device {
         Err("a character device, not a dump file")
     } else if kind.is_socket() {
         Err("a socket, not a dump file")

@@ -14,8 +14,11 @@ mod map;
 mod open;
 pub mod output;
 mod pipeline;
+mod raw;
+mod segments;
 mod write;
 
 pub use error::Error;
 pub use open::open;
+pub use raw::open_image;
 pub use write::{Facts, Progress, Written};

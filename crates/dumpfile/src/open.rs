@@ -16,9 +16,7 @@ const PREFIX: usize = 64;
 pub fn open(path: &Path) -> Result<Dump, Error> {
     let input = Input::open(path)?;
     let mut prefix = [0; PREFIX];
-    let have = input.len().min(PREFIX as u64) as usize;
-    input.read_at(0, &mut prefix[..have])?;
-    let prefix = &prefix[..have];
+    let prefix = read_prefix(&input, &mut prefix)?;
     match Kind::of(prefix) {
         Kind::Elf => elf::open(input),
         Kind::Kdump => kdump::open(input),
@@ -29,6 +27,17 @@ pub fn open(path: &Path) -> Result<Dump, Error> {
         Kind::Other(what) => unsupported(path, what.into()),
         Kind::Unknown => unsupported(path, unknown(&input, prefix)),
     }
+}
+
+fn read_prefix<'b>(input: &Input, prefix: &'b mut [u8; PREFIX]) -> Result<&'b [u8], Error> {
+    let have = input.len().min(PREFIX as u64) as usize;
+    input.read_at(0, &mut prefix[..have])?;
+    Ok(&prefix[..have])
+}
+
+/// Reports whether a file begins like a dump, compressed or of another kind, rather than like plain memory.
+pub(crate) fn is_dump(input: &Input) -> Result<bool, Error> {
+    Ok(Kind::of(read_prefix(input, &mut [0; PREFIX])?) != Kind::Unknown)
 }
 
 fn unsupported<T>(path: &Path, what: String) -> Result<T, Error> {

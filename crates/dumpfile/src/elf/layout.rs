@@ -9,9 +9,9 @@
 //! is not used stays a hole of the file.
 
 use super::header::MAX_HEADERS;
-use super::segments::{Content, Piece, Table};
 use crate::Error;
 use crate::pipeline::Batch;
+use crate::segments::{Content, Piece, Table};
 use vmcore::{Dump, PageSize, PageState, Pfn, Range, Selection, VirtSegment};
 
 /// Zero pages in a row that end a segment, as memory without bytes in the file. Shorter runs are holes of the

@@ -10,10 +10,8 @@
 
 mod header;
 mod layout;
-mod memory;
 mod note;
 mod reader;
-mod segments;
 #[cfg(test)]
 mod testfile;
 mod writer;

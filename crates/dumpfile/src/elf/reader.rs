@@ -1,11 +1,10 @@
 //! Opening an ELF core.
 
 use super::header::{Header, Segment};
-use super::memory::ElfMemory;
 use super::note::OwnNote;
-use super::segments::{Content, Piece, Table};
 use crate::Error;
 use crate::input::Input;
+use crate::segments::{Content, Piece, SegmentMemory, Table};
 use vmcore::{
     Arch, Dump, DumpLevel, MemoryMap, Notes, PageSize, PhysAddr, Range, Source, VirtAddr, VirtSegment,
     VmcoreInfo,
@@ -23,6 +22,12 @@ const MAX_MEMORY: u64 = 1 << 50;
 /// `e_flags` of a core that its writer could not finish (makedumpfile's `DUMP_ELF_INCOMPLETE`). On POWER the field
 /// names the ABI instead.
 pub(super) const FLAG_INCOMPLETE: u32 = 1;
+
+/// Reports whether `e_flags` mean nothing on `arch`, so that [`FLAG_INCOMPLETE`] can be told from them: POWER, RISC-V,
+/// LoongArch and 32-bit Arm keep their ABI there.
+pub(super) fn has_free_flags(arch: Arch) -> bool {
+    matches!(arch, Arch::X86_64 | Arch::I386 | Arch::Aarch64 | Arch::S390x)
+}
 
 /// Opens an ELF core of either class and byte order.
 ///
@@ -54,14 +59,14 @@ pub(crate) fn open(input: Input) -> Result<Dump, Error> {
             input.len()
         ));
     }
-    let power = matches!(header.machine.arch, Arch::Ppc64 | Arch::Ppc);
-    let flagged = !power && header.flags & FLAG_INCOMPLETE != 0;
+    let free = has_free_flags(header.machine.arch);
+    let flagged = free && header.flags & FLAG_INCOMPLETE != 0;
     Ok(Dump {
         machine: header.machine,
         notes: outline.notes,
         vmcoreinfo,
         virt,
-        elf_flags: if power { header.flags } else { header.flags & !FLAG_INCOMPLETE },
+        elf_flags: if free { header.flags & !FLAG_INCOMPLETE } else { header.flags },
         source: Source {
             format: if header.is_64 { "ELF64 core" } else { "ELF32 core" }.into(),
             dump_level: own.and_then(|n| DumpLevel::new(n.dump_level)),
@@ -69,7 +74,7 @@ pub(crate) fn open(input: Input) -> Result<Dump, Error> {
             utsname: None,
             remarks,
         },
-        memory: Box::new(ElfMemory::new(input, table, map)),
+        memory: Box::new(SegmentMemory::new(input, table, map)),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::layout::{Builder, Load, Plan, Span, Stretch, spans_of};
 use super::note::OwnNote;
-use super::reader::FLAG_INCOMPLETE;
+use super::reader::{FLAG_INCOMPLETE, has_free_flags};
 use crate::output::Sink;
 use crate::pipeline::{self, Batch, PageJob};
 use crate::{Error, Facts, Progress, Written};
@@ -88,8 +88,8 @@ fn write_headers(
     let e_machine = elf::Machine(dump.machine.arch.e_machine());
     let encoder = Encoder::new(endian, plan.is_64, e_machine);
     // On POWER the flags are the number of the ABI, and only hadump's note says that the dump is incomplete.
-    let power = matches!(dump.machine.arch, Arch::Ppc64 | Arch::Ppc);
-    let flag = if incomplete && !power { FLAG_INCOMPLETE } else { 0 };
+    let free = has_free_flags(dump.machine.arch);
+    let flag = if incomplete && free { FLAG_INCOMPLETE } else { 0 };
     let e_phoff = encoder.file_header_size();
     let many = count >= elf::PN_XNUM.into();
     let layout = FileHeaderLayout {

@@ -1,4 +1,8 @@
-//! Which part of the file, if any, holds a physical address.
+//! Which part of a file, if any, holds a physical address, and the memory behind such a table.
+
+mod memory;
+
+pub(crate) use memory::SegmentMemory;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,7 +10,7 @@ use vmcore::{PhysAddr, Range, RangeSet};
 
 /// What is known of a stretch of memory; where PT_LOADs overlap, what comes first here wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// The file has the bytes.
     Data,
     /// The bytes are zeros that take no room in the file.
@@ -19,20 +23,20 @@ pub(super) enum Content {
 
 /// A stretch of memory with one kind of content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// Physical addresses.
-    pub(super) start: u64,
-    pub(super) end: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
     /// Where the byte at `start` stands in the file, of meaning for [`Content::Data`] only.
-    pub(super) offset: u64,
-    pub(super) content: Content,
+    pub(crate) offset: u64,
+    pub(crate) content: Content,
     /// The number of the PT_LOAD in the file: the first one wins.
-    pub(super) rank: u32,
+    pub(crate) rank: u32,
 }
 
 impl Piece {
     /// Where `addr`, inside the piece, stands in the file.
-    pub(super) fn file_offset(&self, addr: u64) -> u64 {
+    pub(crate) fn file_offset(&self, addr: u64) -> u64 {
         // Wraps only for virtual addresses, which a table may hold as well.
         self.offset.wrapping_add(addr - self.start)
     }
@@ -47,7 +51,7 @@ impl Piece {
 
 /// Disjoint pieces in ascending order.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     pieces: Vec<Piece>,
 }
 
@@ -57,7 +61,7 @@ impl Table {
     /// `/proc/vmcore` shows the kernel's text twice, as itself and as part of RAM, with the same bytes; broken
     /// memory maps overlap as well. A byte that several claims hold belongs to the one with the best content, among
     /// equals to the first in the file.
-    pub(super) fn resolve(mut claims: Vec<Piece>) -> Self {
+    pub(crate) fn resolve(mut claims: Vec<Piece>) -> Self {
         claims.retain(|c| c.start < c.end);
         claims.sort_unstable_by_key(|c| (c.start, c.rank));
         if claims.windows(2).all(|w| w[0].end <= w[1].start) {
@@ -107,7 +111,7 @@ impl Table {
     }
 
     /// Joins neighbours between which addresses and offsets stay at the same distance, over any gap.
-    pub(super) fn bridged(mut self) -> Self {
+    pub(crate) fn bridged(mut self) -> Self {
         self.pieces.dedup_by(|next, last| {
             let joins = last.content == next.content && last.file_offset(next.start) == next.offset;
             if joins {
@@ -119,29 +123,29 @@ impl Table {
     }
 
     /// The pieces that have a byte in `window`, ascending, uncut.
-    pub(super) fn within(&self, window: Range<u64>) -> impl Iterator<Item = &Piece> {
+    pub(crate) fn within(&self, window: Range<u64>) -> impl Iterator<Item = &Piece> {
         let first = self.pieces.partition_point(|p| p.end <= window.start);
         self.pieces[first..].iter().take_while(move |p| p.start < window.end)
     }
 
     /// The piece that holds `addr`.
-    pub(super) fn find(&self, addr: u64) -> Option<&Piece> {
+    pub(crate) fn find(&self, addr: u64) -> Option<&Piece> {
         let next = self.pieces.partition_point(|p| p.start <= addr);
         self.pieces[..next].last().filter(|p| addr < p.end)
     }
 
     /// The number of pieces.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.pieces.len()
     }
 
     /// All memory that any piece speaks of.
-    pub(super) fn memory(&self) -> RangeSet<PhysAddr> {
+    pub(crate) fn memory(&self) -> RangeSet<PhysAddr> {
         self.pieces.iter().map(|p| Range::new(PhysAddr(p.start), PhysAddr(p.end))).collect()
     }
 
     /// How many bytes have this content.
-    pub(super) fn total(&self, content: Content) -> u64 {
+    pub(crate) fn total(&self, content: Content) -> u64 {
         self.pieces.iter().filter(|p| p.content == content).map(|p| p.end - p.start).sum()
     }
 }

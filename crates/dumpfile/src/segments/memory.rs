@@ -1,6 +1,6 @@
-//! The memory of an ELF core.
+//! Memory behind a table of segments of a file.
 
-use super::segments::{Content, Piece, Table};
+use super::{Content, Piece, Table};
 use crate::input::Input;
 use vmcore::{CHUNK_FRAMES, Chunk, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError};
 
@@ -12,14 +12,14 @@ const SPARSE_READ: u64 = 256 << 10;
 /// A frame may have several pieces, as segments begin and end anywhere. It is lost when a byte of it is lost, else
 /// excluded when a byte of it is excluded: half a page with made-up zeros would be a wrong page. Bytes that no
 /// segment covers are not memory and read as zero.
-pub(super) struct ElfMemory {
+pub(crate) struct SegmentMemory {
     input: Input,
     table: Table,
     map: MemoryMap,
 }
 
-impl ElfMemory {
-    pub(super) fn new(input: Input, table: Table, map: MemoryMap) -> Self {
+impl SegmentMemory {
+    pub(crate) fn new(input: Input, table: Table, map: MemoryMap) -> Self {
         Self { input, table, map }
     }
 
@@ -99,7 +99,7 @@ fn combine(a: PageState, b: PageState) -> PageState {
     if rank(a) >= rank(b) { a } else { b }
 }
 
-impl PhysicalMemory for ElfMemory {
+impl PhysicalMemory for SegmentMemory {
     fn map(&self) -> &MemoryMap {
         &self.map
     }

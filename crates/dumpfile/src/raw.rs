@@ -1,0 +1,74 @@
+//! Raw memory images: byte `n` of the file is the byte at physical address `n`.
+
+use crate::Error;
+use crate::input::Input;
+use crate::segments::{Content, Piece, SegmentMemory, Table};
+use std::path::Path;
+use vmcore::{MemoryMap, PageSize, PhysAddr, PhysicalMemory, Range, RangeSet};
+
+/// Opens the memory of a machine: any dump that [`open`](crate::open) reads, else a raw image or `/dev/mem`.
+///
+/// `ram` says where a raw image has memory; without it all of the file is. Memory past the end of the file is
+/// [`Lost`](vmcore::PageState::Lost).
+///
+/// # Errors
+///
+/// When the file cannot be opened, or is a dump that is damaged, or a device and `ram` does not say how long it is.
+pub fn open_image(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Box<dyn PhysicalMemory>, Error> {
+    let ram_end = ram.and_then(RangeSet::end);
+    let input = match ram_end {
+        Some(end) => Input::open_device(path, end.0)?,
+        None => Input::open(path)?,
+    };
+    if crate::open::is_dump(&input)? {
+        return Ok(crate::open(path)?.memory);
+    }
+    let whole = Range::new(PhysAddr(0), PhysAddr(input.len()));
+    let ram = ram.cloned().unwrap_or_else(|| [whole].into_iter().collect());
+    let file: RangeSet<PhysAddr> = [whole].into_iter().collect();
+    let piece = |r: Range<PhysAddr>, content| Piece {
+        start: r.start.0,
+        end: r.end.0,
+        offset: r.start.0,
+        content,
+        rank: 0,
+    };
+    let there = ram.intersect(&file).iter().map(|r| piece(r, Content::Data)).collect::<Vec<_>>();
+    let lost = ram.subtract(&file);
+    let table =
+        Table::resolve(there.into_iter().chain(lost.iter().map(|r| piece(r, Content::Lost))).collect());
+    Ok(Box::new(SegmentMemory::new(input, table, MemoryMap::new(PageSize::K4, ram))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use vmcore::{PageState, Pfn};
+
+    #[test]
+    fn an_image_is_memory_from_address_zero_and_what_it_lacks_is_lost() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for n in 1..=4u8 {
+            file.write_all(&[n; 4096]).unwrap();
+        }
+        let mut page = [0; 4096];
+        let all = open_image(file.path(), None).unwrap();
+        assert_eq!(all.map().frames().total(), 4);
+        assert_eq!(all.read_page(Pfn(2), &mut page).unwrap(), PageState::Present);
+        assert_eq!(page, [3; 4096]);
+        let ram = [Range::new(PhysAddr(0x1000), PhysAddr(0x6000))].into_iter().collect();
+        let some = open_image(file.path(), Some(&ram)).unwrap();
+        let states: Vec<_> = (0..6).map(|pfn| some.read_page(Pfn(pfn), &mut page).unwrap()).collect();
+        use PageState::*;
+        assert_eq!(states, [Absent, Present, Present, Present, Lost, Lost]);
+    }
+
+    #[test]
+    fn an_image_that_is_a_broken_dump_is_not_taken_for_raw_memory() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"KDUMP   ").unwrap();
+        file.write_all(&[0; 8192]).unwrap();
+        assert!(open_image(file.path(), None).is_err());
+    }
+}
