@@ -9,7 +9,7 @@ use crate::{Error, Facts, Progress, Written};
 use object::write::elf::{Encoder, FileHeader, FileHeaderLayout, ProgramHeader};
 use object::{Endianness, elf};
 use std::io::IoSlice;
-use vmcore::{Arch, ByteOrder, Dump, Notes, PageSize, PageState, Pfn, Selection};
+use vmcore::{ByteOrder, Dump, Notes, PageSize, PageState, Pfn, Selection};
 
 /// Writes the pages of `selection` as an ELF core in the dump's own byte order, of 64 bits unless everything fits 32.
 ///

