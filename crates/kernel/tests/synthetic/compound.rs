@@ -212,6 +212,21 @@ fn a_compound_page_of_impossible_size_counts_as_one_page() {
 }
 
 #[test]
+fn a_huge_page_at_the_last_frame_of_memory_is_told_by_the_struct_page_past_it() {
+    // Firmware takes the end of a huge page away: memory ends after its head, struct pages do not.
+    let generation = &GENERATIONS[4];
+    let mut w = World::new(Kind::X86Four, 4097);
+    w.image.without("NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)");
+    for (key, value) in generation.keys {
+        w.image.key(key, value);
+    }
+    w.write(4096, Page { flags: HEAD, ..Page::default() });
+    w.write(4097, Page { head: 1, ..Page::default() });
+    (generation.mark)(&mut w, 4096, ORDER, true);
+    assert_eq!(w.image.dropped(8), [4096].into());
+}
+
+#[test]
 fn kernels_that_name_no_head_flag_have_their_pages_judged_one_by_one() {
     let mut w = world(&GENERATIONS[0], Kind::X86Four);
     w.image.without("NUMBER(PG_head_mask)");
