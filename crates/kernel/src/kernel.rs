@@ -76,6 +76,7 @@ impl<'d> Kernel<'d> {
     }
 
     pub(crate) fn mem_model(&self) -> Result<MemModel, Error> {
+        self.translator.check(self.dump, self.info, &self.physical)?;
         MemModel::open(self)
     }
 }

@@ -16,7 +16,7 @@ const MOST_BLOCKS: usize = 2 << 20;
 const MOST_NODES: u64 = 1024;
 const MOST_ZONES: u64 = 8;
 const MOST_LISTS: u64 = 16;
-const MOST_ORDERS: u64 = 32;
+const MOST_ORDERS: u64 = 20;
 
 /// The free blocks, sorted.
 #[derive(Debug, Default)]

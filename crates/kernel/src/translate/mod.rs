@@ -50,6 +50,14 @@ impl Translator {
         Ok(Self { way, segments })
     }
 
+    /// Answers why the kernel's own tables cannot be used, if so: struct pages are not found without them.
+    pub(crate) fn check(&self, dump: &Dump, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<(), Error> {
+        match &self.way {
+            Way::Ppc64(ppc64) => ppc64.check(dump.machine.order, info, physical),
+            Way::X86_64(_) | Way::SegmentsOnly => Ok(()),
+        }
+    }
+
     /// Where `addr` lies. The input's segments answer where the kernel's tables do not.
     pub(crate) fn translate(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
         let walked = match &self.way {

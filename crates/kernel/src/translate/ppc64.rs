@@ -63,14 +63,19 @@ fn index_bits(page: PageSize, radix: bool) -> Option<[u32; 4]> {
 pub(crate) struct Ppc64 {
     /// Where the linear map ends at the latest, when the kernel says so (6.9).
     vmalloc_start: Option<u64>,
+    /// How the rest is found, or why it cannot be. The linear map, where the kernel and its log are, needs nothing.
+    rest: Result<Rest, String>,
+}
+
+/// What leads to addresses outside the linear map.
+struct Rest {
     vmemmap: Option<VmemmapList>,
     /// The kernel's page table and its levels.
     root: Option<(PhysAddr, [Level; 4])>,
 }
 
-impl Ppc64 {
-    /// Learns MMU type, tables and `vmemmap_list`.
-    pub(crate) fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
+impl Rest {
+    fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
         let radix = is_radix(order, info, physical)?;
         let vmemmap = VmemmapList::open(order, info, physical)?;
         // Hash kernels changed table sizes and entries six times until 4.17, and nothing in VMCOREINFO tells which they
@@ -83,13 +88,46 @@ impl Ppc64 {
             .map(|addr| PhysAddr(addr.0 & LINEAR_MASK))
             .zip(index_bits(physical.page_size(), radix))
             .map(|(root, bits)| (root, levels(physical.page_size(), bits)));
-        let vmalloc_start = info.number("VMALLOC_START").map(|n| n as u64);
-        Ok(Self { vmalloc_start, vmemmap, root })
+        Ok(Self { vmemmap, root })
+    }
+}
+
+impl Ppc64 {
+    /// Learns MMU type, tables and `vmemmap_list`.
+    ///
+    /// # Errors
+    ///
+    /// Only when the input is damaged: a kernel whose tables make no sense still has a log.
+    pub(crate) fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
+        let rest = match Rest::open(order, info, physical) {
+            Err(Error::Read(error)) => return Err(error.into()),
+            rest => rest.map_err(|error| error.to_string()),
+        };
+        Ok(Self { vmalloc_start: info.number("VMALLOC_START").map(|n| n as u64), rest })
+    }
+
+    /// Answers why addresses outside the linear map cannot be translated, if so.
+    pub(crate) fn check(
+        &self,
+        order: ByteOrder,
+        info: &VmcoreInfo,
+        physical: &Physical<'_>,
+    ) -> Result<(), Error> {
+        match self.rest {
+            Ok(_) => Ok(()),
+            Err(_) => Rest::open(order, info, physical).map(|_| ()),
+        }
     }
 
     /// Where `addr` lies.
     pub(crate) fn translate(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
-        if let Some(mapping) = self.vmemmap.as_ref().and_then(|list| list.translate(addr)) {
+        if let Some(mapping) = self
+            .rest
+            .as_ref()
+            .ok()
+            .and_then(|rest| rest.vmemmap.as_ref())
+            .and_then(|list| list.translate(addr))
+        {
             return Ok(mapping);
         }
         if let Some(mapping) = self.linear(physical, addr) {
@@ -114,7 +152,8 @@ impl Ppc64 {
 
     /// Walks the kernel's page table, whose entries are big-endian under either byte order since 4.7.
     fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
-        let Some((root, levels)) = &self.root else {
+        let rest = self.rest.as_ref().map_err(|why| not_mapped(addr, why))?;
+        let Some((root, levels)) = &rest.root else {
             return Err(not_mapped(
                 addr,
                 "VMCOREINFO has no SYMBOL(swapper_pg_dir) for the kernel's page table",

@@ -91,10 +91,26 @@ fn a_vmemmap_list_that_runs_in_a_circle_ends_in_an_error() {
         node = w.image.get64(node, w.image.order()) & 0x0fff_ffff_ffff_ffff;
     }
     w.image.put64(node, head);
-    let dump = w.image.dump();
-    match Kernel::open(&dump).map(|_| ()) {
+    match w.image.select(2).map(|_| ()) {
         Err(Error::Implausible { what, .. }) => assert_eq!(what, "vmemmap_list"),
         other => panic!("{other:?}"),
+    }
+    // The log is not lost with it.
+    let dump = w.image.dump();
+    assert_eq!(Kernel::open(&dump).unwrap().utsname().unwrap().sysname, "Linux");
+}
+
+#[test]
+fn a_key_of_the_vmemmap_list_that_is_missing_is_named() {
+    for key in [
+        "SYMBOL(mmu_psize_defs)",
+        "SIZE(mmu_psize_def)",
+        "OFFSET(vmemmap_backing.phys)",
+        "OFFSET(vmemmap_backing.list)",
+    ] {
+        let mut w = World::new(Kind::HashLittle64K, 1024);
+        w.image.without(key);
+        assert!(matches!(w.image.select(2), Err(Error::MissingKey { key: named, .. }) if named == key));
     }
 }
 
