@@ -375,10 +375,14 @@ impl<'a> Work<'a> {
         let areas = requested().filter(|s| matches!(s.kind, SectionKind::CpuState | SectionKind::Hpte));
         let areas = areas.fold(0u64, |sum, s| sum.saturating_add(s.requested));
         let first = requested().map(|s| s.destination).min();
-        let start = memory_end.checked_sub(areas).and_then(|e| e.checked_sub(copy));
-        if let (Some(first), Some(start)) = (first, start)
-            && [PageSize::K4, PageSize::K64].iter().any(|page| page.addr(page.pfn(PhysAddr(start))) == first)
-        {
+        let Some(first) = first else { return };
+        let copied = self.plan.boot_sections().fold(0u64, |sum, s| sum.saturating_add(s.requested));
+        let top = |copy: u64| {
+            let start = memory_end.checked_sub(areas).and_then(|end| end.checked_sub(copy));
+            let pages = [PageSize::K4, PageSize::K64];
+            start.is_some_and(|start| pages.iter().any(|page| page.addr(page.pfn(PhysAddr(start))) == first))
+        };
+        if [copy, copied, self.plan.boot_end.0].into_iter().any(top) {
             self.plan.behind.push(Range::new(first, PhysAddr(memory_end)));
         }
     }

@@ -184,10 +184,19 @@ pub enum Fault {
         /// What is there.
         found: usize,
     },
+    /// The header counts fewer sections than the property, by its length, holds; all were read.
+    MoreSections {
+        /// What the header counts.
+        claimed: u16,
+        /// What is there.
+        found: usize,
+    },
     /// There is no section at all.
     NoSections,
     /// The first section is not at 28h; the offset was followed.
     FirstSection(u32),
+    /// The first section's offset lies in the header or past the end; by the property's length it is 28h.
+    FirstSectionOutside(u32),
     /// The status has the error bit.
     StatusError,
     /// The status does not say that a dump was performed in the previous boot.
@@ -247,7 +256,7 @@ impl KernelDump {
     /// # Errors
     ///
     /// When the property is shorter than its header, or the first section's offset points into the header or past
-    /// the end: then nothing says where anything lies.
+    /// the end and the property's length does not tell where the sections are either.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let short = || Error::Short { what: NAME, found: bytes.len(), expected: HEADER };
         let get = Bytes::big(bytes);
@@ -270,20 +279,32 @@ impl KernelDump {
             })
         };
         let mut dump = header().ok_or_else(short)?;
-        let first = dump.first_section as usize;
-        if dump.claimed_sections > 0 && (first < HEADER || first > bytes.len()) {
-            return Err(Error::Damaged {
-                what: NAME,
-                field: "offset of the first section",
-                offset: 8,
-                found: format!("{first:#x}"),
-                expected: format!("{HEADER:#x} to {:#x}", bytes.len()),
-            });
+        // Firmware returns the header and so many sections, exactly; that tells a wrong count or offset.
+        let body = bytes.len() - HEADER;
+        let by_length = body.is_multiple_of(SECTION).then_some(body / SECTION).filter(|n| *n <= MAX_SECTIONS);
+        let claimed = usize::from(dump.claimed_sections);
+        let mut first = dump.first_section as usize;
+        if dump.is_first_outside() {
+            if by_length.is_none_or(|n| n == 0 || (claimed != n && claimed != 0)) {
+                return Err(Error::Damaged {
+                    what: NAME,
+                    field: "offset of the first section",
+                    offset: 8,
+                    found: format!("{first:#x}"),
+                    expected: format!("{HEADER:#x} to {:#x}", bytes.len()),
+                });
+            }
+            first = HEADER;
         }
+        let exact = by_length.filter(|n| first == HEADER && *n > claimed).unwrap_or(claimed);
         let room = bytes.get(first..).unwrap_or_default();
-        let count = usize::from(dump.claimed_sections).min(MAX_SECTIONS);
-        dump.sections = room.chunks_exact(SECTION).take(count).filter_map(section).collect();
+        dump.sections =
+            room.chunks_exact(SECTION).take(exact.min(MAX_SECTIONS)).filter_map(section).collect();
         Ok(dump)
+    }
+
+    fn is_first_outside(&self) -> bool {
+        !(HEADER..=self.raw.len()).contains(&(self.first_section as usize))
     }
 
     /// The property as it was.
@@ -318,8 +339,13 @@ impl KernelDump {
         if self.sections.len() < usize::from(claimed).min(MAX_SECTIONS) {
             faults.push(Fault::MissingSections { claimed, found: self.sections.len() });
         }
+        if self.sections.len() > usize::from(claimed) {
+            faults.push(Fault::MoreSections { claimed, found: self.sections.len() });
+        }
         if self.sections.is_empty() {
             faults.push(Fault::NoSections);
+        } else if self.is_first_outside() {
+            faults.push(Fault::FirstSectionOutside(self.first_section));
         } else if self.first_section as usize != HEADER {
             faults.push(Fault::FirstSection(self.first_section));
         }

@@ -89,8 +89,11 @@ fn status_bits_are_tested_as_bits() {
 #[test]
 fn versions_counts_and_offsets_that_are_off_are_followed_or_refused() {
     let parse = |count, first| KernelDump::parse(&write(&good(), count, first, 0xc000));
-    assert_eq!(parse(0, 0x28).unwrap().faults(None), [Fault::NoSections]);
-    assert_eq!(parse(1, 0x28).unwrap().sections.len(), 1);
+    assert_eq!(parse(0, 0x28).unwrap().faults(None), [Fault::MoreSections { claimed: 0, found: 4 }]);
+    assert_eq!(parse(1, 0x28).unwrap().faults(None), [Fault::MoreSections { claimed: 1, found: 4 }]);
+    assert_eq!(parse(1, 0x28).unwrap().sections.len(), 4);
+    let nothing = KernelDump::parse(&write(&[], 0, 0x28, 0xc000)).unwrap();
+    assert_eq!(nothing.faults(None), [Fault::NoSections]);
     assert_eq!(parse(5, 0x28).unwrap().faults(None), [Fault::MissingSections { claimed: 5, found: 4 }]);
     let many = parse(65535, 0x28).unwrap();
     assert!(many.faults(None).contains(&Fault::TooManySections(65535)));
@@ -100,7 +103,11 @@ fn versions_counts_and_offsets_that_are_off_are_followed_or_refused() {
 
     let mut bytes = write(&good(), 4, 0x28, 0xc000);
     for first in [0u32, 0x27, 0x1000, u32::MAX] {
+        bytes.truncate(0x28 + 4 * 0x28);
         bytes[8..12].copy_from_slice(&first.to_be_bytes());
+        let dump = KernelDump::parse(&bytes).unwrap();
+        assert_eq!((dump.sections.len(), dump.faults(None)), (4, vec![Fault::FirstSectionOutside(first)]));
+        bytes.push(0);
         let message = KernelDump::parse(&bytes).unwrap_err().to_string();
         assert!(message.contains("offset of the first section at offset 0x8"), "{message}");
     }
@@ -133,11 +140,11 @@ fn filled_within_target(section: &Section) {
 proptest! {
     #[test]
     fn what_is_written_is_read(sections in prop::collection::vec(
-        (any::<u32>(), any::<u16>(), any::<u16>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 0..11),
+        (any::<u32>(), any::<u16>(), any::<u16>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 0..10),
         status: u16) {
         let dump = KernelDump::parse(&write(&sections, sections.len() as u16, 0x28, status)).unwrap();
         prop_assert_eq!(dump.status, Status(status));
-        prop_assert_eq!(dump.sections.len(), sections.len().min(10));
+        prop_assert_eq!(dump.sections.len(), sections.len());
         for (read, &(request, kind, errors, source, len, copied, dest)) in dump.sections.iter().zip(&sections) {
             prop_assert_eq!(*read, Section {
                 request, kind: SectionKind::from_type(kind), errors, source: PhysAddr(source),

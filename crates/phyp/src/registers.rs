@@ -50,6 +50,8 @@ pub struct CpuListing {
 pub fn registers(notes: &Notes, order: ByteOrder) -> Result<Vec<CpuListing>, Error> {
     let states = saved_states(notes)?;
     let crash = crash_info(notes, &states);
+    // OPAL's threads are not counted by the kernel's mask.
+    let opal = private(notes, notes::OPAL_CPU_DATA).is_some();
     let mut cpus: Vec<CpuListing> = states.iter().map(listing).collect();
     if cpus.is_empty() && crash.is_none() {
         return Ok(from_prstatus(notes, order));
@@ -63,6 +65,10 @@ pub fn registers(notes: &Notes, order: ByteOrder) -> Result<Vec<CpuListing>, Err
         });
         cpus[at].crashed = true;
         cpus[at].kernel = pt_regs(&crash.regs);
+        // Of a CPU that was online and not saved there is nothing, and that should be seen.
+        let known: Vec<u32> = cpus.iter().map(|c| c.cpu).collect();
+        let missing = crash.cpus.iter().filter(|c| !opal && !known.contains(c));
+        cpus.extend(missing.map(|&cpu| CpuListing { cpu, ..CpuListing::default() }));
     }
     cpus.sort_by_key(|c| c.cpu);
     Ok(cpus)

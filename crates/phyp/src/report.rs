@@ -27,6 +27,16 @@ impl KernelDump {
             Fault::MissingSections { claimed, found } => {
                 (Damage, format!("ibm,kernel-dump counts {claimed} sections and holds {found}"))
             }
+            Fault::MoreSections { claimed, found } => (
+                Warning,
+                format!("ibm,kernel-dump counts {claimed} sections and holds {found}; all were read"),
+            ),
+            Fault::FirstSectionOutside(at) => (
+                Warning,
+                format!(
+                    "the first section of ibm,kernel-dump cannot be at {at:#x}; by its length it is at 0x28"
+                ),
+            ),
             Fault::NoSections => (Damage, "ibm,kernel-dump has no sections".into()),
             Fault::FirstSection(at) => {
                 (Note, format!("the first section of ibm,kernel-dump is at {at:#x}, not at 0x28"))
