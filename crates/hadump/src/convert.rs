@@ -3,11 +3,12 @@
 use crate::cli::{self, Compression, Format};
 use crate::report::{Input, Output, Pages, Report, Seconds};
 use crate::{Outcome, input, progress};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress, Written};
 use kernel::Kernel;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use vmcore::{Dump, DumpLevel, Reason, Selection};
 
@@ -28,7 +29,12 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
 
 fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
     let (opened, dump) = timed(|| input::open(&args.input))?;
-    let output = OutputFile::create(&args.output, args.force)?;
+    let output = OutputFile::create(&args.output, args.force).map_err(|error| match error {
+        dumpfile::Error::Write { path, source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+            anyhow!("{}: there is such a file already; --force replaces it", path.display())
+        }
+        error => error.into(),
+    })?;
     let spill = output.spill_file().context("cannot make a work file beside the output")?;
     let (classified, chosen) = timed(|| choose(args, &dump, spill))?;
     for remark in &chosen.remarks {
