@@ -117,17 +117,38 @@ fn json(run: &Run) -> Value {
 }
 
 #[test]
-fn the_json_report_of_a_conversion_is_one_object_on_standard_output() {
+fn the_json_report_of_a_conversion_accounts_for_every_page() {
     let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
-    let run = run::convert(&dump.elf, output.path(), &["--json"]).ok();
-    assert!(json(&run).is_object(), "{}", run.stdout);
+    let report = json(&run::convert(&dump.elf, output.path(), &["--json"]).ok());
+    let number =
+        |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("{path}"));
+    let frames = |bitmap: Vec<u8>| bitmap.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
+    assert_eq!(number("/pages/total"), frames(dump.bitmap(0)));
+    assert_eq!(number("/pages/kept"), frames(dump.bitmap(31)));
+    assert_eq!(number("/pages/data") + number("/pages/zero"), number("/pages/kept"));
+    assert_eq!(number("/pages/lost"), 0);
+    let excluded = report["pages"]["excluded"].as_object().expect("excluded pages by reason");
+    let excluded: u64 = excluded.values().map(|count| count.as_u64().expect("a count")).sum();
+    assert_eq!(number("/pages/kept") + excluded, number("/pages/total"));
+    // The second PT_LOAD of this dump begins inside a page.
+    assert_eq!(number("/pages/partial"), 1);
+    assert_eq!(number("/output/bytes"), fs::metadata(output.path()).unwrap().len());
+    assert_eq!(number("/output/dump_level"), 31);
+    assert_eq!(number("/exit_code"), 0);
+    assert_eq!(report["output"]["complete"], true);
+    assert_eq!(report["input"]["release"], "6.12.94-fadump");
+    for phase in ["open", "classify", "write"] {
+        assert!(report["seconds"][phase].is_number(), "{phase}");
+    }
 }
 
 #[test]
-fn without_json_a_conversion_leaves_standard_output_to_the_report() {
+fn without_json_a_conversion_reports_on_standard_error() {
     let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
     let run = run::convert(&dump.elf, output.path(), &[]).ok();
-    assert!(!run.stdout.contains('\r') && !run.stderr.contains('\r'), "a progress bar without a terminal");
+    assert!(run.stdout.is_empty(), "{}", run.stdout);
+    assert!(!run.stderr.contains('\r'), "a progress bar without a terminal: {}", run.stderr);
+    assert!(run.stderr.contains("991 pages"), "{}", run.stderr);
 }
 
 #[test]

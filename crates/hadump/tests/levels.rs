@@ -7,12 +7,17 @@ use common::corpus::{self, Dump};
 use common::reader::elf::Elf;
 use common::reader::kdump::Kdump;
 use common::run;
+use serde_json::Value;
 
 fn keeps_what_is_expected(dump: &Dump) {
     let input = Elf::open(&dump.elf);
+    let expected: Value = serde_json::from_str(&dump.text("expected/levels.json")).expect("levels.json");
     let mut wrong = Vec::new();
     for level in 0..32 {
-        let output = run::to_kdump(&dump.elf, level, "lzo");
+        let output = run::Scratch::new("out.kdump");
+        let run =
+            run::convert(&dump.elf, output.path(), &["-d", &level.to_string(), "-c", "lzo", "--json"]).ok();
+        let report: Value = serde_json::from_str(&run.stdout).expect("a report");
         let kdump = Kdump::open(output.path());
         for finding in [
             check::same_frames(&kdump.bitmap1, &dump.bitmap(0)),
@@ -20,6 +25,7 @@ fn keeps_what_is_expected(dump: &Dump) {
             check::notes_are_kept(&input.notes, &kdump.notes, input.order),
             check::kdump_header(dump, &input, &kdump),
             if kdump.dump_level == u64::from(level) { Ok(()) } else { Err("the header's level".into()) },
+            same_counts(&report["pages"], &expected["levels"][level.to_string()]),
         ] {
             if let Err(finding) = finding {
                 wrong.push(format!("level {level}: {finding}"));
@@ -27,6 +33,17 @@ fn keeps_what_is_expected(dump: &Dump) {
         }
     }
     assert!(wrong.is_empty(), "{}:\n{}", dump.name, wrong.join("\n"));
+}
+
+/// Pages by class are as many as makedumpfile counts, where it was the peer; it counts zero pages at odd levels only.
+fn same_counts(pages: &Value, expected: &Value) -> check::Finding {
+    for class in ["cache", "cache_private", "user", "free", "hwpoison", "offline"] {
+        let (found, wanted) = (&pages["excluded"][class], &expected[class]);
+        if !wanted.is_null() && found != wanted {
+            return Err(format!("{found} pages of class {class}, expected {wanted}"));
+        }
+    }
+    Ok(())
 }
 
 #[test]
