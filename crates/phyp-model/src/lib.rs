@@ -1,1 +1,38 @@
-//! The hypervisor as an executable model.
+//! The hypervisor and the second boot as an executable model.
+//!
+//! A [`Machine`] has memory, processors and firmware. [`scenario::run`] lets it register for a dump, crash, have its
+//! boot memory copied aside and boot again over the original, and gives back what a tool then finds, together with the
+//! [`truth`](scenario::Truth) about what was there. [`root`] writes that down as a directory laid out like the
+//! machine's root; [`corpus`] makes such a directory from a real machine's memory; [`faults`] are all the ways in which
+//! it can go wrong; [`synth`] makes kernel images of any size to have something to crash.
+//!
+//! The model is for tests, the demonstration and benchmarks and is never linked into the program. It writes every
+//! layout by its own definitions and shares none with the code that reads them, so that a wrong layout cannot cancel
+//! itself out.
+
+#![forbid(unsafe_code)]
+
+pub mod bytes;
+pub mod content;
+pub mod copy;
+pub mod crashinfo;
+pub mod error;
+pub mod extent;
+pub mod faults;
+pub mod hpte;
+pub mod hypervisor;
+pub mod layout;
+pub mod machine;
+pub mod memory;
+pub mod notes;
+pub mod opal;
+pub mod registers;
+pub mod regsave;
+pub mod rng;
+pub mod structure;
+
+pub use bytes::ByteOrder;
+pub use error::{ModelError, Result};
+pub use extent::Extent;
+pub use machine::{CrashHeader, Firmware, Machine, Mode, Options};
+pub use memory::Memory;

@@ -1,0 +1,91 @@
+//! The crash-info header, through which the crashed kernel tells the next one who crashed.
+//!
+//! `struct fadump_crash_info_header` (`asm/fadump-internal.h`), in the crashed kernel's byte order, right behind the
+//! copy of boot memory. Two generations: `FADMPINF`, and since 6.10 `FADMPSIG` with version and sizes.
+
+use crate::bytes::Bytes;
+use crate::error::Result;
+use crate::faults::{CrashInfoFault, Fault, VmcoreinfoFault};
+use crate::layout::Layout;
+use crate::machine::{CrashHeader, Machine, Mode};
+
+/// `FADMPINF`.
+pub const MAGIC_INF: u64 = 0x4641_444d_5049_4e46;
+/// `FADMPSIG`.
+pub const MAGIC_SIG: u64 = 0x4641_444d_5053_4947;
+
+/// The mask of CPUs in the kernel's byte order of unsigned longs.
+fn mask(machine: &Machine, possible: bool) -> Vec<u8> {
+    let order = machine.options.order;
+    let mut words = vec![0u64; machine.options.cpu_mask_size as usize / 8];
+    for cpu in machine.cpus.iter().filter(|cpu| possible || cpu.online) {
+        if let Some(word) = words.get_mut(cpu.id as usize / 64) {
+            *word |= 1 << (cpu.id % 64);
+        }
+    }
+    words.iter().flat_map(|word| order.u64(*word)).collect()
+}
+
+/// Writes the header into the machine's reserved memory, as registration and crash leave it.
+///
+/// # Errors
+///
+/// The memory cannot be written.
+pub(crate) fn write(machine: &mut Machine, layout: &Layout, faults: &[Fault]) -> Result<()> {
+    let Some(place) = layout.crash_info else { return Ok(()) };
+    let ended = faults.contains(&Fault::PartitionEnded);
+    let options = &machine.options;
+    let generation = match options.mode {
+        Mode::Fadump(header) => header,
+        _ => CrashHeader::Sig,
+    };
+    let mut crashing = if ended { u32::MAX } else { options.crashing_cpu.unwrap_or(u32::MAX) };
+    let mut order = options.order;
+    let (mut magic, mut version) = (if generation == CrashHeader::Sig { MAGIC_SIG } else { MAGIC_INF }, 1);
+    let mut zero = false;
+    for fault in crate::faults::pick(faults, |fault| match fault {
+        Fault::CrashInfo(fault) => Some(*fault),
+        _ => None,
+    }) {
+        match fault {
+            CrashInfoFault::Magic(value) => magic = value,
+            CrashInfoFault::Swapped => order = order.swapped(),
+            CrashInfoFault::Zero => zero = true,
+            CrashInfoFault::Version(value) => version = value,
+            CrashInfoFault::CrashingCpu(value) => crashing = value,
+        }
+    }
+    if zero {
+        return machine.memory.clear(place);
+    }
+    let mut out = Bytes::new(order);
+    out.u64(magic);
+    match generation {
+        CrashHeader::Inf => {
+            // The ELF header of these kernels stood behind this header; the model writes none.
+            out.u64(place.end()).u32(crashing).u32(0);
+        }
+        CrashHeader::Sig => {
+            let original = machine.vmcoreinfo.filter(|_| !faults.contains(&Fault::Vmcoreinfo(VmcoreinfoFault::Missing)));
+            let relocated = original.map_or(0, |note| {
+                if faults.contains(&Fault::Vmcoreinfo(VmcoreinfoFault::NotRelocated)) {
+                    note.start
+                } else {
+                    layout.copy_of(note.start).unwrap_or(note.start)
+                }
+            });
+            out.u32(version).u32(crashing);
+            out.u64(relocated).u64(original.map_or(0, |note| note.length));
+            out.u32(options.pt_regs_size).u32(options.cpu_mask_size);
+        }
+    }
+    let registers_at = out.len();
+    if !ended && let Some(cpu) = machine.cpus.iter().find(|cpu| Some(cpu.id) == options.crashing_cpu) {
+        for word in cpu.registers.pt_regs() {
+            out.u64(word);
+        }
+    }
+    out.bytes.resize(registers_at + options.pt_regs_size as usize, 0);
+    out.raw(&mask(machine, ended));
+    machine.memory.write(place.start, &out.bytes)
+}

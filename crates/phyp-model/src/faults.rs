@@ -1,0 +1,244 @@
+//! Everything the firmware, the second kernel and the administrator can get wrong.
+//!
+//! A fault is data. The stage it belongs to picks it out of the list and applies it, so that any number of
+//! them can be combined; the groups are those of the specification's list (8.5), numbered in each doc comment.
+
+use crate::extent::Extent;
+
+/// One thing that goes wrong in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Group 1: the section with this index is copied in part, or said to be.
+    Copied(usize, Amount),
+    /// Group 2: the section with this index gets error flags.
+    SectionFlags {
+        /// Index of the section in the structure.
+        section: usize,
+        /// Flags to set.
+        flags: u16,
+        /// Whether its bytes are copied, and said to be, all the same.
+        copied_in_full: bool,
+    },
+    /// Group 2: the status field is this, whatever happened.
+    Status(u16),
+    /// Group 3: the property's header is wrong.
+    Header(HeaderFault),
+    /// Group 4: the register save area is wrong.
+    Registers(RegistersFault),
+    /// Group 5: the HPTE save area is wrong.
+    Hptes(HpteFault),
+    /// Group 6: a destination is where it must not be.
+    Destination(DestinationFault),
+    /// Group 7: the crash-info header is wrong.
+    CrashInfo(CrashInfoFault),
+    /// Group 8: the firmware did not save the CPU that crashed.
+    CrashingCpuNotSaved,
+    /// Group 8: the hypervisor ended the partition: nobody wrote registers, mask or CRASHTIME.
+    PartitionEnded,
+    /// Group 10: memory that appeared after registration; it must be a hole until then.
+    LmbAdded(Extent),
+    /// Group 10: memory that went away after registration.
+    LmbRemoved(Extent),
+    /// Group 13: `/proc/vmcore` is damaged.
+    Vmcore(VmcoreFault),
+    /// Group 14: the VMCOREINFO note is wrong.
+    Vmcoreinfo(VmcoreinfoFault),
+    /// Group 16: sysfs does not fit what is there.
+    Sysfs(SysfsFault),
+    /// Group 17: OPAL's metadata or CPU data is wrong.
+    Opal(OpalFault),
+}
+
+/// How much of a section is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Nothing.
+    Nothing,
+    /// This many bytes less than asked.
+    ShortBy(u64),
+    /// Half.
+    Half,
+    /// All, but the structure says this many bytes more.
+    SaysMore(u64),
+}
+
+impl Amount {
+    /// Bytes really copied and bytes said to be copied.
+    pub fn of(self, requested: u64) -> (u64, u64) {
+        let short = match self {
+            Self::Nothing => 0,
+            Self::ShortBy(bytes) => requested.saturating_sub(bytes),
+            Self::Half => requested / 2,
+            Self::SaysMore(bytes) => return (requested, requested.saturating_add(bytes)),
+        };
+        (short, short)
+    }
+}
+
+/// Group 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderFault {
+    /// Another format version.
+    Version(u32),
+    /// Another number of sections than follow.
+    SectionCount(u16),
+    /// Another offset of the first section; from 28h to 200h the sections move there.
+    FirstSection(u32),
+    /// The property is cut to this many bytes.
+    Length(usize),
+}
+
+/// Group 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistersFault {
+    /// Another magic number.
+    Magic(u64),
+    /// Another version.
+    Version(u32),
+    /// The count stands at this offset, and the header says so.
+    CountAt(u32),
+    /// The header says this offset, but the count stands where it always does.
+    SaysCountAt(u32),
+    /// Another number of CPUs than are there.
+    Count(u32),
+    /// The first CPU has no start marker.
+    NoStart,
+    /// The last CPU has no end marker.
+    NoEnd,
+    /// The first CPU's end marker names this id.
+    EndId(u32),
+    /// The first CPU stands there twice.
+    DuplicateCpu,
+    /// The first CPU's id is this in both markers, as large as no kernel allows.
+    CpuId(u32),
+    /// An entry with this identifier stands behind the first CPU's start marker.
+    ExtraEntry([u8; 8], u64),
+    /// GPR05 of the first CPU stands there twice, the second time inverted.
+    DuplicateRegister,
+    /// 32-bit registers carry rubbish in their upper half.
+    DirtyUpperHalves,
+    /// Each CPU's registers stand in reverse order.
+    OutOfOrder,
+    /// The last entry ends after this many bytes.
+    TruncatedAt(usize),
+    /// CPUs that did not run are saved too.
+    OfflineIncluded,
+    /// CPUs stand in descending order.
+    DescendingCpus,
+}
+
+/// Group 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HpteFault {
+    /// Another magic number.
+    Magic(u64),
+    /// Another count than entries, at 18h and 1ch alike.
+    Count(u64),
+    /// Another value at 1ch than at 18h.
+    CountAt1c(u32),
+    /// All entries have the same index.
+    DuplicateIndices,
+}
+
+/// Group 6. The boot memory section is the one that moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestinationFault {
+    /// Boot memory is copied over the CPU save area.
+    OverCpuArea,
+    /// Boot memory is copied into itself, this many bytes further up.
+    InsideSource(u64),
+    /// Boot memory is to go past the end of RAM.
+    BeyondRam,
+    /// Boot memory is to go to this address, for holes and overlaps that a test lays out itself.
+    At(u64),
+}
+
+/// Group 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashInfoFault {
+    /// Another magic number, in the kernel's byte order.
+    Magic(u64),
+    /// The magic, and all else, in the other byte order.
+    Swapped,
+    /// All zeros.
+    Zero,
+    /// Another version (`FADMPSIG` only).
+    Version(u32),
+    /// Another crashing CPU: all ones, an offline one, or a PIR.
+    CrashingCpu(u32),
+}
+
+/// Group 13.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmcoreFault {
+    /// Cut at this many bytes.
+    CutAt(u64),
+    /// Cut inside the program headers.
+    CutInProgramHeaders,
+    /// Cut inside the notes.
+    CutInNotes,
+    /// Cut in the middle of the last PT_LOAD.
+    CutInLoad,
+    /// Empty.
+    Empty,
+    /// No program headers.
+    NoProgramHeaders,
+    /// A PT_NULL entry stands amid the table.
+    NullEntry,
+}
+
+/// Group 14.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmcoreinfoFault {
+    /// There is no note at all.
+    Missing,
+    /// The crash-info header points at the original place, which the second boot has overwritten.
+    NotRelocated,
+    /// The note claims more bytes than its text has before the memory turns to zeros.
+    Truncated,
+    /// A second, older note stands below the right one.
+    TwoNotes,
+    /// CRASHTIME is missing.
+    NoCrashTime,
+}
+
+/// Group 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SysfsFault {
+    /// `release_mem` has vanished although the dump waits.
+    NoReleaseMem,
+    /// The firmware refuses to forget the dump.
+    InvalidateFails,
+    /// The kernel rejected the dump: property, but no `/proc/vmcore`, and memory already given back.
+    Rejected,
+    /// `/proc/vmcore` of another origin stands beside the property.
+    BothPresent,
+}
+
+/// Group 17.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpalFault {
+    /// The first thread's core state is 0f: inactive, skipped.
+    InactiveCore,
+    /// Bytes per thread is 0.
+    ThreadSizeZero,
+    /// The CPU data's size is no multiple of the thread size.
+    SizeNotMultiple,
+    /// Only this many of the regions were registered; later ones were never copied.
+    Registered(u16),
+    /// The metadata's version is this.
+    Version(u8),
+    /// Threads after the first have zeros for entry offset, count and size.
+    OffsetInFirstThreadOnly,
+    /// Region addresses carry the firmware's flag in bit 63.
+    FlaggedAddresses,
+}
+
+/// The faults of one group, by type, that a stage wants.
+pub(crate) fn pick<'a, T>(
+    faults: &'a [Fault],
+    select: impl Fn(&'a Fault) -> Option<T> + 'a,
+) -> impl Iterator<Item = T> + 'a {
+    faults.iter().filter_map(select)
+}
