@@ -8,8 +8,8 @@ use crate::hpte::HpteSave;
 use crate::machine::{Cpu, Firmware, Machine};
 use crate::regsave::{Entry, RegisterSave};
 use crate::structure::{
-    ERROR_DESTINATION, ERROR_LENGTH, ERROR_SOURCE, ERROR_TOO_SMALL, ERROR_TYPE, KIND_CPU, KIND_HPTE, KIND_PARAMETER,
-    KIND_REAL_MODE, STATUS_ERROR, STATUS_PERFORMED, STATUS_TRIGGERED, Section, Structure,
+    ERROR_DESTINATION, ERROR_LENGTH, ERROR_SOURCE, ERROR_TOO_SMALL, ERROR_TYPE, KIND_CPU, KIND_HPTE,
+    KIND_PARAMETER, KIND_REAL_MODE, STATUS_ERROR, STATUS_PERFORMED, STATUS_TRIGGERED, Section, Structure,
 };
 
 /// Bytes QEMU's `spapr_fadump.c` copies at a time; PHYP's step is not known.
@@ -42,7 +42,8 @@ pub struct Outcome {
 /// The memory cannot be read or written.
 pub fn perform(machine: &mut Machine, mut structure: Structure, faults: &[Fault]) -> Result<Outcome> {
     let firmware = machine.options.firmware;
-    let mut outcome = Outcome { structure: Structure::new(Vec::new()), copied: Vec::new(), written: Vec::new() };
+    let mut outcome =
+        Outcome { structure: Structure::new(Vec::new()), copied: Vec::new(), written: Vec::new() };
     let mut failed = false;
     for (index, section) in structure.sections.iter_mut().enumerate() {
         section.error = 0;
@@ -69,7 +70,8 @@ pub fn perform(machine: &mut Machine, mut structure: Structure, faults: &[Fault]
                 save(machine, section, &bytes, amount, said, &mut outcome)?;
             }
             KIND_HPTE if !firmware.is_qemu() => {
-                let bytes = if section.requested == 0 { Vec::new() } else { hpte_save(machine, faults).bytes() };
+                let bytes =
+                    if section.requested == 0 { Vec::new() } else { hpte_save(machine, faults).bytes() };
                 save(machine, section, &bytes, amount, said, &mut outcome)?;
             }
             // QEMU does not implement the HPTE region: nothing asked, nothing copied.
@@ -167,7 +169,12 @@ fn move_memory(
 }
 
 /// Copies in steps and keeps account of what is still whole afterwards.
-pub(crate) fn copy_tracked(machine: &mut Machine, source: Extent, to: u64, outcome: &mut Outcome) -> Result<()> {
+pub(crate) fn copy_tracked(
+    machine: &mut Machine,
+    source: Extent,
+    to: u64,
+    outcome: &mut Outcome,
+) -> Result<()> {
     machine.memory.copy(source.start, to, source.length, STEP)?;
     let mut done = 0;
     while done < source.length {
@@ -226,7 +233,8 @@ pub fn register_save(machine: &Machine, faults: &[Fault]) -> RegisterSave {
 }
 
 fn spoil(save: &mut RegisterSave, fault: RegistersFault) {
-    let find = |entries: &[Entry], name: &str| entries.iter().position(|e| e.id == crate::regsave::identifier(name));
+    let find =
+        |entries: &[Entry], name: &str| entries.iter().position(|e| e.id == crate::regsave::identifier(name));
     match fault {
         RegistersFault::Magic(magic) => save.magic = magic,
         RegistersFault::Version(version) => save.version = version,
@@ -239,7 +247,8 @@ fn spoil(save: &mut RegisterSave, fault: RegistersFault) {
             }
         }
         RegistersFault::NoEnd => {
-            if let Some(at) = save.entries.iter().rposition(|e| e.id == crate::regsave::identifier("CPUEND")) {
+            if let Some(at) = save.entries.iter().rposition(|e| e.id == crate::regsave::identifier("CPUEND"))
+            {
                 save.entries.remove(at);
             }
         }
@@ -273,7 +282,8 @@ fn spoil(save: &mut RegisterSave, fault: RegistersFault) {
         }
         RegistersFault::OutOfOrder => {
             let start = crate::regsave::identifier("CPUSTRT");
-            let length = save.entries.iter().skip(1).position(|e| e.id == start).map_or(save.entries.len(), |n| n + 1);
+            let length =
+                save.entries.iter().skip(1).position(|e| e.id == start).map_or(save.entries.len(), |n| n + 1);
             for cpu in save.entries.chunks_mut(length.max(1)) {
                 let last = cpu.len().saturating_sub(1);
                 if let Some(registers) = cpu.get_mut(1..last) {

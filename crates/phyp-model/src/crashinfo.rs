@@ -66,7 +66,8 @@ pub(crate) fn write(machine: &mut Machine, layout: &Layout, faults: &[Fault]) ->
             out.u64(place.end()).u32(crashing).u32(0);
         }
         CrashHeader::Sig => {
-            let original = machine.vmcoreinfo.filter(|_| !faults.contains(&Fault::Vmcoreinfo(VmcoreinfoFault::Missing)));
+            let original =
+                machine.vmcoreinfo.filter(|_| !faults.contains(&Fault::Vmcoreinfo(VmcoreinfoFault::Missing)));
             let relocated = original.map_or(0, |note| {
                 if faults.contains(&Fault::Vmcoreinfo(VmcoreinfoFault::NotRelocated)) {
                     note.start

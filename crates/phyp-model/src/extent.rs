@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn merging_joins_what_touches_or_overlaps() {
-        let list = merged(vec![Extent::new(20, 10), Extent::new(0, 20), Extent::new(40, 1), Extent::new(5, 3)]);
+        let list =
+            merged(vec![Extent::new(20, 10), Extent::new(0, 20), Extent::new(40, 1), Extent::new(5, 3)]);
         assert_eq!(list, [Extent::new(0, 30), Extent::new(40, 1)]);
     }
 

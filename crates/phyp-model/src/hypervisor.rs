@@ -116,7 +116,9 @@ impl Hypervisor {
             (Command::Register, State::Registered) => ALREADY_REGISTERED,
             (Command::Register | Command::Unregister, State::DumpActive) => DUMP_ACTIVE,
             (Command::Register, State::Idle) => {
-                let Some(parsed) = self.acceptable(options, address, structure, length) else { return PARAMETER };
+                let Some(parsed) = self.acceptable(options, address, structure, length) else {
+                    return PARAMETER;
+                };
                 self.registered = Some(parsed);
                 self.state = State::Registered;
                 OK
@@ -214,9 +216,7 @@ fn property(structure: &Structure, faults: &[Fault]) -> Vec<u8> {
     let mut structure = structure.clone();
     let mut length = None;
     for fault in pick(faults, |fault| match fault {
-        Fault::Status(status) => {
-            Some(Err(*status))
-        }
+        Fault::Status(status) => Some(Err(*status)),
         Fault::Header(fault) => Some(Ok(*fault)),
         _ => None,
     }) {
@@ -303,7 +303,10 @@ mod tests {
             register(&mut hypervisor, &machine, &structure);
             assert_eq!(hypervisor.end(&mut machine, how, &[]).unwrap().is_some(), dumps, "{how:?}");
             assert_eq!(hypervisor.property().is_some(), dumps);
-            assert!(hypervisor.end(&mut machine, End::OsTerm, &[]).unwrap().is_none(), "registration is used up");
+            assert!(
+                hypervisor.end(&mut machine, End::OsTerm, &[]).unwrap().is_none(),
+                "registration is used up"
+            );
         }
     }
 

@@ -70,7 +70,9 @@ impl Layout {
         }
         let crash_info = info_size.map(|size| Extent::new(at, size));
         let opal_metadata = metadata.map(|size| Extent::new(at + info_size.unwrap_or(0), size));
-        let wanted = options.parameter_area.then(|| Extent::between(options.ram_end() - PARAMETER_AREA, options.ram_end()));
+        let wanted = options
+            .parameter_area
+            .then(|| Extent::between(options.ram_end() - PARAMETER_AREA, options.ram_end()));
         Ok(Self {
             reserved: Extent::new(start, size),
             cpu: Extent::new(start, cpu_size),

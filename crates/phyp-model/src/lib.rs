@@ -15,6 +15,7 @@
 pub mod bytes;
 pub mod content;
 pub mod copy;
+pub mod corpus;
 pub mod crashinfo;
 pub mod error;
 pub mod extent;
@@ -28,8 +29,13 @@ pub mod notes;
 pub mod opal;
 pub mod registers;
 pub mod regsave;
+pub mod release;
 pub mod rng;
+pub mod root;
+pub mod scenario;
 pub mod structure;
+pub mod tree;
+pub mod vmcore;
 
 pub use bytes::ByteOrder;
 pub use error::{ModelError, Result};

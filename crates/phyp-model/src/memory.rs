@@ -296,7 +296,8 @@ impl Memory {
             // A run of blocks that are not zero goes out in one write.
             while !rest.is_empty() {
                 let zeros: usize = rest.chunks(BLOCK).take_while(|b| is_zero(b)).map(<[u8]>::len).sum();
-                let data: usize = rest[zeros..].chunks(BLOCK).take_while(|b| !is_zero(b)).map(<[u8]>::len).sum();
+                let data: usize =
+                    rest[zeros..].chunks(BLOCK).take_while(|b| !is_zero(b)).map(<[u8]>::len).sum();
                 file.write_all_at(&rest[zeros..zeros + data], at + zeros as u64)
                     .map_err(ModelError::io(path, "write"))?;
                 at += (zeros + data) as u64;
@@ -319,7 +320,10 @@ impl Memory {
 
     /// The raw file that this memory is, when nothing has been written over it.
     pub fn untouched_file(&self) -> Option<&Path> {
-        self.base.as_ref().filter(|base| self.chunks.is_empty() && base.length == self.size).map(|base| &*base.path)
+        self.base
+            .as_ref()
+            .filter(|base| self.chunks.is_empty() && base.length == self.size)
+            .map(|base| &*base.path)
     }
 
     fn check(&self, address: u64, length: u64) -> Result<()> {
@@ -361,7 +365,8 @@ impl Memory {
             return Ok(());
         }
         let first_whole = extent.start.div_ceil(CHUNK);
-        let end_whole = if extent.end() == self.size { extent.end().div_ceil(CHUNK) } else { extent.end() / CHUNK };
+        let end_whole =
+            if extent.end() == self.size { extent.end().div_ceil(CHUNK) } else { extent.end() / CHUNK };
         if self.write_through {
             let mut buffer = vec![0; CHUNK as usize];
             let mut at = extent.start;
@@ -376,7 +381,8 @@ impl Memory {
         if first_whole < end_whole {
             let absent_is_zero = self.base.is_none() && matches!(whole, Chunk::Zero);
             if absent_is_zero {
-                let gone: Vec<u64> = self.chunks.range(first_whole..end_whole).map(|(index, _)| *index).collect();
+                let gone: Vec<u64> =
+                    self.chunks.range(first_whole..end_whole).map(|(index, _)| *index).collect();
                 for index in gone {
                     self.chunks.remove(&index);
                 }

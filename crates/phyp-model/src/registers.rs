@@ -41,22 +41,22 @@ pub const FOUR_BYTES: [&str; 9] = ["CR", "DSISR", "XER", "PIR", "PVR", "VRSAVE",
 
 /// What QEMU saves beside the GPRs, in its order (`spapr_fadump.c`), the GPRs standing between FSCR and IAMR.
 const QEMU_BEFORE: [&str; 23] = [
-    "ACOP", "AMR", "BESCR", "CFAR", "CIABR", "CR", "CTR", "CTRL", "DABR", "DABRX", "DAR", "DAWR0", "DAWR1", "DAWRX0",
-    "DAWRX1", "DPDES", "DSCR", "DSISR", "EBBHR", "EBBRR", "FPSCR", "FSCR", "",
+    "ACOP", "AMR", "BESCR", "CFAR", "CIABR", "CR", "CTR", "CTRL", "DABR", "DABRX", "DAR", "DAWR0", "DAWR1",
+    "DAWRX0", "DAWRX1", "DPDES", "DSCR", "DSISR", "EBBHR", "EBBRR", "FPSCR", "FSCR", "",
 ];
 const QEMU_AFTER: [&str; 23] = [
-    "IAMR", "IC", "LR", "MSR", "NIA", "PIR", "PSPB", "PVR", "RPR", "SPURR", "SRR0", "SRR1", "TAR", "TEXASR", "TFHAR",
-    "TFIAR", "TIR", "UAMOR", "VRSAVE", "VSCR", "VTB", "WORT", "XER",
+    "IAMR", "IC", "LR", "MSR", "NIA", "PIR", "PSPB", "PVR", "RPR", "SPURR", "SRR0", "SRR1", "TAR", "TEXASR",
+    "TFHAR", "TFIAR", "TIR", "UAMOR", "VRSAVE", "VSCR", "VTB", "WORT", "XER",
 ];
 
 /// Everything else that LoPAR names, in its alphabetical order; some of it a real machine would not have.
 const PAPR_OTHERS: [&str; 73] = [
-    "ACOP", "AMR", "BESCR", "CFAR", "CIABR", "CTRL", "DABR", "DABRX", "DAWR0", "DAWRX0", "DEC", "DPDES", "DSCR",
-    "EBBHR", "EBBRR", "FPSCR", "FSCR", "IAMR", "IC", "LMRR", "LMSER", "MMCR0", "MMCR1", "MMCR2", "MMCRA", "MMCRS",
-    "PID", "PIR", "PMC1", "PMC2", "PMC3", "PMC4", "PMC5", "PMC6", "PSPB", "PSSCR", "PURR", "PVR", "RPR", "SDAR",
-    "SIAR", "SIER", "SPMC1", "SPMC2", "SPRG0", "SPRG1", "SPRG2", "SPRG3", "SPURR", "SRR0", "SRR1", "TAR", "TB",
-    "TEXASR", "TFHAR", "TFIAR", "TID", "TIR", "TSR", "UAMOR", "VRSAVE", "VSCR", "VTB", "WORC", "WORT", "X-AMR",
-    "X-DSCR", "X-FPSCR", "X-TAR", "X-TSR", "X-VRSAVE", "X-VSCR", "X-XER",
+    "ACOP", "AMR", "BESCR", "CFAR", "CIABR", "CTRL", "DABR", "DABRX", "DAWR0", "DAWRX0", "DEC", "DPDES",
+    "DSCR", "EBBHR", "EBBRR", "FPSCR", "FSCR", "IAMR", "IC", "LMRR", "LMSER", "MMCR0", "MMCR1", "MMCR2",
+    "MMCRA", "MMCRS", "PID", "PIR", "PMC1", "PMC2", "PMC3", "PMC4", "PMC5", "PMC6", "PSPB", "PSSCR", "PURR",
+    "PVR", "RPR", "SDAR", "SIAR", "SIER", "SPMC1", "SPMC2", "SPRG0", "SPRG1", "SPRG2", "SPRG3", "SPURR",
+    "SRR0", "SRR1", "TAR", "TB", "TEXASR", "TFHAR", "TFIAR", "TID", "TIR", "TSR", "UAMOR", "VRSAVE", "VSCR",
+    "VTB", "WORC", "WORT", "X-AMR", "X-DSCR", "X-FPSCR", "X-TAR", "X-TSR", "X-VRSAVE", "X-VSCR", "X-XER",
 ];
 
 impl Registers {
@@ -68,7 +68,7 @@ impl Registers {
             *value = match rng.below(3) {
                 0 => rng.below(0x1_0000),
                 1 => LINEAR | (rng.below(ram_end.max(16)) & !7),
-                _ => rng.next(),
+                _ => rng.draw(),
             };
         }
         gpr[1] = LINEAR | (rng.below(ram_end.max(0x2_0000)) & !15).max(0x1_0000);
@@ -80,8 +80,8 @@ impl Registers {
                 "PIR" | "TIR" => u64::from(id),
                 "PVR" => 0x004e_1202,
                 "SRR0" | "CFAR" => text(rng),
-                _ if FOUR_BYTES.contains(&name.trim_start_matches("X-")) => rng.next() & 0xffff_ffff,
-                _ => rng.next(),
+                _ if FOUR_BYTES.contains(&name.trim_start_matches("X-")) => rng.draw() & 0xffff_ffff,
+                _ => rng.draw(),
             };
             others.push((name, value));
         }
@@ -91,12 +91,12 @@ impl Registers {
             ctr: text(rng),
             lr: text(rng),
             xer: rng.below(1 << 32),
-            cr: rng.next() as u32,
-            dar: rng.next() & !7,
+            cr: rng.draw() as u32,
+            dar: rng.draw() & !7,
             dsisr: 0x4200_0000,
-            fpr: std::array::from_fn(|_| rng.next()),
-            vsr_low: std::array::from_fn(|_| rng.next()),
-            vr: std::array::from_fn(|_| (u128::from(rng.next()) << 64) | u128::from(rng.next())),
+            fpr: std::array::from_fn(|_| rng.draw()),
+            vsr_low: std::array::from_fn(|_| rng.draw()),
+            vr: std::array::from_fn(|_| (u128::from(rng.draw()) << 64) | u128::from(rng.draw())),
             gpr,
             others,
             checkpointed: id % 2 == 1,
@@ -125,7 +125,9 @@ impl Registers {
             out.extend(self.gpr.iter().enumerate().map(|(n, value)| (format!("GPR{n:02}"), *value)));
         };
         if firmware.is_qemu() {
-            out.extend(QEMU_BEFORE.iter().filter(|n| !n.is_empty()).map(|n| ((*n).to_owned(), self.named(n))));
+            out.extend(
+                QEMU_BEFORE.iter().filter(|n| !n.is_empty()).map(|n| ((*n).to_owned(), self.named(n))),
+            );
             gprs(&mut out);
             out.extend(QEMU_AFTER.iter().map(|name| ((*name).to_owned(), self.named(name))));
             return out;
@@ -134,7 +136,8 @@ impl Registers {
         for name in ["NIA", "MSR", "LR", "CTR", "CR", "XER", "DAR", "DSISR"] {
             out.push((name.to_owned(), self.named(name)));
         }
-        let (checkpointed, plain): (Vec<&str>, Vec<&str>) = PAPR_OTHERS.iter().partition(|name| name.starts_with("X-"));
+        let (checkpointed, plain): (Vec<&str>, Vec<&str>) =
+            PAPR_OTHERS.iter().partition(|name| name.starts_with("X-"));
         out.extend(plain.iter().map(|name| ((*name).to_owned(), self.named(name))));
         out.extend(self.fpr.iter().enumerate().map(|(n, value)| (format!("FPR{n:02}"), *value)));
         for (n, value) in self.vr.iter().enumerate() {

@@ -72,7 +72,16 @@ impl RegisterSave {
             entries.push(Entry::new("CPUEND", u64::from(cpu.id)));
         }
         let (offset, trailer) = if firmware.is_qemu() { (0x10, vec![0xa5; 12]) } else { (0x1c, Vec::new()) };
-        Self { magic: MAGIC, version: 0, count_offset: offset, real_offset: offset, count, entries, cut: None, trailer }
+        Self {
+            magic: MAGIC,
+            version: 0,
+            count_offset: offset,
+            real_offset: offset,
+            count,
+            entries,
+            cut: None,
+            trailer,
+        }
     }
 
     /// The bytes the firmware writes to the section's destination.

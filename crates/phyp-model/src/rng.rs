@@ -11,7 +11,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,13 +21,13 @@ impl Rng {
 
     /// A number below `limit`, which must not be zero.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+        self.draw() % limit
     }
 
     /// A generator whose numbers depend on this seed and on `stream` alone.
     pub fn fork(&self, stream: u64) -> Self {
         let mut rng = Self(self.0 ^ stream.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        rng.next();
+        rng.draw();
         rng
     }
 }

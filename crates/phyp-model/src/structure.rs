@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_written_structure_reads_back() {
-        let section = Section { request: 1, kind: 2, error: 3, source: 4, requested: 5, copied: 6, destination: 7 };
+        let section =
+            Section { request: 1, kind: 2, error: 3, source: 4, requested: 5, copied: 6, destination: 7 };
         let structure = Structure { status: 0xe000, ..Structure::new(vec![section; 4]) };
         assert_eq!(Structure::parse(&structure.bytes()), Some(structure));
     }

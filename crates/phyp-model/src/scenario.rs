@@ -1,0 +1,452 @@
+//! One run of the model: register, crash, copy, reset, second boot.
+
+use crate::copy::{self, Copied, Outcome};
+use crate::crashinfo;
+use crate::error::{ModelError, Result};
+use crate::extent::{Extent, intersect, merged, subtract};
+use crate::faults::{DestinationFault, Fault, RegistersFault, SysfsFault, VmcoreinfoFault, pick};
+use crate::hypervisor::{Command, End, Hypervisor, OK};
+use crate::layout::Layout;
+use crate::machine::{Cpu, CrashHeader, Machine, Mode, Options};
+use crate::memory::{Memory, Tag};
+use crate::notes;
+use crate::opal;
+use crate::structure::{ERROR_DESTINATION, KIND_HPTE, KIND_REAL_MODE, STATUS_ERROR, Section, Structure};
+
+/// What the second boot leaves on the pages it took: nothing a crashed kernel could have written.
+pub const SECOND_BOOT: Tag = *b"2NDBOOT!";
+/// What stands in memory that was given back, at once.
+pub const FREED: Tag = *b"FREED!!!";
+
+/// What happens to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It registers, and ends this way.
+    End(End),
+    /// It crashes without having registered: a missed dump.
+    CrashUnregistered,
+    /// It registers, moves to another machine, and crashes there.
+    CrashAfterMigration,
+    /// It registers and moves to another machine, and runs on believing that it is registered.
+    Migrated,
+    /// It crashes; nobody takes the dump; the second system, which only ever used boot memory, crashes too.
+    SecondCrash,
+    /// It crashes; the dump is released but the firmware does not forget it; the second system, in all of memory,
+    /// crashes too. The property is stale.
+    StaleAfterSecondCrash,
+}
+
+impl Event {
+    /// The ordinary crash.
+    pub const CRASH: Self = Self::End(End::OsTerm);
+}
+
+/// How thoroughly the second boot overwrites its memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dirt {
+    /// Every byte.
+    #[default]
+    Whole,
+    /// Zeros, with the first 64 bytes of every page stamped: cheap on disk for machines of real size.
+    Stamps,
+}
+
+/// What was there when the machine crashed, and what of it can still be found.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// Memory at the moment of the crash.
+    pub image: Memory,
+    /// The machine's RAM then.
+    pub ram: Vec<Extent>,
+    /// What the first kernel had reserved for the dump: absent from it.
+    pub reserved: Vec<Extent>,
+    /// Where boot memory can be found.
+    pub copied: Vec<Copied>,
+    /// Bytes of RAM, outside the reserved area, that can be found nowhere.
+    pub lost: Vec<Extent>,
+    /// The processors that ran, in the order of the machine.
+    pub cpus: Vec<Cpu>,
+    /// The one that crashed, if the kernel could say so.
+    pub crashing_cpu: Option<u32>,
+    /// The VMCOREINFO note in memory at the crash.
+    pub vmcoreinfo: Option<Extent>,
+}
+
+/// What OPAL firmware answers when asked for its tags.
+#[derive(Clone, Debug)]
+pub struct OpalLeavings {
+    /// Tag 0.
+    pub cpu_metadata: Vec<u8>,
+    /// Tag 2, as it stands in memory.
+    pub kernel_metadata: Vec<u8>,
+    /// Tag 3.
+    pub boot_memory_top: u64,
+}
+
+/// A machine after its second boot.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What the machine was made from.
+    pub options: Options,
+    /// What went wrong.
+    pub faults: Vec<Fault>,
+    /// What happened.
+    pub event: Event,
+    /// The first kernel's reservation.
+    pub layout: Layout,
+    /// The firmware now.
+    pub hypervisor: Hypervisor,
+    /// Memory now.
+    pub memory: Memory,
+    /// RAM that the kernel knew when it registered.
+    pub ram_at_registration: Vec<Extent>,
+    /// RAM that the second kernel sees.
+    pub ram_now: Vec<Extent>,
+    /// The structure with results, if the firmware made a dump in its last act.
+    pub structure: Option<Structure>,
+    /// OPAL's answers, if it made a dump.
+    pub opal: Option<OpalLeavings>,
+    /// What was there, whether or not a dump was made of it.
+    pub truth: Truth,
+    /// Why the second kernel would not take the dump; `None` if it would, or if there is none.
+    ///
+    /// Such a kernel makes no `/proc/vmcore`. It also gives memory back, but that only [`SysfsFault::Rejected`]
+    /// models: otherwise memory is as the hypervisor left it, for tools that come before the kernel.
+    pub rejected: Option<&'static str>,
+    /// Whether the memory of the dump was given back through `release_mem`.
+    pub released: bool,
+}
+
+/// Runs a machine through `event` with `faults`.
+///
+/// # Errors
+///
+/// The machine has no room for a dump, the hypervisor refuses the registration, or memory cannot be accessed.
+pub fn run(mut machine: Machine, event: Event, faults: &[Fault], dirt: Dirt) -> Result<Run> {
+    let options = machine.options.clone();
+    let added: Vec<Extent> = merged(
+        pick(faults, |fault| match fault {
+            Fault::LmbAdded(extent) => Some(*extent),
+            _ => None,
+        })
+        .collect(),
+    );
+    let removed: Vec<Extent> = merged(
+        pick(faults, |fault| match fault {
+            Fault::LmbRemoved(extent) => Some(*extent),
+            _ => None,
+        })
+        .collect(),
+    );
+    let ram_at_registration = subtract(&options.ram, &added);
+    let ram_now = subtract(&options.ram, &removed);
+
+    machine.options.ram = ram_at_registration.clone();
+    let layout = Layout::plan(&machine.options)?;
+    let mut hypervisor = Hypervisor::new(options.firmware);
+    hypervisor.invalidate_fails = faults.contains(&Fault::Sysfs(SysfsFault::InvalidateFails));
+    if options.mode != Mode::Opal && event != Event::CrashUnregistered {
+        register(&machine, &layout, &mut hypervisor, faults)?;
+    }
+    machine.options.ram = ram_now.clone();
+    let ended = faults.contains(&Fault::PartitionEnded);
+    spoil_vmcoreinfo(&mut machine, faults, ended)?;
+    crashinfo::write(&mut machine, &layout, faults)?;
+    for extent in &removed {
+        machine.memory.clear(*extent)?;
+    }
+    let image = machine.memory.clone();
+
+    let outcome = match event {
+        Event::CrashUnregistered => None,
+        Event::CrashAfterMigration | Event::Migrated => {
+            hypervisor.migrate();
+            None
+        }
+        _ if options.mode == Mode::Opal => (event != Event::End(End::Reboot))
+            .then(|| opal_copy(&mut machine, &layout, faults))
+            .transpose()?,
+        Event::End(how) => hypervisor.end(&mut machine, how, faults)?,
+        Event::SecondCrash | Event::StaleAfterSecondCrash => {
+            hypervisor.end(&mut machine, End::OsTerm, faults)?
+        }
+    };
+    let opal = (options.mode == Mode::Opal && outcome.is_some()).then(|| OpalLeavings {
+        cpu_metadata: opal::cpu_metadata(
+            &machine,
+            &layout,
+            opal::cpu_data(&machine, faults).len() as u64,
+            faults,
+        ),
+        kernel_metadata: opal::kernel_metadata(&layout, faults),
+        boot_memory_top: options.boot_top,
+    });
+    let structure = outcome.as_ref().map(|outcome| outcome.structure.clone());
+    let mut copied = outcome.as_ref().map_or_else(Vec::new, |outcome| outcome.copied.clone());
+    let mut written = outcome.map_or_else(Vec::new, |outcome| outcome.written);
+
+    if event != Event::Migrated {
+        let boot = Extent::new(0, options.boot_top);
+        second_boot(&mut machine, &ram_now, boot, dirt)?;
+        copy::overwrite(&mut copied, boot);
+        written.push(boot);
+    }
+    if event == Event::SecondCrash {
+        // The second system never registered: a dump was active. It ends in a plain reboot.
+        hypervisor.end(&mut machine, End::OsTerm, &[])?;
+    }
+    if event == Event::StaleAfterSecondCrash {
+        let rest = Extent::between(options.boot_top, options.ram_end());
+        for extent in intersect(&ram_now, &[rest]) {
+            machine.memory.fill(extent, FREED)?;
+        }
+        copied.clear();
+        written.push(rest);
+        hypervisor.end(&mut machine, End::OsTerm, &[])?;
+    }
+    let reserved = vec![layout.reserved];
+    let found: Vec<Extent> = merged(copied.iter().map(|copy| copy.source).collect());
+    let outside = subtract(&options.ram, &reserved);
+    let overwritten = subtract(&intersect(&outside, &merged(written)), &found);
+    let gone = intersect(&outside, &removed);
+    let lost = if event == Event::Migrated { Vec::new() } else { merged([overwritten, gone].concat()) };
+    let truth = Truth {
+        image,
+        ram: options.ram.clone(),
+        reserved,
+        copied,
+        lost,
+        cpus: machine.online().cloned().collect(),
+        crashing_cpu: if ended { None } else { options.crashing_cpu },
+        vmcoreinfo: machine.vmcoreinfo,
+    };
+    let mut run = Run {
+        rejected: None,
+        released: false,
+        options,
+        faults: faults.to_vec(),
+        event,
+        layout,
+        hypervisor,
+        memory: machine.memory,
+        ram_at_registration,
+        ram_now,
+        structure,
+        opal,
+        truth,
+    };
+    run.rejected = run.judge();
+    if run.has(&Fault::Sysfs(SysfsFault::Rejected)) {
+        // On every failure of its checks the kernel gives the preserved memory back.
+        let above = Extent::between(run.options.boot_top, u64::MAX);
+        for extent in subtract(&intersect(&run.ram_now, &[above]), &[run.layout.reserved]) {
+            run.memory.fill(extent, FREED)?;
+            run.truth.lost.push(extent);
+        }
+        run.truth.lost = merged(std::mem::take(&mut run.truth.lost));
+    }
+    Ok(run)
+}
+
+fn register(machine: &Machine, layout: &Layout, hypervisor: &mut Hypervisor, faults: &[Fault]) -> Result<()> {
+    let structure = layout.structure().bytes();
+    let length = structure.len() as u64;
+    // The kernel's copy of the structure is a static variable somewhere in its image.
+    let status = hypervisor.configure(&machine.options, Command::Register, 0x1000, &structure, length);
+    if status != OK {
+        return Err(ModelError::Refused { status });
+    }
+    for fault in pick(faults, |fault| match fault {
+        Fault::Destination(fault) => Some(*fault),
+        _ => None,
+    }) {
+        let ram_end = machine.options.ram_end();
+        hypervisor.alter(|structure| {
+            let cpu = structure.sections[0].destination;
+            if let Some(boot) = structure.sections.iter_mut().find(|section| section.kind == KIND_REAL_MODE) {
+                boot.destination = match fault {
+                    DestinationFault::OverCpuArea => cpu,
+                    DestinationFault::InsideSource(bytes) => boot.source + bytes,
+                    DestinationFault::BeyondRam => ram_end - machine.options.page_size,
+                    DestinationFault::At(address) => address,
+                };
+            }
+        });
+    }
+    Ok(())
+}
+
+/// What OPAL's firmware copies: the registered boot memory regions, and the CPU data.
+fn opal_copy(machine: &mut Machine, layout: &Layout, faults: &[Fault]) -> Result<Outcome> {
+    let mut outcome =
+        Outcome { structure: Structure::new(Vec::new()), copied: Vec::new(), written: Vec::new() };
+    let metadata = opal::kernel_metadata(layout, faults);
+    if let Some(place) = layout.opal_metadata {
+        machine.memory.write(place.start, &metadata)?;
+    }
+    machine.memory.write(layout.cpu.start, &opal::cpu_data(machine, faults))?;
+    for (region, to) in layout.boot.iter().take(opal::registered_regions(layout, faults)) {
+        copy::copy_tracked(machine, *region, *to, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+/// The second kernel boots in `boot` and leaves nothing there as it was.
+fn second_boot(machine: &mut Machine, ram: &[Extent], boot: Extent, dirt: Dirt) -> Result<()> {
+    for extent in intersect(ram, &[boot]) {
+        match dirt {
+            Dirt::Whole => machine.memory.fill(extent, SECOND_BOOT)?,
+            Dirt::Stamps => {
+                machine.memory.clear(extent)?;
+                let page = machine.options.page_size;
+                let mut at = extent.start.next_multiple_of(page);
+                while at + 64 <= extent.end() {
+                    machine.memory.fill(Extent::new(at, 64), SECOND_BOOT)?;
+                    at += page;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn spoil_vmcoreinfo(machine: &mut Machine, faults: &[Fault], ended: bool) -> Result<()> {
+    let wants = |fault| faults.contains(&Fault::Vmcoreinfo(fault));
+    let Some(note) = machine.vmcoreinfo else { return Ok(()) };
+    // Name and header: 24 bytes; the text follows.
+    if ended || wants(VmcoreinfoFault::NoCrashTime) {
+        let mut bytes = machine.memory.bytes(note.start, note.length)?;
+        if let Some(at) = bytes.windows(10).position(|window| window == b"CRASHTIME=") {
+            let end = bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |n| at + n + 1);
+            bytes.drain(at..end);
+            let text = bytes.get(24..).unwrap_or_default().to_vec();
+            let text = String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned();
+            machine.memory.clear(note)?;
+            machine.write_vmcoreinfo(note.start, &text)?;
+        }
+    }
+    if wants(VmcoreinfoFault::Missing) {
+        machine.memory.clear(note)?;
+        machine.vmcoreinfo = None;
+    }
+    if wants(VmcoreinfoFault::Truncated) {
+        let half = note.length / 2;
+        machine.memory.clear(Extent::new(note.start + half, note.length - half))?;
+    }
+    if wants(VmcoreinfoFault::TwoNotes) {
+        let text = "OSRELEASE=5.14.0-older\nPAGESIZE=4096\nCRASHTIME=1600000000\n";
+        let older = notes::note(machine.options.order, "VMCOREINFO", 0, text.as_bytes());
+        let below = note.start.saturating_sub(machine.options.page_size / 2).next_multiple_of(4);
+        machine.memory.write(below, &older)?;
+    }
+    Ok(())
+}
+
+impl Run {
+    /// Whether a dump waits, as the firmware sees it.
+    pub fn dump_waits(&self) -> bool {
+        self.hypervisor.property().is_some() || self.opal.is_some()
+    }
+
+    /// Whether the second kernel lists memory as the first one knew it (before 6.10), not as it is.
+    pub fn lists_ranges_at_registration(&self) -> bool {
+        self.options.mode == Mode::Fadump(CrashHeader::Inf)
+    }
+
+    /// Whether `fault` is part of this run.
+    pub fn has(&self, fault: &Fault) -> bool {
+        self.faults.contains(fault)
+    }
+
+    /// Bytes of the section with type `kind` now, as many as the firmware says it copied.
+    ///
+    /// # Errors
+    ///
+    /// The section lies outside memory.
+    pub fn section_bytes(&self, kind: u16) -> Result<Option<Vec<u8>>> {
+        let Some(structure) = &self.structure else { return Ok(None) };
+        let Some(section) = structure.sections.iter().find(|section| section.kind == kind) else {
+            return Ok(None);
+        };
+        self.memory.bytes(section.destination, section.copied).map(Some)
+    }
+
+    /// Why a kernel would refuse the dump (`rtas_fadump_process` and `fadump_setup_crash_mem` and theirs).
+    fn judge(&self) -> Option<&'static str> {
+        if self.options.mode == Mode::Phyp2008 || !self.dump_waits() {
+            return None;
+        }
+        if self.has(&Fault::Sysfs(SysfsFault::Rejected)) {
+            return Some("the kernel was told to");
+        }
+        if self.event == Event::StaleAfterSecondCrash {
+            return Some("the crash-info header is gone");
+        }
+        if crate::faults::pick(&self.faults, |fault| matches!(fault, Fault::CrashInfo(_)).then_some(()))
+            .next()
+            .is_some()
+            && !self.header_is_sound()
+        {
+            return Some("the crash-info header is not of this kernel");
+        }
+        let no_magic = |fault: &Fault| matches!(fault, Fault::Registers(RegistersFault::Magic(_)));
+        if self.faults.iter().any(no_magic) {
+            return Some("the register save area has no magic");
+        }
+        let property = self.hypervisor.property()?;
+        // The historical test is equality, not a bit: 0xe000 passes.
+        if copy::status_of(property) == Some(STATUS_ERROR) {
+            return Some("the firmware reports an error");
+        }
+        let Some(structure) = Structure::parse(property) else { return Some("the property is too short") };
+        let bad = |section: &Section| match section.kind {
+            KIND_REAL_MODE | KIND_HPTE => section.error != 0 || section.copied != section.requested,
+            _ => section.error & !ERROR_DESTINATION != 0,
+        };
+        structure.sections.iter().any(bad).then_some("a section is not whole")
+    }
+
+    fn header_is_sound(&self) -> bool {
+        let Some(place) = self.layout.crash_info else { return false };
+        let Ok(bytes) = self.memory.bytes(place.start, 16) else { return false };
+        let order = self.options.order;
+        let (magic, version) = match self.options.mode {
+            Mode::Fadump(CrashHeader::Inf) => (crashinfo::MAGIC_INF, None),
+            _ => (crashinfo::MAGIC_SIG, Some(1)),
+        };
+        bytes[..8] == order.u64(magic)
+            && version.is_none_or(|version: u32| bytes[8..12] == order.u32(version))
+    }
+
+    /// The notes of `/proc/vmcore`: one `NT_PRSTATUS` per saved CPU, then VMCOREINFO as far as memory has it.
+    ///
+    /// # Errors
+    ///
+    /// Memory cannot be read.
+    pub fn kernel_notes(&self) -> Result<Vec<u8>> {
+        let order = self.options.order;
+        let mut out = Vec::new();
+        for cpu in &self.truth.cpus {
+            let crashed = Some(cpu.id) == self.truth.crashing_cpu;
+            if crashed {
+                out.extend(notes::prstatus(order, &cpu.registers.pt_regs()));
+            } else {
+                out.extend(notes::prstatus(order, &notes::firmware_words(&cpu.registers)));
+            }
+        }
+        let not_relocated = self.has(&Fault::Vmcoreinfo(VmcoreinfoFault::NotRelocated));
+        if let Some(note) = self.truth.vmcoreinfo {
+            let from = if not_relocated {
+                note.start
+            } else {
+                self.layout.copy_of(note.start).unwrap_or(note.start)
+            };
+            let bytes = self.memory.bytes(from, note.length)?;
+            // The kernel looks at the note header; what the second boot has overwritten is dropped.
+            if bytes.get(12..22) == Some(b"VMCOREINFO") {
+                out.extend(bytes);
+            }
+        }
+        Ok(out)
+    }
+}
