@@ -46,8 +46,10 @@ impl Layout {
         let hpte_size = if options.mode == Mode::Opal { 0 } else { options.hpte_section };
         let page = options.page_size;
         let boot_size = total(&options.boot_memory);
-        let pad = |at: u64| if options.aligned_destination { at.next_multiple_of(page) } else { at };
-        let boot_offset = pad(cpu_size + hpte_size);
+        let before_boot = cpu_size + hpte_size;
+        // The 2008 kernel never aligned the copy of boot memory.
+        let aligned = options.aligned_destination && options.mode != Mode::Phyp2008;
+        let boot_offset = if aligned { before_boot.next_multiple_of(page) } else { before_boot };
         let (info_size, metadata) = match options.mode {
             Mode::Phyp2008 => (None, None),
             Mode::Fadump(header) => (Some(header_size(header, options)), None),
@@ -55,7 +57,7 @@ impl Layout {
         };
         let (start, size) = if options.mode == Mode::Phyp2008 {
             // The 2008 kernel reserves room for all that the second boot takes, though it asks for 256 MiB.
-            let size = cpu_size + hpte_size + options.boot_top.max(boot_size);
+            let size = before_boot + options.boot_top.max(boot_size);
             let start = options.ram_end().checked_sub(size).ok_or(NO_ROOM)?;
             (start / page * page, options.ram_end() - start / page * page)
         } else {

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod catalogue;
 pub mod content;
 pub mod copy;
 pub mod corpus;
@@ -22,6 +23,7 @@ pub mod extent;
 pub mod faults;
 pub mod hpte;
 pub mod hypervisor;
+pub mod invariants;
 pub mod layout;
 pub mod machine;
 pub mod memory;

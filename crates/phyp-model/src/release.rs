@@ -112,11 +112,14 @@ impl ReleaseRegion {
             // Only a page that is still reserved is freed: a second release changes nothing.
             let reserved = self.reserve.contains(frame * self.page) && self.freed.insert(frame);
             if reserved {
-                let page = Extent::new(frame * self.page, self.page);
-                for extent in intersect(&run.ram_now, &[page]) {
-                    run.memory.fill(extent, FREED)?;
-                }
                 fresh.push(frame);
+            }
+        }
+        // Run by run: whole pieces of memory then cost nothing.
+        for frames in fresh.chunk_by(|a, b| a + 1 == *b) {
+            let freed = Extent::new(frames[0] * self.page, frames.len() as u64 * self.page);
+            for extent in intersect(&run.ram_now, &[freed]) {
+                run.memory.fill(extent, FREED)?;
             }
         }
         self.log.push((text.to_owned(), fresh));
