@@ -36,6 +36,8 @@ pub mod rng;
 pub mod root;
 pub mod scenario;
 pub mod structure;
+pub mod synth;
+pub mod task;
 pub mod tree;
 pub mod vmcore;
 
