@@ -1,11 +1,13 @@
 //! Properties of the model over random machines.
 
+use phyp_model::catalogue::catalogue;
 use phyp_model::copy::STEP;
 use phyp_model::faults::{Amount, DestinationFault, Fault};
 use phyp_model::invariants::{Seen, Violation, check_cpus, check_pages};
+use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event, Run};
 use phyp_model::structure::{KIND_REAL_MODE, Structure};
-use phyp_model::{ByteOrder, CrashHeader, Extent, Firmware, Machine, Mode, Options, extent};
+use phyp_model::{ByteOrder, CrashHeader, Extent, Firmware, Machine, Mode, ModelError, Options, extent};
 use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
@@ -143,6 +145,36 @@ proptest! {
         });
         let at_low = matches!(wrong.unwrap(), Err(Violation::Bytes { address, .. }) if address == 2 * page_size);
         prop_assert!(at_low);
+    }
+
+    #[test]
+    fn whatever_goes_wrong_at_once_what_is_said_to_be_found_is_found(
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 1..6), host in any::<prop::sample::Index>(),
+    ) {
+        let cases = catalogue();
+        let small: Vec<_> = cases.iter().filter(|case| case.options.ram_end() < 128 * MIB).collect();
+        let mut case = host.get(&small).to_owned().clone();
+        case.faults = picks.iter().flat_map(|pick| pick.get(&small).faults.clone()).collect();
+        // Blocks of memory that come and go must not be the ones that this machine lives in.
+        case.faults.retain(|fault| !matches!(fault, Fault::LmbAdded(_) | Fault::LmbRemoved(_)));
+        let run = match case.run(12) {
+            Ok(run) => run,
+            Err(ModelError::Refused { .. }) => return Ok(()),
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        };
+        for copy in &run.truth.copied {
+            let source = copy.source;
+            let same = run.memory.equals_at(copy.destination, &run.truth.image, source.start, source.length);
+            prop_assert!(same.unwrap(), "{copy:x?}");
+        }
+        let above = [Extent::between(run.options.boot_top, u64::MAX)];
+        let kept = extent::subtract(&extent::intersect(&run.truth.ram, &above), &run.truth.reserved);
+        for piece in extent::subtract(&kept, &run.truth.lost) {
+            prop_assert!(run.memory.equals(&run.truth.image, piece).unwrap(), "{piece:x?}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let root = RootOptions { memory: false, ..RootOptions::default() };
+        prop_assert!(root::write(&run, directory.path(), &root).is_ok());
     }
 
     #[test]

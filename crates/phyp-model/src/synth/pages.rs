@@ -159,7 +159,7 @@ impl Frames {
         for (frame, count, class) in all {
             match out.last_mut() {
                 Some((first, length, last)) if *last == class && *first + *length == frame => {
-                    *length += count
+                    *length += count;
                 }
                 _ => out.push((frame, count, class)),
             }
