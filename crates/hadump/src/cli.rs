@@ -1,10 +1,11 @@
 //! The command line.
 
+use crate::input;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dumpfile::codec::Method;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use vmcore::DumpLevel;
+use std::path::{Path, PathBuf};
+use vmcore::{DumpLevel, PageSize, PhysAddr};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 complete; 1 nothing usable; 2 wrong usage; 3 complete, but more was kept than asked for; \
@@ -32,12 +33,72 @@ pub(crate) enum Command {
     Info(Info),
     /// Print the kernel log of a dump
     Dmesg(Dmesg),
+    /// Say whether a dump waits on this machine, and whether the next crash would make one
+    Status(Status),
+    /// List every saved register of every CPU, by name
+    Regs(Regs),
+    /// List the page-table entries that the hypervisor saved
+    Hpte(Hpte),
+}
+
+/// What is read.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// The dump to read: a file, or a directory laid out like the root of a POWER machine after its crash
+    #[arg(required_unless_present = "memory")]
+    pub(crate) input: Option<PathBuf>,
+    /// The machine's memory after its second boot: a raw image, or any dump of it
+    #[arg(long, value_name = "FILE", conflicts_with = "input", help_heading = LEAVINGS)]
+    pub(crate) memory: Option<PathBuf>,
+    /// The device-tree property ibm,kernel-dump
+    #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
+    pub(crate) kernel_dump: Option<PathBuf>,
+    /// The text of /sys/kernel/release_region
+    #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
+    pub(crate) release_region: Option<PathBuf>,
+    /// Where the machine has memory, in place of what its device tree says
+    #[arg(long, value_name = "START-END,...", value_delimiter = ',', value_parser = input::parse_range,
+          help_heading = LEAVINGS)]
+    pub(crate) memory_map: Vec<vmcore::Range<PhysAddr>>,
+    /// Read the pairs of release_region as first and last address instead of address and length
+    #[arg(long, help_heading = LEAVINGS)]
+    pub(crate) start_end: bool,
+    /// The first address that the second boot left alone, where nothing tells
+    #[arg(long, value_name = "ADDRESS", value_parser = input::parse_addr, help_heading = LEAVINGS)]
+    pub(crate) boot_memory_end: Option<PhysAddr>,
+    /// The kernel's page size, where VMCOREINFO is missing
+    #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = LEAVINGS)]
+    pub(crate) page_size: Option<PageSize>,
+}
+
+const LEAVINGS: &str = "What the hypervisor left, file by file";
+
+impl InputArgs {
+    /// The root of a machine.
+    pub(crate) fn root(root: &Path) -> Self {
+        Self {
+            input: Some(root.to_owned()),
+            memory: None,
+            kernel_dump: None,
+            release_region: None,
+            memory_map: Vec::new(),
+            start_end: false,
+            boot_memory_end: None,
+            page_size: None,
+        }
+    }
+
+    /// The input for messages and reports.
+    pub(crate) fn name(&self) -> String {
+        let path = self.memory.as_ref().or(self.input.as_ref());
+        path.map(|p| p.display().to_string()).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
-    /// The dump to read
-    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
     /// The file to make; it appears under this name only when it is whole
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -61,6 +122,14 @@ pub(crate) struct Convert {
     /// Print the report as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
+    /// Put the registers of firmware-assisted dumps where drgn looks for those of running tasks: into the crashed
+    /// kernel's own crash_notes, which fadump leaves empty. The output then differs from the memory it was made of,
+    /// and says so in a note
+    #[arg(long)]
+    pub(crate) fill_crash_notes: bool,
+    /// The kernel's vmlinux, for the symbols that --fill-crash-notes needs of kernels before 6.0
+    #[arg(long, value_name = "FILE", requires = "fill_crash_notes")]
+    pub(crate) vmlinux: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -155,8 +224,8 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// The dump to read
-    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -164,8 +233,39 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 pub(crate) struct Dmesg {
-    /// The dump to read
-    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The root directory of the machine to look at
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Regs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Only this CPU
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Hpte {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! `hadump convert`: from any dump to a new file.
 
 use crate::cli::{self, Compression, Format};
+use crate::input::{self, Prefer};
 use crate::report::{Input, Output, Pages, Report, Seconds};
-use crate::{Outcome, input, progress};
+use crate::{Outcome, crash_notes, progress};
 use anyhow::{Context, Result, anyhow, bail};
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress, Written};
@@ -10,7 +11,7 @@ use kernel::Kernel;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
-use vmcore::{Dump, DumpLevel, Reason, Selection};
+use vmcore::{Dump, DumpLevel, Note, Reason, Selection};
 
 /// Converts and reports.
 pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
@@ -28,7 +29,10 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
 }
 
 fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
-    let (opened, dump) = timed(|| input::open(&args.input))?;
+    let (opened, (dump, filled)) = timed(|| {
+        let dump = input::open(&args.input, Prefer::Vmcore)?;
+        if args.fill_crash_notes { crash_notes::fill(dump, args) } else { Ok((dump, Vec::new())) }
+    })?;
     let output = OutputFile::create(&args.output, args.force).map_err(|error| match error {
         dumpfile::Error::Write { path, source, .. } if source.kind() == ErrorKind::AlreadyExists => {
             anyhow!("{}: there is such a file already; --force replaces it", path.display())
@@ -36,7 +40,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
         error => error.into(),
     })?;
     let spill = output.spill_file().context("cannot make a work file beside the output")?;
-    let (classified, chosen) = timed(|| choose(args, &dump, spill))?;
+    let (classified, chosen) = timed(|| choose(args, &dump, filled, spill))?;
     for remark in &chosen.remarks {
         tracing::warn!("{remark}");
     }
@@ -50,7 +54,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
     let outcome = if complete { Outcome::Complete } else { Outcome::Incomplete };
     Ok(Report {
         input: Input {
-            path: args.input.display().to_string(),
+            path: args.input.name(),
             format: dump.source.format.clone(),
             machine: dump.machine.name(),
             page_size: dump.page_size().bytes(),
@@ -107,25 +111,26 @@ struct Chosen {
 /// Chooses pages by what the kernel says of them.
 ///
 /// A dump without VMCOREINFO can still be converted as long as no class of pages has to be told from another.
-fn choose(args: &cli::Convert, dump: &Dump, spill: File) -> Result<Chosen> {
+fn choose(args: &cli::Convert, dump: &Dump, notes: Vec<Note>, spill: File) -> Result<Chosen> {
     let level = args.level.level();
     if dump.vmcoreinfo.is_none() {
         if level.bits() & !DumpLevel::ZERO != 0 {
             bail!(
                 "{}: no VMCOREINFO note, so the kernel's pages cannot be told apart; dump level {level} needs it, \
                  -d 1 and -d 0 do not",
-                args.input.display()
+                args.input.name()
             );
         }
         let selection = Selection::everything(&*dump.memory, level, Some(spill))?;
-        let facts = Facts { utsname: dump.source.utsname.clone().unwrap_or_default(), ..Facts::default() };
+        let utsname = dump.source.utsname.clone().unwrap_or_default();
+        let facts = Facts { utsname, phys_base: 0, notes };
         return Ok(Chosen { selection, facts, remarks: Vec::new() });
     }
     let kernel = input::kernel(dump, &args.input)?;
-    let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes: Vec::new() };
+    let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes };
     let chosen = kernel
         .select(level, Some(spill))
-        .with_context(|| format!("{}: cannot classify pages for dump level {level}", args.input.display()))?;
+        .with_context(|| format!("{}: cannot classify pages for dump level {level}", args.input.name()))?;
     Ok(Chosen { selection: chosen.selection, facts, remarks: chosen.remarks })
 }
 

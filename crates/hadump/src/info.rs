@@ -1,6 +1,7 @@
 //! `hadump info`: what a dump is and what it holds.
 
-use crate::{Outcome, cli, input, report, units};
+use crate::input::{self, Prefer};
+use crate::{Outcome, cli, report, units};
 use anyhow::Result;
 use serde::Serialize;
 use vmcore::{ByteOrder, Dump, Utsname, WordSize};
@@ -55,7 +56,7 @@ struct NoteFacts {
 
 /// Prints what the dump is.
 pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
-    let dump = input::open(&args.input)?;
+    let dump = input::open(&args.input, Prefer::Vmcore)?;
     let mut remarks = dump.source.remarks.clone();
     // The header of a kdump file has the names; an ELF file's kernel has to be asked.
     let names = dump.source.utsname.clone().or_else(|| {
@@ -87,7 +88,7 @@ impl Facts {
         };
         let info = dump.vmcoreinfo.as_ref();
         Self {
-            path: args.input.display().to_string(),
+            path: args.input.name(),
             format: dump.source.format.clone(),
             machine: dump.machine.name(),
             byte_order: match dump.machine.order {

@@ -1,11 +1,34 @@
-//! Opening what the user named, with what it takes to read it.
+//! Opening what the user named: a dump file, the root of a machine after its crash, or the hypervisor's leavings file
+//! by file.
 
-use anyhow::{Context, Result};
+use crate::cli::InputArgs;
+use anyhow::{Context, Result, bail};
+use phyp::region::Reading;
+use phyp::system::System;
+use phyp::{Leavings, Options, Severity};
 use std::path::Path;
-use vmcore::Dump;
+use vmcore::{Dump, PageSize, PhysAddr, RangeSet};
 
-/// Opens a dump and logs what is odd about it.
-pub(crate) fn open(path: &Path) -> Result<Dump> {
+/// What part of a machine's root is wanted when it offers the same memory twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prefer {
+    /// `/proc/vmcore`, which the running kernel put together itself.
+    Vmcore,
+    /// The firmware's areas, which `/proc/vmcore` holds only in part.
+    Firmware,
+}
+
+/// Opens the input and logs what is odd about it.
+pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
+    match (&args.memory, &args.input) {
+        (Some(memory), _) => open_files(args, memory),
+        (None, Some(input)) if input.is_dir() => open_root(args, input, prefer),
+        (None, Some(input)) => open_file(input),
+        (None, None) => bail!("no input"),
+    }
+}
+
+fn open_file(path: &Path) -> Result<Dump> {
     let dump = dumpfile::open(path)?;
     for remark in &dump.source.remarks {
         tracing::warn!("{}: {remark}", path.display());
@@ -13,7 +36,107 @@ pub(crate) fn open(path: &Path) -> Result<Dump> {
     Ok(dump)
 }
 
+fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
+    let system = System::look(root)?;
+    let leavings = &system.leavings;
+    let by_hand =
+        leavings.kernel_dump.is_some() || leavings.release_region.is_some() || leavings.opal.is_some();
+    match (&system.vmcore, &system.memory) {
+        (Some(vmcore), memory) if prefer == Prefer::Vmcore || !by_hand || memory.is_none() => {
+            open_file(vmcore)
+        }
+        (_, Some(memory)) if by_hand => assemble(args, leavings, memory),
+        _ => bail!(
+            "{}: no dump waits here: there is neither proc/vmcore nor dev/mem with \
+             proc/device-tree/rtas/ibm,kernel-dump or sys/kernel/release_region; see: hadump status --root {}",
+            root.display(),
+            root.display()
+        ),
+    }
+}
+
+fn open_files(args: &InputArgs, memory: &Path) -> Result<Dump> {
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()));
+    let kernel_dump = args.kernel_dump.as_deref().map(read).transpose()?;
+    let region = args.release_region.as_deref().map(read).transpose()?;
+    let leavings = Leavings {
+        kernel_dump,
+        release_region: region.map(|text| String::from_utf8_lossy(&text).into_owned()),
+        ..Leavings::default()
+    };
+    assemble(args, &leavings, memory)
+}
+
+/// Puts the crashed system's memory together.
+fn assemble(args: &InputArgs, leavings: &Leavings, memory: &Path) -> Result<Dump> {
+    let given: Option<RangeSet<PhysAddr>> =
+        (!args.memory_map.is_empty()).then(|| args.memory_map.iter().copied().collect());
+    let ram = given.as_ref().or(leavings.memory_map.as_ref());
+    let image = dumpfile::open_image(memory, ram)?;
+    let options = Options {
+        reading: if args.start_end { Reading::StartEnd } else { Reading::AddressLength },
+        memory_map: given,
+        boot_memory_end: args.boot_memory_end,
+        page_size: args.page_size,
+    };
+    let (dump, findings) = phyp::assemble(leavings, image, &options)
+        .with_context(|| format!("{}: cannot put the dump together", memory.display()))?;
+    for finding in findings.iter() {
+        match finding.severity {
+            Severity::Note => tracing::info!("{}", finding.text),
+            Severity::Warning => tracing::warn!("{}", finding.text),
+            Severity::Damage => tracing::error!("{}", finding.text),
+        }
+    }
+    Ok(dump)
+}
+
 /// Learns what the dumped kernel says of itself.
-pub(crate) fn kernel<'d>(dump: &'d Dump, path: &Path) -> Result<kernel::Kernel<'d>> {
-    kernel::Kernel::open(dump).with_context(|| format!("{}: cannot understand the kernel", path.display()))
+pub(crate) fn kernel<'d>(dump: &'d Dump, args: &InputArgs) -> Result<kernel::Kernel<'d>> {
+    kernel::Kernel::open(dump).with_context(|| format!("{}: cannot understand the kernel", args.name()))
+}
+
+/// A page size in bytes, with K for KiB.
+pub(crate) fn parse_page_size(text: &str) -> Result<PageSize, String> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1024),
+        None => (text, 1),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    bytes.and_then(PageSize::new).ok_or_else(|| "a page size is a power of two from 4K to 1024K".into())
+}
+
+/// An address in hexadecimal.
+pub(crate) fn parse_addr(text: &str) -> Result<PhysAddr, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    u64::from_str_radix(digits, 16)
+        .map(PhysAddr)
+        .map_err(|_| "an address is hexadecimal, as 0x10000000".into())
+}
+
+/// A range of addresses, `START-END` with END not included.
+pub(crate) fn parse_range(text: &str) -> Result<vmcore::Range<PhysAddr>, String> {
+    let (start, end) = text.split_once('-').ok_or("a range is START-END, as 0x0-0x30000000")?;
+    let (start, end) = (parse_addr(start)?, parse_addr(end)?);
+    if start >= end {
+        return Err("a range ends above its start".into());
+    }
+    Ok(vmcore::Range::new(start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ranges_are_read_as_people_write_them() {
+        assert_eq!(parse_page_size("64K"), Ok(PageSize::K64));
+        assert_eq!(parse_page_size("4096"), Ok(PageSize::K4));
+        assert!(parse_page_size("5000").is_err());
+        let range = parse_range("0x1000-2000").unwrap();
+        assert_eq!((range.start, range.end), (PhysAddr(0x1000), PhysAddr(0x2000)));
+        assert!(parse_range("2000-1000").is_err());
+        assert!(parse_range("12").is_err());
+    }
 }

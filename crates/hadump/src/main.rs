@@ -7,15 +7,20 @@
 
 mod cli;
 mod convert;
+mod crash_notes;
 mod dmesg;
+mod hpte;
 mod info;
 mod input;
 mod progress;
+mod regs;
 mod report;
+mod status;
 mod units;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(level)
         .without_time()
         .with_target(false)
@@ -59,6 +65,9 @@ fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args, cli.quiet),
         Command::Info(args) => info::run(args),
         Command::Dmesg(args) => dmesg::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Regs(args) => regs::run(args),
+        Command::Hpte(args) => hpte::run(args),
     };
     match result {
         Ok(outcome) => outcome.code().into(),

@@ -13,8 +13,8 @@
 //! The specification gives the count eight bytes at 18h and an offset of 1ch; read either way it is the same number as
 //! long as it stays below 2^32. No kernel reads this area, QEMU does not write it, and radix guests have none.
 
-use crate::Error;
 use crate::bytes::Bytes;
+use crate::{Error, Findings, report};
 use std::collections::HashSet;
 
 /// The magic number, `HPTESAVE` as a big-endian number.
@@ -183,6 +183,13 @@ impl HpteArea {
         let twice = entries.iter().filter(|e| !seen.insert(e.index));
         faults.extend(twice.map(|e| Fault::DuplicateIndex(e.index)));
         Ok(Self { version, entries, faults })
+    }
+
+    /// What is odd, in sentences.
+    pub fn findings(&self) -> Findings {
+        let mut findings = Findings::default();
+        report::hptes(self, &mut findings);
+        findings
     }
 }
 

@@ -1,0 +1,287 @@
+//! `hadump status`: is there a dump, whole or damaged, what would saving it take, and is the machine ready to make one.
+
+use crate::cli::{self, InputArgs};
+use crate::input::{self, Prefer};
+use crate::{Outcome, report, units};
+use anyhow::Result;
+use phyp::kdms::KernelDump;
+use phyp::status::{LastBoot, Mechanism, Readiness};
+use phyp::system::System;
+use serde::Serialize;
+use std::io::Write;
+use vmcore::{
+    Dump, DumpLevel, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, ReadError, Reason,
+};
+
+/// The answer. `docs/json.md` describes the fields.
+#[derive(Debug, Serialize)]
+struct Answer {
+    root: String,
+    mechanism: &'static str,
+    readiness: &'static str,
+    last_boot: &'static str,
+    evidence: Vec<String>,
+    reserved_bytes: Option<u64>,
+    sections: Vec<Section>,
+    findings: Vec<Finding>,
+    dump: Option<Waiting>,
+}
+
+#[derive(Debug, Serialize)]
+struct Section {
+    kind: String,
+    requested: u64,
+    copied: u64,
+    destination: u64,
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    severity: String,
+    text: String,
+}
+
+/// The dump that waits.
+#[derive(Debug, Serialize)]
+struct Waiting {
+    format: String,
+    release: Option<String>,
+    page_size: u64,
+    cpus: usize,
+    whole: bool,
+    memory: Pages,
+    /// The part that the firmware copied aside.
+    boot_memory: Option<Pages>,
+}
+
+/// Pages by what the kernel used them for.
+#[derive(Debug, Serialize)]
+struct Pages {
+    total: u64,
+    kernel: u64,
+    cache: u64,
+    user: u64,
+    free: u64,
+    kernel_bytes: u64,
+}
+
+/// Looks at the machine and prints what it finds.
+pub(crate) fn run(args: &cli::Status) -> Result<Outcome> {
+    let system = System::look(&args.root)?;
+    let ram = system.leavings.memory_map.as_ref();
+    let image = system.memory.as_ref().and_then(|path| dumpfile::open_image(path, ram).ok());
+    let status = phyp::status::status(&system, image);
+    let waits = status.last_boot == LastBoot::DumpWaiting || system.vmcore.is_some();
+    let mut findings: Vec<Finding> = status
+        .findings
+        .iter()
+        .map(|f| Finding { severity: f.severity.to_string(), text: f.text.clone() })
+        .collect();
+    let dump = match waits.then(|| describe(args, &system)) {
+        Some(Ok(dump)) => Some(dump),
+        Some(Err(error)) => {
+            findings.push(Finding { severity: "damage".into(), text: format!("{error:#}") });
+            None
+        }
+        None => None,
+    };
+    let answer = Answer {
+        root: args.root.display().to_string(),
+        mechanism: mechanism(status.mechanism),
+        readiness: readiness(status.readiness),
+        last_boot: last_boot(status.last_boot),
+        evidence: status.evidence,
+        reserved_bytes: status.reserved,
+        sections: status
+            .sections
+            .into_iter()
+            .map(|s| Section {
+                kind: s.kind.to_string(),
+                requested: s.requested,
+                copied: s.copied,
+                destination: s.destination.0,
+                problems: s.problems,
+            })
+            .collect(),
+        findings,
+        dump,
+    };
+    if args.json {
+        report::print_json(&answer)?;
+    } else {
+        answer.print()?;
+    }
+    let damaged = answer.findings.iter().any(|f| f.severity == "damage");
+    Ok(if damaged { Outcome::Incomplete } else { Outcome::Complete })
+}
+
+fn describe(args: &cli::Status, system: &System) -> Result<Waiting> {
+    let input = InputArgs::root(&args.root);
+    let dump = input::open(&input, Prefer::Vmcore)?;
+    let boot = boot_memory(system);
+    let memory = count(&input, &dump)?;
+    let (release, cpus) =
+        (dump.vmcoreinfo.as_ref().and_then(|v| v.release().map(str::to_owned)), dump.cpus());
+    let (format, whole, page_size) =
+        (dump.source.format.clone(), !dump.source.incomplete, dump.page_size().bytes());
+    let boot_memory = match boot {
+        Some(boot) => Some(count(&input, &Dump { memory: Box::new(Part::new(dump.memory, &boot)), ..dump })?),
+        None => None,
+    };
+    Ok(Waiting { format, release, page_size, cpus, whole, memory, boot_memory })
+}
+
+/// The memory that the firmware copied aside, so that the second boot could use it.
+fn boot_memory(system: &System) -> Option<RangeSet<PhysAddr>> {
+    let dump = KernelDump::parse(system.leavings.kernel_dump.as_deref()?).ok()?;
+    let copied =
+        dump.sections.iter().filter(|s| s.is_requested() && s.kind.copies_memory() && !s.is_in_place());
+    Some(copied.map(|s| s.source_range()).collect()).filter(|r: &RangeSet<PhysAddr>| !r.is_empty())
+}
+
+/// Counts pages by class; the kernel of the dump has to be understood for that.
+fn count(args: &InputArgs, dump: &Dump) -> Result<Pages> {
+    let kernel = input::kernel(dump, args)?;
+    let selection = kernel.select(DumpLevel::ALL, None)?.selection;
+    let get = |reason| selection.reasons().get(reason);
+    Ok(Pages {
+        total: dump.memory.map().frames().total(),
+        kernel: selection.kept(),
+        cache: get(Reason::Cache) + get(Reason::CachePrivate),
+        user: get(Reason::User),
+        free: get(Reason::Free) + get(Reason::Offline) + get(Reason::HwPoison),
+        kernel_bytes: selection.kept() * dump.page_size().bytes(),
+    })
+}
+
+/// A part of a memory: its map is smaller, and all of it can still be read, as the kernel's own structures lie anywhere.
+struct Part {
+    memory: Box<dyn PhysicalMemory>,
+    map: MemoryMap,
+}
+
+impl Part {
+    fn new(memory: Box<dyn PhysicalMemory>, part: &RangeSet<PhysAddr>) -> Self {
+        let map = MemoryMap::new(memory.map().page_size(), memory.map().bytes().intersect(part));
+        Self { memory, map }
+    }
+}
+
+impl PhysicalMemory for Part {
+    fn map(&self) -> &MemoryMap {
+        &self.map
+    }
+
+    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+        self.memory.read_page(pfn, page)
+    }
+
+    fn lend_run(&self, first: Pfn, count: u64) -> Option<&[u8]> {
+        self.memory.lend_run(first, count)
+    }
+
+    fn done_with(&self, frames: Range<Pfn>) {
+        self.memory.done_with(frames);
+    }
+
+    fn read(&self, addr: PhysAddr, bytes: &mut [u8]) -> Result<PageState, ReadError> {
+        self.memory.read(addr, bytes)
+    }
+}
+
+fn mechanism(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::None => "none",
+        Mechanism::Firmware => "firmware",
+        Mechanism::PhypDump => "phyp-dump",
+        Mechanism::Fadump => "fadump",
+        Mechanism::Opal => "opal",
+    }
+}
+
+fn readiness(readiness: Readiness) -> &'static str {
+    match readiness {
+        Readiness::Unsupported => "unsupported",
+        Readiness::Supported => "supported",
+        Readiness::NotRegistered => "not registered",
+        Readiness::Registered => "registered",
+        Readiness::LostByMigration => "lost by migration",
+        Readiness::DumpActive => "dump active",
+    }
+}
+
+fn last_boot(last: LastBoot) -> &'static str {
+    match last {
+        LastBoot::Ordinary => "ordinary",
+        LastBoot::DumpWaiting => "dump waiting",
+        LastBoot::Stale => "stale dump",
+        LastBoot::Missed => "missed",
+    }
+}
+
+impl Answer {
+    fn print(&self) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{:>10}  {}", "mechanism", self.mechanism)?;
+        writeln!(out, "{:>10}  {}", "next crash", self.readiness)?;
+        writeln!(out, "{:>10}  {}", "last boot", self.last_boot)?;
+        for line in &self.evidence {
+            writeln!(out, "{:>10}  {line}", "")?;
+        }
+        if let Some(bytes) = self.reserved_bytes {
+            writeln!(out, "{:>10}  {}", "reserved", units::bytes(bytes))?;
+        }
+        for s in &self.sections {
+            writeln!(
+                out,
+                "{:>10}  {}: {} of {} copied to {:#x}",
+                "section",
+                s.kind,
+                units::bytes(s.copied),
+                units::bytes(s.requested),
+                s.destination
+            )?;
+            for problem in &s.problems {
+                writeln!(out, "{:>10}    {problem}", "")?;
+            }
+        }
+        if let Some(dump) = &self.dump {
+            let release = dump.release.as_deref().unwrap_or("of an unknown release");
+            let whole = if dump.whole { "whole" } else { "DAMAGED" };
+            writeln!(
+                out,
+                "{:>10}  {whole}, Linux {release}, registers of {} CPUs ({})",
+                "dump", dump.cpus, dump.format
+            )?;
+            print_pages(&mut out, "memory", &dump.memory, dump.page_size)?;
+            if let Some(boot) = &dump.boot_memory {
+                print_pages(&mut out, "boot", boot, dump.page_size)?;
+            }
+            writeln!(
+                out,
+                "{:>10}  saving it takes {} before compression at dump level 31, {} at level 0",
+                "",
+                units::bytes(dump.memory.kernel_bytes),
+                units::bytes(dump.memory.total * dump.page_size)
+            )?;
+        }
+        for finding in &self.findings {
+            writeln!(out, "{:>10}  {}", finding.severity, finding.text)?;
+        }
+        Ok(())
+    }
+}
+
+fn print_pages(out: &mut impl Write, label: &str, pages: &Pages, page_size: u64) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{label:>10}  {} pages of {} KiB: {} kernel, {} page cache, {} user, {} free",
+        pages.total,
+        page_size >> 10,
+        pages.kernel,
+        pages.cache,
+        pages.user,
+        pages.free
+    )
+}
