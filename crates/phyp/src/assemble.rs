@@ -24,6 +24,11 @@ pub struct Leavings {
     pub release_region: Option<String>,
     /// Where the machine has memory, from its device tree.
     pub memory_map: Option<RangeSet<PhysAddr>>,
+    /// The kernel is one of phyp-dump, whether or not it shows a `release_region`.
+    pub phyp_dump: bool,
+    /// The start of what a fadump kernel keeps back from its second boot, as debugfs' `fadump_region` prints it
+    /// (`Memory above ... is reserved`): below it, memory is used.
+    pub reserved_above: Option<PhysAddr>,
     /// On OPAL: what the firmware answers a kernel that asks for its metadata.
     pub opal: Option<OpalAnswers>,
 }
@@ -104,6 +109,8 @@ struct Work<'a> {
     findings: Findings,
     region: Option<ReleaseRegion>,
     opal: Option<Opal>,
+    phyp_dump: bool,
+    reserved_above: Option<PhysAddr>,
     /// What becomes of the raw areas.
     private: Vec<Note>,
 }
@@ -145,7 +152,17 @@ impl<'a> Work<'a> {
             });
         }
         let plan = Plan { memory, image: there, ..Plan::default() };
-        Ok(Self { options, image, plan, findings, region: None, opal: None, private: Vec::new() })
+        Ok(Self {
+            options,
+            image,
+            plan,
+            findings,
+            region: None,
+            opal: None,
+            phyp_dump: leavings.phyp_dump,
+            reserved_above: leavings.reserved_above,
+            private: Vec::new(),
+        })
     }
 
     /// Learns what was copied where: from OPAL's metadata, the device tree, or `release_region`, in this order.
@@ -337,7 +354,7 @@ impl<'a> Work<'a> {
     fn looks_like_phyp(&self) -> bool {
         let mut boot = self.plan.boot_sections();
         let first = boot.next().is_some_and(|s| s.source.0 == 0 && s.requested == PHYP_COPY);
-        self.opal.is_none() && boot.next().is_none() && (first || self.region.is_some())
+        self.opal.is_none() && boot.next().is_none() && (first || self.phyp_dump || self.region.is_some())
     }
 
     /// Works out how far the second boot has used memory.
@@ -347,7 +364,9 @@ impl<'a> Work<'a> {
         // PHYP_DUMP_RMR_START: five percent in units of 256 MiB (`lmb_end_of_DRAM() / 20`).
         let five_percent = (memory_end / 20) & !(PHYP_COPY - 1);
         let end = match copied {
-            Some(end) if fadump || !self.looks_like_phyp() => end,
+            Some(end) if fadump || !self.looks_like_phyp() => {
+                self.reserved_above.map_or(end, |above| above.max(end))
+            }
             Some(end) => {
                 let in_place = self.region.iter().flat_map(ReleaseRegion::in_place).find(|p| p.second != 0);
                 let start = in_place.map_or(PhysAddr(five_percent.max(PHYP_COPY)), |p| p.address);

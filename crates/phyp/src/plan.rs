@@ -82,13 +82,15 @@ impl Plan {
         let mut taken = RangeSet::default();
         let mut gone = RangeSet::default();
         let mut pieces = Vec::new();
+        // A copy that lies in memory which the second boot used is gone.
+        let kept = self.image.subtract(&set(Range::new(PhysAddr(0), self.boot_end)));
         for (k, section) in self.sections.iter().enumerate().filter(|(_, s)| is_copy(s)) {
             let filled = section.filled();
             let source = section.source_range();
             let copied = Range::new(source.start, PhysAddr(source.start.0.saturating_add(filled.len())));
             let bad = self.clobbered(k, section);
             let there: RangeSet<PhysAddr> =
-                self.image.within(filled).map(|r| shift(r, filled.start, source.start)).collect();
+                kept.within(filled).map(|r| shift(r, filled.start, source.start)).collect();
             let good = set(copied).intersect(&there).subtract(&bad).intersect(&self.memory);
             gone = set(copied).intersect(&self.memory).subtract(&good).iter().chain(gone.iter()).collect();
             for piece in good.subtract(&taken).iter() {

@@ -59,10 +59,18 @@ fn a_short_copy_loses_what_it_lacks_and_a_missing_one_everything() {
 fn what_the_second_boot_used_beyond_the_copy_is_lost() {
     let mut plan = plan();
     plan.boot_end = PhysAddr(0x3000);
+    plan.sections[0].destination = PhysAddr(0x4000);
+    plan.sections[1].destination = PhysAddr(0x4200);
+    plan.behind = vec![r(0x5200, 0x52b0)];
     let (segments, lost) = plan.segments();
-    assert_eq!(lost.overwritten, set(r(0x22b0, 0x3000)));
-    assert_eq!(segments[0], at(r(0, 0x1000), Some(0x1200)));
-    assert_eq!(segments[2], at(r(0x3000, 0x8000), Some(0x3000)));
+    assert_eq!(lost.overwritten, set(r(0x1000, 0x3000)));
+    let in_place = [at(r(0x3000, 0x4000), Some(0x3000)), at(r(0x52b0, 0x8000), Some(0x52b0))];
+    assert_eq!(segments[0], at(r(0, 0x1000), Some(0x4200)));
+    assert_eq!(segments[2..], in_place);
+
+    // A copy that the second boot has overwritten is none.
+    plan.boot_end = PhysAddr(0x4800);
+    assert_eq!(plan.segments().1.copy_gone, set(r(0, 0x600)));
 }
 
 #[test]
@@ -93,7 +101,8 @@ fn copies_that_overlap_lose_what_the_later_one_wrote_over() {
 
     let mut own = plan();
     own.sections[1].destination = PhysAddr(0xc00);
-    assert_eq!(own.segments().1.copy_gone, set(r(0xc00, 0x1000)));
+    // The first quarter's copy lies in memory that the second boot used, the last one was smeared.
+    assert_eq!(own.segments().1.copy_gone, [r(0, 0x400), r(0xc00, 0x1000)].into_iter().collect());
 }
 
 #[test]

@@ -46,15 +46,18 @@ pub struct CpuListing {
 ///
 /// # Errors
 ///
-/// When a raw area that the notes carry cannot be read at all.
+/// When the raw area that the notes carry cannot be read at all and the kernel saved nothing either.
 pub fn registers(notes: &Notes, order: ByteOrder) -> Result<Vec<CpuListing>, Error> {
-    let states = saved_states(notes)?;
-    let crash = crash_info(notes, &states);
+    let saved = saved_states(notes);
+    let states = saved.as_ref().map_or(&[][..], |s| s);
+    let crash = crash_info(notes, states);
+
     // OPAL's threads are not counted by the kernel's mask.
     let opal = private(notes, notes::OPAL_CPU_DATA).is_some();
     let mut cpus: Vec<CpuListing> = states.iter().map(listing).collect();
     if cpus.is_empty() && crash.is_none() {
-        return Ok(from_prstatus(notes, order));
+        let listed = from_prstatus(notes, order);
+        return if listed.is_empty() { saved.map(|_| listed) } else { Ok(listed) };
     }
     if let Some(crash) = crash
         && let Some(number) = crash.crashing_cpu

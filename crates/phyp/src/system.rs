@@ -168,6 +168,8 @@ impl Look<'_> {
     fn sysfs(&mut self) {
         self.system.leavings.release_region = self.text("sys/kernel/release_region");
         self.system.phyp_active = self.line(&["sys/kernel/phyp_dump_active"]);
+        let leavings = &mut self.system.leavings;
+        leavings.phyp_dump = self.system.phyp_active.is_some() || leavings.release_region.is_some();
         // The names before 5.6 are links to the new ones, until they go.
         let enabled = self.line(&["sys/kernel/fadump/enabled", "sys/kernel/fadump_enabled"]);
         if let Some(enabled) = enabled {
@@ -182,6 +184,7 @@ impl Look<'_> {
                 bootargs_append: self.line(&["sys/kernel/fadump/bootargs_append"]),
                 region: self.text("sys/kernel/debug/powerpc/fadump_region"),
             };
+            self.system.leavings.reserved_above = files.region.as_deref().and_then(reserved_above);
             self.system.fadump = Some(files);
         }
         self.crash_records();
@@ -219,5 +222,25 @@ impl Look<'_> {
         let stat = self.text("proc/stat").unwrap_or_default();
         self.system.boot_time =
             stat.lines().find_map(|l| l.strip_prefix("btime ")).and_then(|t| t.trim().parse().ok());
+    }
+}
+
+/// The address in `Memory above 0x... is reserved for saving crash dump` (`fadump_region_show`, since 5.4).
+fn reserved_above(text: &str) -> Option<PhysAddr> {
+    let line = text.lines().find_map(|l| l.strip_prefix("Memory above 0x"))?;
+    u64::from_str_radix(line.split(' ').next()?, 16).ok().map(PhysAddr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_reserved_memory_is_read_from_debugfs() {
+        let text = "CPU :[0x00000014000000-0x000000140009ff] 0xa00 bytes, Dumped: 0xa00\n\n\
+            Memory above 0x00000014000000 is reserved for saving crash dump\n";
+        assert_eq!(reserved_above(text), Some(PhysAddr(0x1400_0000)));
+        assert_eq!(reserved_above("Memory above 0xzz is"), None);
+        assert_eq!(reserved_above(""), None);
     }
 }
