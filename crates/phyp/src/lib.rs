@@ -1,4 +1,18 @@
 //! What the POWER hypervisor leaves behind after a crash, and its reassembly into a dump.
+//!
+//! The hypervisor (or OPAL) copies low memory, the registers and some page-table entries aside, resets the machine
+//! without clearing memory, and boots it again. [`system::System::look`] gathers what the second boot shows of that,
+//! from the machine itself or from a directory laid out like its root; [`assemble()`] puts the crashed system's memory and
+//! registers together from it and from an image of memory; [`status::status`] says what there is, and whether it can be
+//! believed.
+//!
+//! Each firmware structure has a module: [`kdms`] (the kernel dump memory structure), [`region`] (`release_region`),
+//! [`regsave`] and [`register`] (the register save area), [`hpte`] (page-table entries), [`opal`] (OPAL's variants),
+//! [`crashinfo`] (the kernel's own header), [`devtree`] (the device tree), [`notes`] (ELF notes from all that). A parser
+//! keeps whatever can be kept and lists what is odd; what that means to a reader of the dump is said by [`Findings`].
+//!
+//! No file format is read here: memory comes in as a [`vmcore::PhysicalMemory`] that the program opened. Nothing is ever
+//! written, to memory or to the system.
 
 #![forbid(unsafe_code)]
 
