@@ -369,7 +369,9 @@ impl<'a> Work<'a> {
             }
             Some(end) => {
                 let in_place = self.region.iter().flat_map(ReleaseRegion::in_place).find(|p| p.second != 0);
-                let start = in_place.map_or(PhysAddr(five_percent.max(PHYP_COPY)), |p| p.address);
+                // Only a copy of 256 MiB is one that the shipped kernel asked for, with its rule for the rest.
+                let rule = if end.0 == PHYP_COPY { five_percent.max(PHYP_COPY) } else { end.0 };
+                let start = in_place.map_or(PhysAddr(rule), |p| p.address);
                 end.max(start)
             }
             None => {
