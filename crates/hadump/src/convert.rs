@@ -23,12 +23,12 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
         pool = pool.num_threads(threads.get());
     }
     let pool = pool.build().context("cannot start the worker threads")?;
-    let report = pool.install(|| convert(args, quiet))?;
+    let (report, outcome) = pool.install(|| convert(args, quiet))?;
     report.print(args.json, quiet)?;
-    Ok(Outcome::from(&report))
+    Ok(outcome)
 }
 
-fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
+fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     let (opened, (dump, filled)) = timed(|| {
         let dump = input::open(&args.input, Prefer::Vmcore)?;
         if args.fill_crash_notes { crash_notes::fill(dump, args) } else { Ok((dump, Vec::new())) }
@@ -51,8 +51,12 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
     let complete = written.lost_pages == 0 && written.missing_pages == 0 && !dump.source.incomplete;
     let (flushed, path) = timed(|| Ok(if complete { output.commit() } else { output.keep_incomplete() }?))?;
     let (memory, selection) = (dump.memory.map(), &chosen.selection);
-    let outcome = if complete { Outcome::Complete } else { Outcome::Incomplete };
-    Ok(Report {
+    let outcome = match (complete, chosen.undecided) {
+        (false, _) => Outcome::Incomplete,
+        (true, 0) => Outcome::Complete,
+        (true, _) => Outcome::MoreKept,
+    };
+    let report = Report {
         input: Input {
             path: args.input.name(),
             format: dump.source.format.clone(),
@@ -90,7 +94,8 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<Report> {
         },
         remarks: dump.source.remarks.iter().chain(&chosen.remarks).cloned().collect(),
         exit_code: outcome.code(),
-    })
+    };
+    Ok((report, outcome))
 }
 
 /// An ELF file holds pages as they are, whatever the default for kdump files is.
@@ -105,6 +110,8 @@ fn compression(args: &cli::Convert) -> Compression {
 struct Chosen {
     selection: Selection,
     facts: Facts,
+    /// Pages that are kept because nothing says what they are.
+    undecided: u64,
     remarks: Vec<String>,
 }
 
@@ -124,14 +131,14 @@ fn choose(args: &cli::Convert, dump: &Dump, notes: Vec<Note>, spill: File) -> Re
         let selection = Selection::everything(&*dump.memory, level, Some(spill))?;
         let utsname = dump.source.utsname.clone().unwrap_or_default();
         let facts = Facts { utsname, phys_base: 0, notes };
-        return Ok(Chosen { selection, facts, remarks: Vec::new() });
+        return Ok(Chosen { selection, facts, undecided: 0, remarks: Vec::new() });
     }
     let kernel = input::kernel(dump, &args.input)?;
     let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes };
     let chosen = kernel
         .select(level, Some(spill))
         .with_context(|| format!("{}: cannot classify pages for dump level {level}", args.input.name()))?;
-    Ok(Chosen { selection: chosen.selection, facts, remarks: chosen.remarks })
+    Ok(Chosen { selection: chosen.selection, facts, undecided: chosen.undecided, remarks: chosen.remarks })
 }
 
 /// The kernel's own names for itself, or those that the input's header gives.

@@ -29,6 +29,8 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) enum Outcome {
     /// All that was asked for.
     Complete,
+    /// All that was asked for, and pages that could not be told from it.
+    MoreKept,
     /// The output lacks pages that it should have, and says so.
     Incomplete,
 }
@@ -38,6 +40,7 @@ impl Outcome {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Complete => 0,
+            Self::MoreKept => 3,
             Self::Incomplete => 4,
         }
     }

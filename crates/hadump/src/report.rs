@@ -1,6 +1,6 @@
 //! What a conversion did, for people and as JSON.
 
-use crate::{Outcome, units};
+use crate::units;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -138,10 +138,4 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     Ok(())
-}
-
-impl From<&Report> for Outcome {
-    fn from(report: &Report) -> Self {
-        if report.output.complete { Self::Complete } else { Self::Incomplete }
-    }
 }

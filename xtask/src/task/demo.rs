@@ -19,7 +19,7 @@ const LEVEL: usize = 31;
 #[derive(clap::Args)]
 pub(crate) struct Demo {
     /// What the main job starts from
-    #[arg(long, value_enum, default_value_t = Start::Vmcore)]
+    #[arg(long, value_enum, default_value_t = Start::Leavings)]
     from: Start,
 }
 
