@@ -34,6 +34,8 @@ enum Task {
     Test(task::test::Test),
     /// Times hadump and makedumpfile in turn
     Bench(task::bench::Bench),
+    /// Makes a large dump out of a small one, for bench
+    Amplify(task::amplify::Amplify),
     /// Checks formatting, lints and licences
     Lint,
     /// Lints, then tests
@@ -50,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo(demo) => demo.run(),
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Amplify(amplify) => amplify.run(),
         Task::Lint => task::lint::run(),
         Task::Ci => {
             task::lint::run()?;

@@ -1,5 +1,6 @@
 //! One file a task.
 
+pub(crate) mod amplify;
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod lint;
