@@ -15,6 +15,9 @@ pub const CHUNK: u64 = 0x1_0000;
 /// Bytes of one hole in a written image: a file system's block.
 const BLOCK: usize = 4096;
 
+/// Bytes of pattern that [`Memory::stamp`] leaves at the beginning of a page.
+pub const STAMP: u64 = 64;
+
 /// A recognisable pattern: eight bytes of text, then the big-endian physical address they stand at, repeated.
 ///
 /// A tool that reads a page from the wrong place shows by its bytes where it read, and who wrote there.
@@ -24,6 +27,8 @@ pub type Tag = [u8; 8];
 enum Chunk {
     Zero,
     Filled(Tag),
+    /// Zeros, but for the pattern in the first [`STAMP`] bytes of every page of this size.
+    Stamped(Tag, u64),
     Bytes(Arc<Vec<u8>>),
 }
 
@@ -111,7 +116,8 @@ impl Memory {
             let part = &mut bytes[done..done + length];
             match self.chunks.get(&(at / CHUNK)) {
                 Some(Chunk::Zero) => part.fill(0),
-                Some(Chunk::Filled(tag)) => stamp(*tag, at, part),
+                Some(Chunk::Filled(tag)) => fill_pattern(*tag, at, part),
+                Some(Chunk::Stamped(tag, page)) => fill_stamps(*tag, *page, at, part),
                 Some(Chunk::Bytes(chunk)) => part.copy_from_slice(&chunk[offset..offset + length]),
                 None => self.read_base(at, part)?,
             }
@@ -181,7 +187,17 @@ impl Memory {
     ///
     /// As [`Memory::write`].
     pub fn fill(&mut self, extent: Extent, tag: Tag) -> Result<()> {
-        self.cover(extent, &Chunk::Filled(tag), &mut |at, part| stamp(tag, at, part))
+        self.cover(extent, &Chunk::Filled(tag), &mut |at, part| fill_pattern(tag, at, part))
+    }
+
+    /// Makes `extent` zero but for the pattern in the first [`STAMP`] bytes of every page of `page` bytes, a power
+    /// of two of at most [`CHUNK`]; costs nothing where it covers whole pieces.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memory::write`].
+    pub fn stamp(&mut self, extent: Extent, tag: Tag, page: u64) -> Result<()> {
+        self.cover(extent, &Chunk::Stamped(tag, page), &mut |at, part| fill_stamps(tag, page, at, part))
     }
 
     /// Copies `length` bytes from `source` to `destination`, front to back in steps of `step` bytes.
@@ -347,7 +363,8 @@ impl Memory {
         if !ready {
             let mut bytes = vec![0; CHUNK as usize];
             match self.chunks.get(&index) {
-                Some(Chunk::Filled(tag)) => stamp(*tag, index * CHUNK, &mut bytes),
+                Some(Chunk::Filled(tag)) => fill_pattern(*tag, index * CHUNK, &mut bytes),
+                Some(Chunk::Stamped(tag, page)) => fill_stamps(*tag, *page, index * CHUNK, &mut bytes),
                 None => self.read_base(index * CHUNK, &mut bytes)?,
                 _ => {}
             }
@@ -447,7 +464,7 @@ pub fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// Writes the pattern that `tag` leaves at `address`.
-fn stamp(tag: Tag, address: u64, bytes: &mut [u8]) {
+fn fill_pattern(tag: Tag, address: u64, bytes: &mut [u8]) {
     let mut unit = [0; 16];
     unit[..8].copy_from_slice(&tag);
     for (offset, byte) in bytes.iter_mut().enumerate() {
@@ -456,6 +473,16 @@ fn stamp(tag: Tag, address: u64, bytes: &mut [u8]) {
             unit[8..].copy_from_slice(&(at & !15).to_be_bytes());
         }
         *byte = unit[(at % 16) as usize];
+    }
+}
+
+/// Writes what stamped pages hold at `address`.
+fn fill_stamps(tag: Tag, page: u64, address: u64, bytes: &mut [u8]) {
+    fill_pattern(tag, address, bytes);
+    for (offset, byte) in bytes.iter_mut().enumerate() {
+        if (address + offset as u64) % page >= STAMP {
+            *byte = 0;
+        }
     }
 }
 
@@ -482,6 +509,18 @@ mod tests {
         assert_eq!(bytes[8..], 0x2_0000u64.to_be_bytes());
         assert_eq!(memory.bytes(0x1_0002, 2).unwrap(), [0, b'T']);
         assert_eq!(memory.bytes(0x3_0002, 2).unwrap(), [b'T', 0]);
+    }
+
+    #[test]
+    fn a_stamped_page_is_zero_behind_its_stamp() {
+        let mut memory = Memory::new(1 << 20);
+        memory.stamp(Extent::new(0x1_1000, 0x3_0000), *b"PATTERN!", 0x1000).unwrap();
+        for page in [0x1_1000, 0x2_0000, 0x3_f000] {
+            let bytes = memory.bytes(page, 0x1000).unwrap();
+            assert_eq!(bytes[..8], *b"PATTERN!");
+            assert_eq!(bytes[56..64], (page + 48).to_be_bytes());
+            assert!(is_zero(&bytes[64..]));
+        }
     }
 
     #[test]

@@ -296,15 +296,7 @@ fn second_boot(machine: &mut Machine, ram: &[Extent], boot: Extent, dirt: Dirt) 
     for extent in intersect(ram, &[boot]) {
         match dirt {
             Dirt::Whole => machine.memory.fill(extent, SECOND_BOOT)?,
-            Dirt::Stamps => {
-                machine.memory.clear(extent)?;
-                let page = machine.options.page_size;
-                let mut at = extent.start.next_multiple_of(page);
-                while at + 64 <= extent.end() {
-                    machine.memory.fill(Extent::new(at, 64), SECOND_BOOT)?;
-                    at += page;
-                }
-            }
+            Dirt::Stamps => machine.memory.stamp(extent, SECOND_BOOT, machine.options.page_size)?,
         }
     }
     Ok(())

@@ -31,9 +31,14 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// The directory cannot be made.
+    /// The directory cannot be made, or a root directory stands there already: what an earlier run left would mix
+    /// with this one's, and its large files may be links to someone's originals.
     pub fn new(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).map_err(ModelError::io(root, "create the directory"))?;
+        if root.join("proc").exists() {
+            let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(ModelError::io(root, "make a root directory over another one")(exists));
+        }
         Ok(Self { root: root.to_path_buf() })
     }
 

@@ -119,7 +119,7 @@ fn the_region_file_has_three_generations() {
 #[test]
 fn memory_is_told_in_three_ways_that_mean_the_same() {
     let ram = vec![Extent::new(0, 64 * MIB), Extent::new(96 * MIB, 32 * MIB)];
-    let run = run(Options { ram: ram.clone(), ..Options::small_fadump() }, Event::CRASH, &[]);
+    let run = run(Options { ram, ..Options::small_fadump() }, Event::CRASH, &[]);
     let read = |directory: &tempfile::TempDir, name: &str| {
         fs::read(directory.path().join("proc/device-tree").join(name)).unwrap()
     };
@@ -197,4 +197,12 @@ fn the_image_in_the_root_is_the_memory_of_the_run() {
     let directory = written(&run, &RootOptions::default());
     let image = phyp_model::Memory::over(&directory.path().join("dev/mem")).unwrap();
     assert!(image.equals(&run.memory, Extent::new(0, run.memory.size())).unwrap());
+}
+
+#[test]
+fn a_root_directory_is_never_written_over_another() {
+    let run = run(Options::small_fadump(), Event::CRASH, &[]);
+    let directory = written(&run, &RootOptions::default());
+    let error = root::write(&run, directory.path(), &RootOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("over another one"), "{error}");
 }

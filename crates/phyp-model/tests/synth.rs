@@ -125,7 +125,7 @@ impl Image {
 
     /// Physical address of a frame's `struct page`, through `mem_section`.
     fn struct_page(&self, frame: u64, cache: &mut BTreeMap<u64, u64>) -> Option<u64> {
-        let section = frame * self.page_size >> 24;
+        let section = (frame * self.page_size) >> 24;
         let per_root = self.page_size / 32;
         let roots = self.symbol("mem_section") - LINEAR;
         let root = self.word(roots + section / per_root * 8);
