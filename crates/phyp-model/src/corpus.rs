@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::bytes::be_u64;
+use crate::bytes::{ByteOrder, be_u64};
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, merged};
 use crate::memory::Memory;
@@ -128,6 +128,35 @@ pub fn memory_at_crash(memory_raw: &Path, firmware: &Path) -> Result<Memory> {
         memory.copy(section.destination, section.source, section.copied, section.copied.max(1))?;
     }
     Ok(memory)
+}
+
+/// Where a VMCOREINFO note with text stands in the first `end` bytes, at the beginning of a page, as Linux
+/// allocates it; the integers of its header are in `order`.
+///
+/// # Errors
+///
+/// The memory cannot be read.
+pub fn find_vmcoreinfo(memory: &Memory, order: ByteOrder, end: u64) -> Result<Option<Extent>> {
+    for piece in memory.data_within(Extent::new(0, end))? {
+        for at in (piece.start.next_multiple_of(0x1000)..piece.end()).step_by(0x1000) {
+            if at + 0x1000 > end {
+                break;
+            }
+            let head = memory.bytes(at, 24)?;
+            if head[..4] != order.u32(11) || &head[12..24] != b"VMCOREINFO\0\0" {
+                continue;
+            }
+            let length = match order {
+                ByteOrder::Big => u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
+                ByteOrder::Little => u32::from_le_bytes([head[4], head[5], head[6], head[7]]),
+            };
+            let note = Extent::new(at, 24 + u64::from(length).next_multiple_of(4));
+            if length > 0 && note.end() <= end {
+                return Ok(Some(note));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn parse(options: &CorpusOptions, property: &[u8]) -> Result<Structure> {

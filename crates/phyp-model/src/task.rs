@@ -120,7 +120,9 @@ pub fn make(options: &ModelOptions, out: &Path) -> Result<Made> {
         }
         Contents::Real { memory_raw, firmware } => {
             let memory = corpus::memory_at_crash(memory_raw, firmware)?;
-            Machine::with_memory(options.machine.clone(), memory, None)?
+            let machine = options.machine.clone();
+            let note = corpus::find_vmcoreinfo(&memory, machine.order, machine.boot_top)?;
+            Machine::with_memory(machine, memory, note)?
         }
     };
     let run = scenario::run(machine, options.event, &options.faults, options.dirt)?;

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use phyp_model::corpus::{memory_at_crash, root_from_corpus};
+use phyp_model::corpus::{find_vmcoreinfo, memory_at_crash, root_from_corpus};
 use phyp_model::faults::Fault;
 use phyp_model::memory::is_zero;
 use phyp_model::root::{self, RegionText};
@@ -100,6 +100,11 @@ fn a_modelled_crash_of_a_real_machine_leaves_what_the_real_one_left() {
         let layout = phyp_model::layout::Layout::plan(&options).unwrap();
         let header = layout.crash_info.unwrap().start;
         let note = vmcoreinfo(&at_crash, options.order, header, layout.boot[0].1);
+        assert_eq!(
+            find_vmcoreinfo(&at_crash, options.order, options.boot_top).unwrap(),
+            Some(note),
+            "{name}"
+        );
         let machine = Machine::with_memory(options, at_crash, Some(note)).unwrap();
         let run = scenario::run(machine, Event::CRASH, &[], Dirt::Whole).unwrap();
 
