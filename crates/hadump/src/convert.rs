@@ -23,12 +23,21 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
         pool = pool.num_threads(threads.get());
     }
     let pool = pool.build().context("cannot start the worker threads")?;
-    let (report, outcome) = pool.install(|| convert(args, quiet))?;
-    report.print(args.json, quiet)?;
-    Ok(outcome)
+    match pool.install(|| convert(args, quiet))? {
+        Ended::Whole(report, outcome) => report.print(args.json, quiet).map(|()| outcome),
+        Ended::CutShort => Ok(Outcome::Incomplete),
+    }
 }
 
-fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
+/// How a conversion ended, short of leaving nothing.
+enum Ended {
+    /// To the last page.
+    Whole(Box<Report>, Outcome),
+    /// The output took no more; what it took is kept.
+    CutShort,
+}
+
+fn convert(args: &cli::Convert, quiet: bool) -> Result<Ended> {
     let (opened, (dump, filled)) = timed(|| {
         let dump = input::open(&args.input, Prefer::Vmcore)?;
         if args.fill_crash_notes { crash_notes::fill(dump, args) } else { Ok((dump, Vec::new())) }
@@ -45,9 +54,24 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         tracing::warn!("{remark}");
     }
     let pages = chosen.selection.kept();
-    let (wrote, written) = timed(|| {
-        progress::watch(pages, dump.page_size().bytes(), quiet, |p| write(args, &dump, &chosen, &output, p))
+    let (wrote, (done, written)) = timed(|| {
+        Ok(progress::watch(pages, dump.page_size().bytes(), quiet, |progress| {
+            let written = write(args, &dump, &chosen, &output, progress);
+            (progress.pages(), written)
+        }))
     })?;
+    let written = match written {
+        Ok(written) => written,
+        // A kdump file can be read up to where it was cut; an ELF file gets its headers last.
+        Err(error @ dumpfile::Error::Write { .. }) if done > 0 && args.format == Format::Kdump => {
+            let error = anyhow::Error::from(error);
+            tracing::error!("{error:#}");
+            let path = output.keep_incomplete()?;
+            tracing::error!("{done} of {pages} pages were written; they are kept in {}", path.display());
+            return Ok(Ended::CutShort);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let complete = written.lost_pages == 0 && written.missing_pages == 0 && !dump.source.incomplete;
     let (flushed, path) = timed(|| Ok(if complete { output.commit() } else { output.keep_incomplete() }?))?;
     let (memory, selection) = (dump.memory.map(), &chosen.selection);
@@ -95,7 +119,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         remarks: dump.source.remarks.iter().chain(&chosen.remarks).cloned().collect(),
         exit_code: outcome.code(),
     };
-    Ok((report, outcome))
+    Ok(Ended::Whole(Box::new(report), outcome))
 }
 
 /// An ELF file holds pages as they are, whatever the default for kdump files is.
@@ -156,18 +180,18 @@ fn write(
     chosen: &Chosen,
     output: &OutputFile,
     progress: &Progress,
-) -> Result<Written> {
+) -> Result<Written, dumpfile::Error> {
     let Chosen { selection, facts, .. } = chosen;
-    Ok(match args.format {
+    match args.format {
         Format::Kdump => {
             let options = dumpfile::kdump::Options {
                 method: compression(args).method(),
                 level: args.compression_level,
             };
-            dumpfile::kdump::write(dump, selection, facts, &options, output, progress)?
+            dumpfile::kdump::write(dump, selection, facts, &options, output, progress)
         }
-        Format::Elf => dumpfile::elf::write(dump, selection, facts, output, progress)?,
-    })
+        Format::Elf => dumpfile::elf::write(dump, selection, facts, output, progress),
+    }
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {

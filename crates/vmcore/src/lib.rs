@@ -11,8 +11,10 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod chunk;
 mod dump;
 mod error;
+mod level;
 mod machine;
 mod memory;
 mod note;
@@ -22,12 +24,14 @@ mod vmcoreinfo;
 mod zero;
 
 pub use addr::{PageSize, Pfn, PhysAddr, VirtAddr};
+pub use chunk::{CHUNK_FRAMES, Chunk};
 pub use dump::{Dump, Source, Utsname, VirtSegment};
 pub use error::ReadError;
+pub use level::{DumpLevel, Reason, ReasonCounts};
 pub use machine::{Arch, ByteOrder, Machine, WordSize};
 pub use memory::{MemoryMap, PageState, PhysicalMemory};
 pub use note::{Note, NoteError, Notes};
 pub use ranges::{Range, RangeSet};
-pub use selection::{CHUNK_FRAMES, Chunk, DumpLevel, Reason, ReasonCounts, Selection, SelectionError};
+pub use selection::{Selection, SelectionError};
 pub use vmcoreinfo::VmcoreInfo;
 pub use zero::is_zero;

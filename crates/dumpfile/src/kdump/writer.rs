@@ -62,7 +62,8 @@ pub fn write(
     };
     let cursor = pipeline::run(&job, &*dump.memory, selection, cursor, out.is_stream(), progress)?;
 
-    let incomplete = cursor.written.lost_pages + cursor.written.missing_pages > 0;
+    let lost = cursor.written.lost_pages + cursor.written.missing_pages > 0;
+    let incomplete = lost || dump.source.incomplete;
     if incomplete || !out.is_stream() {
         out.write_at(0, &header(incomplete))?;
     }
