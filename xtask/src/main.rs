@@ -17,6 +17,7 @@ mod unpack;
 
 use clap::{Parser, Subcommand};
 use std::path::Path;
+use std::process::ExitCode;
 
 /// Maintainers' tasks of hadump.
 #[derive(Parser)]
@@ -47,7 +48,17 @@ enum Task {
     Measure(task::measure::Measure),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo(demo) => demo.run(),
         Task::Test(test) => test.run(),
