@@ -42,7 +42,10 @@ pub(super) fn patches(dump: &Original, tables: &Tables, copies: u64) -> Result<V
         ensure!(found & (PRESENT | LEAF) == PRESENT, "vmemmap's table entry at {table:#x} is {found:#x}");
         table = found & !(PRESENT | LEAF | 0xff);
     }
-    ensure!(table % PAGE == 0 && vmemmap >> 21 & (ABOVE - 1) == 0, "vmemmap begins in the middle of a table");
+    ensure!(
+        table.is_multiple_of(PAGE) && vmemmap >> 21 & (ABOVE - 1) == 0,
+        "vmemmap begins in the middle of a table"
+    );
     let leaf = entry(table)?;
     ensure!(leaf & (PRESENT | LEAF) == PRESENT | LEAF, "vmemmap is not mapped by 2 MiB: {leaf:#x}");
     let rest = dump.bytes(table + 8, PAGE as usize - 8)?;
