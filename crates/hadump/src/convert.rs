@@ -48,8 +48,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<Ended> {
         }
         error => error.into(),
     })?;
-    let spill = output.spill_file().context("cannot make a work file beside the output")?;
-    let (classified, chosen) = timed(|| choose(args, &dump, filled, spill))?;
+    let (classified, chosen) = timed(|| choose(args, &dump, filled, &output))?;
     for remark in &chosen.remarks {
         tracing::warn!("{remark}");
     }
@@ -141,21 +140,36 @@ struct Chosen {
 
 /// Chooses pages by what the kernel says of them.
 ///
-/// A dump without VMCOREINFO can still be converted as long as no class of pages has to be told from another.
-fn choose(args: &cli::Convert, dump: &Dump, notes: Vec<Note>, spill: File) -> Result<Chosen> {
+/// Where the kernel cannot be understood, a dump that lost something is kept whole: what is there must not be lost as
+/// well. So is any dump as long as no class of pages has to be told from another.
+fn choose(args: &cli::Convert, dump: &Dump, notes: Vec<Note>, output: &OutputFile) -> Result<Chosen> {
+    let level = args.level.level();
+    let spill = || output.spill_file().context("cannot make a work file beside the output");
+    match classified(args, dump, notes.clone(), spill()?) {
+        Err(error) if level.bits() & !DumpLevel::ZERO == 0 || dump.source.incomplete => {
+            let zeros = DumpLevel::new((level.bits() & DumpLevel::ZERO).into()).unwrap_or(level);
+            let selection = Selection::everything(&*dump.memory, zeros, Some(spill()?))?;
+            let utsname = dump.source.utsname.clone().unwrap_or_default();
+            let facts = Facts { utsname, phys_base: 0, notes };
+            // Nothing was asked of the kernel, or nothing of it could be had.
+            let undecided = if zeros == level { 0 } else { selection.kept() };
+            let besides = if zeros.bits() == 0 { "" } else { " but those of zeros" };
+            let remarks = vec![format!("{error:#}: all pages are kept{besides}")];
+            Ok(Chosen { selection, facts, undecided, remarks })
+        }
+        chosen => chosen,
+    }
+}
+
+/// Tells the classes of pages apart.
+fn classified(args: &cli::Convert, dump: &Dump, notes: Vec<Note>, spill: File) -> Result<Chosen> {
     let level = args.level.level();
     if dump.vmcoreinfo.is_none() {
-        if level.bits() & !DumpLevel::ZERO != 0 {
-            bail!(
-                "{}: no VMCOREINFO note, so the kernel's pages cannot be told apart; dump level {level} needs it, \
-                 -d 1 and -d 0 do not",
-                args.input.name()
-            );
-        }
-        let selection = Selection::everything(&*dump.memory, level, Some(spill))?;
-        let utsname = dump.source.utsname.clone().unwrap_or_default();
-        let facts = Facts { utsname, phys_base: 0, notes };
-        return Ok(Chosen { selection, facts, undecided: 0, remarks: Vec::new() });
+        bail!(
+            "{}: no VMCOREINFO note, so the kernel's pages cannot be told apart; dump level {level} needs it, \
+             -d 1 and -d 0 do not",
+            args.input.name()
+        );
     }
     let kernel = input::kernel(dump, &args.input)?;
     let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes };

@@ -6,8 +6,13 @@ use crate::machine::{CrashHeader, Mode, Options};
 use crate::regsave;
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_PARAMETER, KIND_REAL_MODE, Section, Structure};
 
-/// Bytes of OPAL's kernel metadata: 10h and 128 regions of 18h (`opal-fadump.h`).
+/// Bytes of OPAL's kernel metadata: 10h and 128 regions of 18h (`opal-fadump.h`). What is reserved for it is whole pages
+/// (`opal_fadump_get_metadata_size`).
 pub const OPAL_METADATA: u64 = 0x10 + 128 * 24;
+
+/// Bytes of an ELF header and of a program header.
+const ELF_HEADER: u64 = 64;
+const PROGRAM_HEADER: u64 = 56;
 
 /// Bytes of Linux's parameter area (`rtas-fadump.c`: COMMAND_LINE_SIZE).
 pub const PARAMETER_AREA: u64 = 0x800;
@@ -53,7 +58,9 @@ impl Layout {
         let (info_size, metadata) = match options.mode {
             Mode::Phyp2008 => (None, None),
             Mode::Fadump(header) => (Some(header_size(header, options)), None),
-            Mode::Opal => (Some(header_size(CrashHeader::Sig, options)), Some(OPAL_METADATA)),
+            Mode::Opal => {
+                (Some(header_size(CrashHeader::Sig, options)), Some(OPAL_METADATA.next_multiple_of(page)))
+            }
         };
         let (start, size) = if options.mode == Mode::Phyp2008 {
             // The 2008 kernel reserves room for all that the second boot takes, though it asks for 256 MiB.
@@ -61,7 +68,14 @@ impl Layout {
             let start = options.ram_end().checked_sub(size).ok_or(NO_ROOM)?;
             (start / page * page, options.ram_end() - start / page * page)
         } else {
-            let size = boot_offset + boot_size + info_size.unwrap_or(0) + metadata.unwrap_or(0);
+            let mut size = boot_offset + boot_size + info_size.unwrap_or(0);
+            if options.mode == Mode::Fadump(CrashHeader::Inf) {
+                // Until 6.10 the ELF core's headers stood behind the crash-info header, and all of it was whole pages
+                // (`get_fadump_area_size`: one program header for notes, one for each range of memory, two to spare).
+                let headers = 3 + options.ram.len() as u64;
+                size = (size + ELF_HEADER + headers * PROGRAM_HEADER).next_multiple_of(page);
+            }
+            size += metadata.unwrap_or(0);
             (first_fit(options, size).ok_or(NO_ROOM)?, size)
         };
         let mut at = start + boot_offset;

@@ -60,6 +60,16 @@ impl Dump {
         Some(unpacked(&packed))
     }
 
+    /// The machine's memory in its second boot, before anything was saved.
+    pub fn memory(&self) -> PathBuf {
+        unpacked(&self.folder.join("memory.raw.zst"))
+    }
+
+    /// What its firmware says of the dump.
+    pub fn kernel_dump(&self) -> PathBuf {
+        self.folder.join("firmware/ibm,kernel-dump")
+    }
+
     /// A text file of the dump's folder.
     pub fn text(&self, path: &str) -> String {
         let path = self.folder.join(path);
