@@ -156,6 +156,10 @@ impl PhysicalMemory for Patched {
         self.memory.drop_excluded(first, chunk)
     }
 
+    fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
+        self.memory.lost_run(first, limit)
+    }
+
     fn done_with(&self, frames: Range<Pfn>) {
         self.memory.done_with(frames);
     }

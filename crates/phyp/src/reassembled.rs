@@ -157,6 +157,10 @@ impl PhysicalMemory for Reassembled {
         self.image.lend(at)
     }
 
+    fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
+        self.run(first, limit).filter(|(segment, _)| segment.image.is_none()).map_or(0, |(_, frames)| frames)
+    }
+
     fn done_with(&self, frames: Range<Pfn>) {
         let page = self.image.memory().map().page_size();
         for (segment, part) in self.parts(self.span(frames.start, frames.len())) {

@@ -132,6 +132,13 @@ pub trait PhysicalMemory: Send + Sync {
         Ok(0)
     }
 
+    /// How many frames from `first` on, at most `limit`, the input knows to be [`PageState::Lost`] without reading.
+    ///
+    /// A file that was cut off early may lack terabytes; nobody should clear a buffer for each page of them.
+    fn lost_run(&self, _first: Pfn, _limit: u64) -> u64 {
+        0
+    }
+
     /// Says that the frames were read and will not be wanted soon, so that what was mapped can be dropped.
     fn done_with(&self, _frames: Range<Pfn>) {}
 

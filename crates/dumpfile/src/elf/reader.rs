@@ -16,6 +16,11 @@ const MAX_NOTES: u64 = 32 << 20;
 /// No address is above this: the widest physical addresses that Linux knows are those of riscv64 with five levels.
 const MAX_ADDRESS: u64 = 1 << 56;
 
+/// A file may be cut short by this many bytes, or by this many times its own length, before its headers are taken for
+/// damaged: a dump of a large machine that was cut early still has its notes, and each lost page takes a descriptor.
+const MAX_LOST: u64 = 1 << 44;
+const MAX_LOST_SHARE: u64 = 256;
+
 /// No machine has more memory than this, and bitmaps and loops are proportional to it.
 const MAX_MEMORY: u64 = 1 << 50;
 
@@ -53,6 +58,16 @@ pub(crate) fn open(input: Input) -> Result<Dump, Error> {
             .into());
     }
     let lost = table.total(Content::Lost);
+    if lost > MAX_LOST && lost / MAX_LOST_SHARE > input.len() {
+        return Err(input
+            .damaged(
+                "p_offset and p_filesz of all PT_LOADs",
+                0,
+                format!("{lost:#x} bytes past the end of the file"),
+                "a length that belongs to a file of this size",
+            )
+            .into());
+    }
     if lost > 0 {
         remarks.push(format!(
             "the file ends at {:#x}, before all of its segments do: {lost:#x} bytes of memory are lost",

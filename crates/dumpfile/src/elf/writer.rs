@@ -172,6 +172,7 @@ impl PageJob for Job<'_> {
 
     fn place(&self, cursor: &mut Cursor, batch: &Batch<'_>, spans: &mut Vec<Span>) -> Result<(), Error> {
         let Cursor { builder, written } = cursor;
+        written.lost_pages += batch.lost();
         let mut spans = spans.iter_mut();
         for run in batch.runs() {
             let mut pfn = run.first;

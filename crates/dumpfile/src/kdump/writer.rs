@@ -287,7 +287,7 @@ impl PageJob for Job<'_> {
         record: &mut Record,
     ) -> Result<(), Error> {
         record.entries.clear();
-        (record.len, record.counts) = (0, Written::default());
+        (record.len, record.counts) = (0, Written { lost_pages: batch.lost(), ..Written::default() });
         if let Some(encoder) = encoder {
             // Room for the case that nothing shrinks, and for the last page's compressor to find that out.
             let room = batch.len() * self.page_size.len() + encoder.out_len();
@@ -316,9 +316,9 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
-    fn place(&self, cursor: &mut Cursor, _: &Batch<'_>, record: &mut Record) -> Result<(), Error> {
+    fn place(&self, cursor: &mut Cursor, batch: &Batch<'_>, record: &mut Record) -> Result<(), Error> {
         (record.index, record.offset) = (cursor.next_index, cursor.next_offset);
-        cursor.next_index += record.entries.len() as u64;
+        cursor.next_index += record.entries.len() as u64 + batch.lost();
         cursor.next_offset += record.len as u64;
         let (all, new) = (&mut cursor.written, &record.counts);
         all.data_pages += new.data_pages;
@@ -330,6 +330,10 @@ impl PageJob for Job<'_> {
     }
 
     fn write(&self, batch: &Batch<'_>, record: &mut Record) -> Result<(), Error> {
+        if record.entries.is_empty() {
+            // The descriptors of lost pages are zeros, which a hole in the file is.
+            return Ok(());
+        }
         // Data before descriptors: a descriptor on the disk never points past the end of a file that was cut off.
         if self.options.method.is_some() {
             self.out.write_at(record.offset, &record.data[..record.len])?;

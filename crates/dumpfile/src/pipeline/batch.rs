@@ -39,16 +39,31 @@ pub(crate) struct Batch<'m> {
     runs: Vec<(Range<Pfn>, Bytes<'m>)>,
     states: Vec<PageState>,
     buffer: Vec<u8>,
+    /// Frames that nobody has, in place of pages.
+    lost: Range<Pfn>,
 }
+
+const NO_FRAMES: Range<Pfn> = Range { start: Pfn(0), end: Pfn(0) };
 
 impl<'m> Batch<'m> {
     pub(super) fn new(page_size: PageSize) -> Self {
-        Self { page_size, runs: Vec::new(), states: Vec::new(), buffer: Vec::new() }
+        Self { page_size, runs: Vec::new(), states: Vec::new(), buffer: Vec::new(), lost: NO_FRAMES }
     }
 
     pub(super) fn clear(&mut self) {
         self.runs.clear();
         self.states.clear();
+        self.lost = NO_FRAMES;
+    }
+
+    /// Makes an empty batch stand for frames that are known to be lost.
+    pub(super) fn set_lost(&mut self, frames: Range<Pfn>) {
+        self.lost = frames;
+    }
+
+    /// How many frames that are known to be lost the batch stands for; it has no pages then.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.len()
     }
 
     /// Appends frames above all before them.
@@ -103,7 +118,7 @@ impl<'m> Batch<'m> {
     pub(crate) fn span(&self) -> Range<Pfn> {
         match (self.runs.first(), self.runs.last()) {
             (Some((first, _)), Some((last, _))) => Range::new(first.start, last.end),
-            _ => Range::new(Pfn(0), Pfn(0)),
+            _ => self.lost,
         }
     }
 

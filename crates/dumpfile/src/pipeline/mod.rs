@@ -75,7 +75,7 @@ pub(crate) fn run<J: PageJob>(
 ) -> Result<J::Layout, Error> {
     let threads = rayon::current_num_threads();
     let state = State {
-        source: Source::new(selection),
+        source: Source::new(memory, selection),
         taken: 0,
         placed: 0,
         ready: VecDeque::new(),
@@ -192,7 +192,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
                 Step::Write(mut slot) => {
                     self.job.write(&slot.batch, &mut slot.record)?;
                     self.memory.done_with(slot.batch.span());
-                    self.progress.add(slot.batch.len() as u64);
+                    self.progress.add(slot.batch.len() as u64 + slot.batch.lost());
                     self.retire(slot);
                 }
             }

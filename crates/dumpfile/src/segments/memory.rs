@@ -156,6 +156,15 @@ impl PhysicalMemory for SegmentMemory {
         self.input.lend(piece.file_offset(start), usize::try_from(len).ok()?)
     }
 
+    fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
+        let page = self.map.page_size();
+        let start = page.addr(first).0;
+        match self.table.find(start) {
+            Some(piece) if piece.content == Content::Lost => ((piece.end - start) >> page.shift()).min(limit),
+            _ => 0,
+        }
+    }
+
     fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
         let page = self.map.page_size();
         let frames = Range::new(first, Pfn(first.0.saturating_add(CHUNK_FRAMES)));
