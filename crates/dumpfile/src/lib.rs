@@ -3,14 +3,13 @@
 //! One module per format, each with its layout, its reader and its writer side by side. [`open`] recognises a file
 //! and answers a [`vmcore::Dump`]; a writer takes a `Dump` and a [`vmcore::Selection`] and makes a file.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod codec;
 pub mod elf;
 mod error;
 mod input;
 pub mod kdump;
-mod map;
 mod open;
 pub mod output;
 mod pipeline;

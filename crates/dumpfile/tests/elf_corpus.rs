@@ -5,7 +5,7 @@ use dumpfile::{Facts, Progress};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, PageState, Pfn, PhysAddr, Range, RangeSet, Selection};
+use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, PageState, Pfn, PhysAddr, RangeSet, Selection};
 
 const DUMPS: [&str; 3] = ["power9-fadump-radix-64k", "ppc64be-fadump-hash-4k", "x86_64-kdump-6.1"];
 
@@ -86,10 +86,6 @@ fn every_way_to_read_a_page_gives_the_same_bytes() {
                 let run = &mut whole[..count as usize * page.len()];
                 let mut states = vec![PageState::Lost; count as usize];
                 memory.read_run(Pfn(first), run, &mut states).unwrap();
-                if let Some(lent) = memory.lend_run(Pfn(first), count) {
-                    assert!(lent == run);
-                }
-                memory.done_with(Range::new(Pfn(first), Pfn(first + count)));
                 for (i, state) in states.iter().enumerate().step_by(7) {
                     let pfn = Pfn(first + i as u64);
                     assert_eq!(memory.read_page(pfn, &mut one).unwrap(), *state);

@@ -121,7 +121,7 @@ pub(super) struct Span {
 }
 
 /// Puts what a batch consists of into `spans`, in order; no span reaches from one run of the batch into the next.
-pub(super) fn spans_of(batch: &Batch<'_>, spans: &mut Vec<Span>) {
+pub(super) fn spans_of(batch: &Batch, spans: &mut Vec<Span>) {
     spans.clear();
     for run in batch.runs() {
         for same in run.states.chunk_by(|a, b| a == b) {

@@ -194,9 +194,7 @@ fn read_all(dump: &Dump) {
     for range in dump.memory.map().frames().iter().take(64) {
         let mut states = [PageState::Absent; 16];
         dump.memory.read_run(range.start, &mut pages, &mut states).unwrap();
-        let _ = dump.memory.lend_run(range.start, range.len().min(16));
         let _ = dump.memory.read(dump.page_size().addr(range.start), &mut pages[..100]).unwrap();
-        dump.memory.done_with(range);
     }
 }
 
@@ -314,10 +312,6 @@ proptest! {
             prop_assert_eq!(states[pfn as usize], expected);
             prop_assert!(run[pfn as usize * size..][..size] == content);
             prop_assert_eq!(page(&dump, pfn), (expected, content.clone()));
-            if let Some(lent) = dump.memory.lend_run(Pfn(pfn), 1) {
-                prop_assert_eq!(expected, PageState::Present);
-                prop_assert!(lent == content);
-            }
         }
     }
 }

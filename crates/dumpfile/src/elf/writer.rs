@@ -165,12 +165,12 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
-    fn encode(&self, _: &mut (), batch: &Batch<'_>, spans: &mut Vec<Span>) -> Result<(), Error> {
+    fn encode(&self, _: &mut (), batch: &Batch, spans: &mut Vec<Span>) -> Result<(), Error> {
         spans_of(batch, spans);
         Ok(())
     }
 
-    fn place(&self, cursor: &mut Cursor, batch: &Batch<'_>, spans: &mut Vec<Span>) -> Result<(), Error> {
+    fn place(&self, cursor: &mut Cursor, batch: &Batch, spans: &mut Vec<Span>) -> Result<(), Error> {
         let Cursor { builder, written } = cursor;
         written.lost_pages += batch.lost();
         let mut spans = spans.iter_mut();
@@ -198,7 +198,7 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
-    fn write(&self, batch: &Batch<'_>, spans: &mut Vec<Span>) -> Result<(), Error> {
+    fn write(&self, batch: &Batch, spans: &mut Vec<Span>) -> Result<(), Error> {
         let mut parts: Vec<IoSlice<'_>> = Vec::new();
         // Where the first of `parts` goes, and where the next one would have to, to be written along with it.
         let (mut at, mut next) = (0, 0);

@@ -280,12 +280,7 @@ impl PageJob for Job<'_> {
             .map_err(|e| Error::Unsupported { path: self.out.path().to_owned(), what: e.to_string() })
     }
 
-    fn encode(
-        &self,
-        encoder: &mut Self::Worker,
-        batch: &Batch<'_>,
-        record: &mut Record,
-    ) -> Result<(), Error> {
+    fn encode(&self, encoder: &mut Self::Worker, batch: &Batch, record: &mut Record) -> Result<(), Error> {
         record.entries.clear();
         (record.len, record.counts) = (0, Written { lost_pages: batch.lost(), ..Written::default() });
         if let Some(encoder) = encoder {
@@ -316,7 +311,7 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
-    fn place(&self, cursor: &mut Cursor, batch: &Batch<'_>, record: &mut Record) -> Result<(), Error> {
+    fn place(&self, cursor: &mut Cursor, batch: &Batch, record: &mut Record) -> Result<(), Error> {
         (record.index, record.offset) = (cursor.next_index, cursor.next_offset);
         cursor.next_index += record.entries.len() as u64 + batch.lost();
         cursor.next_offset += record.len as u64;
@@ -329,7 +324,7 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
-    fn write(&self, batch: &Batch<'_>, record: &mut Record) -> Result<(), Error> {
+    fn write(&self, batch: &Batch, record: &mut Record) -> Result<(), Error> {
         if record.entries.is_empty() {
             // The descriptors of lost pages are zeros, which a hole in the file is.
             return Ok(());
@@ -362,7 +357,7 @@ impl PageJob for Job<'_> {
 }
 
 /// The bytes of the pages with content, where they already are.
-fn present_parts<'b>(batch: &'b Batch<'_>, page_size: PageSize) -> Vec<IoSlice<'b>> {
+fn present_parts<'b>(batch: &'b Batch, page_size: PageSize) -> Vec<IoSlice<'b>> {
     let mut parts = Vec::new();
     for run in batch.runs() {
         let mut at = 0;

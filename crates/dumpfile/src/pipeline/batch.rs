@@ -3,6 +3,9 @@
 use crate::Error;
 use vmcore::{PageSize, PageState, Pfn, PhysicalMemory, Range, is_zero};
 
+/// How much is read at once, and tested for zeros while it is in a core's own cache.
+const READ_BYTES: usize = 128 << 10;
+
 /// One kept page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
@@ -23,20 +26,11 @@ pub(crate) struct Run<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Where the bytes of a run are.
-#[derive(Clone, Copy, Debug)]
-enum Bytes<'m> {
-    /// In the mapped input.
-    Lent(&'m [u8]),
-    /// At this offset of the batch's own buffer.
-    Read(usize),
-}
-
 /// Some kept pages in frame order, with their states and bytes.
 #[derive(Debug)]
-pub(crate) struct Batch<'m> {
+pub(crate) struct Batch {
     page_size: PageSize,
-    runs: Vec<(Range<Pfn>, Bytes<'m>)>,
+    runs: Vec<Range<Pfn>>,
     states: Vec<PageState>,
     buffer: Vec<u8>,
     /// Frames that nobody has, in place of pages.
@@ -45,7 +39,7 @@ pub(crate) struct Batch<'m> {
 
 const NO_FRAMES: Range<Pfn> = Range { start: Pfn(0), end: Pfn(0) };
 
-impl<'m> Batch<'m> {
+impl Batch {
     pub(super) fn new(page_size: PageSize) -> Self {
         Self { page_size, runs: Vec::new(), states: Vec::new(), buffer: Vec::new(), lost: NO_FRAMES }
     }
@@ -70,40 +64,34 @@ impl<'m> Batch<'m> {
     pub(super) fn push(&mut self, frames: Range<Pfn>) {
         // Chunks end where the selection cuts them, memory does not.
         match self.runs.last_mut() {
-            Some((last, _)) if last.end == frames.start => last.end = frames.end,
-            _ => self.runs.push((frames, Bytes::Read(0))),
+            Some(last) if last.end == frames.start => last.end = frames.end,
+            _ => self.runs.push(frames),
         }
         self.states.resize(self.states.len() + frames.len() as usize, PageState::Absent);
     }
 
     /// Obtains the bytes and states of all pages.
-    pub(super) fn load(&mut self, memory: &'m dyn PhysicalMemory) -> Result<(), Error> {
+    pub(super) fn load(&mut self, memory: &dyn PhysicalMemory) -> Result<(), Error> {
         let size = self.page_size.len();
-        let mut states = &mut self.states[..];
-        let mut used = 0;
-        for (frames, bytes) in &mut self.runs {
-            let count = frames.len() as usize;
-            let (mine, rest) = states.split_at_mut(count);
-            states = rest;
-            let content = if let Some(lent) = memory.lend_run(frames.start, frames.len()) {
-                *bytes = Bytes::Lent(lent);
-                mine.fill(PageState::Present);
-                lent
-            } else {
-                let end = used + count * size;
-                if self.buffer.len() < end {
-                    self.buffer.resize(end, 0);
+        if self.buffer.len() < self.states.len() * size {
+            self.buffer.resize(self.states.len() * size, 0);
+        }
+        let pieces = (READ_BYTES / size).max(1);
+        let (mut states, mut buffer) = (&mut self.states[..], &mut self.buffer[..]);
+        for frames in &self.runs {
+            let mut pfn = frames.start;
+            while pfn < frames.end {
+                let count = pieces.min((frames.end.0 - pfn.0) as usize);
+                let (mine, other) = states.split_at_mut(count);
+                let (pages, rest) = buffer.split_at_mut(count * size);
+                memory.read_run(pfn, pages, mine)?;
+                for (page, state) in pages.chunks_exact(size).zip(mine) {
+                    if *state == PageState::Present && is_zero(page) {
+                        *state = PageState::Zero;
+                    }
                 }
-                *bytes = Bytes::Read(used);
-                let content = &mut self.buffer[used..end];
-                memory.read_run(frames.start, content, mine)?;
-                used = end;
-                content
-            };
-            for (page, state) in content.chunks_exact(size).zip(mine) {
-                if *state == PageState::Present && is_zero(page) {
-                    *state = PageState::Zero;
-                }
+                (states, buffer) = (other, rest);
+                pfn.0 += count as u64;
             }
         }
         Ok(())
@@ -114,26 +102,15 @@ impl<'m> Batch<'m> {
         self.states.len()
     }
 
-    /// The frames from the first page to the last, those between that are not kept included.
-    pub(crate) fn span(&self) -> Range<Pfn> {
-        match (self.runs.first(), self.runs.last()) {
-            (Some((first, _)), Some((last, _))) => Range::new(first.start, last.end),
-            _ => self.lost,
-        }
-    }
-
     /// The runs of pages, in frame order.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        let mut at = 0;
-        self.runs.iter().map(move |(frames, bytes)| {
+        let (mut at, size) = (0, self.page_size.len());
+        self.runs.iter().map(move |frames| {
             let count = frames.len() as usize;
-            let states = &self.states[at..at + count];
+            let run = at..at + count;
             at += count;
-            let bytes = match *bytes {
-                Bytes::Lent(lent) => lent,
-                Bytes::Read(offset) => &self.buffer[offset..offset + count * self.page_size.len()],
-            };
-            Run { first: frames.start, states, bytes }
+            let bytes = &self.buffer[run.start * size..run.end * size];
+            Run { first: frames.start, states: &self.states[run], bytes }
         })
     }
 

@@ -41,20 +41,16 @@ pub(crate) trait PageJob: Sync {
     fn encode(
         &self,
         worker: &mut Self::Worker,
-        batch: &Batch<'_>,
+        batch: &Batch,
         record: &mut Self::Record,
     ) -> Result<(), Error>;
 
     /// Gives a record its place, in batch order and one at a time: to be kept short.
-    fn place(
-        &self,
-        layout: &mut Self::Layout,
-        batch: &Batch<'_>,
-        record: &mut Self::Record,
-    ) -> Result<(), Error>;
+    fn place(&self, layout: &mut Self::Layout, batch: &Batch, record: &mut Self::Record)
+    -> Result<(), Error>;
 
     /// Writes a record that has its place, in parallel.
-    fn write(&self, batch: &Batch<'_>, record: &mut Self::Record) -> Result<(), Error>;
+    fn write(&self, batch: &Batch, record: &mut Self::Record) -> Result<(), Error>;
 }
 
 /// Runs `job` over the pages of `selection`, and answers `layout` as the last page left it.
@@ -110,16 +106,16 @@ pub(crate) fn run<J: PageJob>(
 }
 
 /// A batch on its way, with what became of it.
-struct Slot<'m, R> {
+struct Slot<R> {
     number: u64,
-    batch: Batch<'m>,
+    batch: Batch,
     record: R,
 }
 
 /// What a worker does next.
-enum Step<'m, R> {
-    Encode(Box<Slot<'m, R>>),
-    Write(Box<Slot<'m, R>>),
+enum Step<R> {
+    Encode(Box<Slot<R>>),
+    Write(Box<Slot<R>>),
 }
 
 struct State<'m, J: PageJob> {
@@ -128,10 +124,10 @@ struct State<'m, J: PageJob> {
     taken: u64,
     placed: u64,
     /// Finished batches from number `placed` on; `None` where one is still being worked on.
-    ready: VecDeque<Option<Box<Slot<'m, J::Record>>>>,
+    ready: VecDeque<Option<Box<Slot<J::Record>>>>,
     /// Batches with a place, to be written.
-    placed_slots: VecDeque<Box<Slot<'m, J::Record>>>,
-    free: Vec<Box<Slot<'m, J::Record>>>,
+    placed_slots: VecDeque<Box<Slot<J::Record>>>,
+    free: Vec<Box<Slot<J::Record>>>,
     /// Batches taken and not yet written.
     outstanding: usize,
     writing: usize,
@@ -191,7 +187,6 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
                 }
                 Step::Write(mut slot) => {
                     self.job.write(&slot.batch, &mut slot.record)?;
-                    self.memory.done_with(slot.batch.span());
                     self.progress.add(slot.batch.len() as u64 + slot.batch.lost());
                     self.retire(slot);
                 }
@@ -204,7 +199,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
     ///
     /// No worker waits while it holds a batch, so the batch that everybody waits for is always being worked on,
     /// even when rayon runs the workers one after the other.
-    fn next(&self) -> Result<Option<Step<'m, J::Record>>, Error> {
+    fn next(&self) -> Result<Option<Step<J::Record>>, Error> {
         let mut state = self.lock();
         loop {
             if state.stopped {
@@ -243,7 +238,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
     }
 
     /// Fills a slot with the next batch.
-    fn take(&self, state: &mut State<'m, J>) -> Result<Option<Box<Slot<'m, J::Record>>>, Error> {
+    fn take(&self, state: &mut State<'m, J>) -> Result<Option<Box<Slot<J::Record>>>, Error> {
         let mut slot = state.free.pop().unwrap_or_else(|| {
             let batch = Batch::new(self.memory.map().page_size());
             Box::new(Slot { number: 0, batch, record: J::Record::default() })
@@ -258,7 +253,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
     }
 
     /// Hands over a finished batch, and places it and its successors when it is their turn.
-    fn submit(&self, slot: Box<Slot<'m, J::Record>>) -> Result<(), Error> {
+    fn submit(&self, slot: Box<Slot<J::Record>>) -> Result<(), Error> {
         let mut state = self.lock();
         let position = (slot.number - state.placed) as usize;
         if state.ready.len() <= position {
@@ -280,7 +275,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
     }
 
     /// Takes back the slot of a batch that is written.
-    fn retire(&self, slot: Box<Slot<'m, J::Record>>) {
+    fn retire(&self, slot: Box<Slot<J::Record>>) {
         let mut state = self.lock();
         state.writing -= 1;
         state.outstanding -= 1;

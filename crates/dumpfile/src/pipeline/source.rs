@@ -21,7 +21,7 @@ impl<'m> Source<'m> {
     }
 
     /// Puts the next pages into `batch`, or the next frames that are known to be lost; reports whether there were any.
-    pub(super) fn fill(&mut self, batch: &mut Batch<'m>) -> Result<bool, Error> {
+    pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.clear();
         while (batch.len() as u64) < self.batch_pages {
             let Some((first, chunk, at)) = &mut self.chunk else {

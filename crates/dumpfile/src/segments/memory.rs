@@ -145,17 +145,6 @@ impl PhysicalMemory for SegmentMemory {
         Ok(())
     }
 
-    fn lend_run(&self, first: Pfn, count: u64) -> Option<&[u8]> {
-        let page = self.map.page_size();
-        let start = page.addr(first).0;
-        let len = count.checked_mul(page.bytes())?;
-        let piece = self.table.find(start).filter(|p| p.content == Content::Data)?;
-        if start.checked_add(len)? > piece.end {
-            return None;
-        }
-        self.input.lend(piece.file_offset(start), usize::try_from(len).ok()?)
-    }
-
     fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
         let page = self.map.page_size();
         let start = page.addr(first).0;
@@ -187,15 +176,6 @@ impl PhysicalMemory for SegmentMemory {
             chunk.set(i, i + 1, true);
         }
         Ok(dropped)
-    }
-
-    fn done_with(&self, frames: Range<Pfn>) {
-        let page = self.map.page_size();
-        let window = Range::new(page.addr(frames.start).0, page.addr(frames.end).0);
-        for piece in self.table.within(window).filter(|p| p.content == Content::Data) {
-            let part = Range::new(piece.start, piece.end).intersect(&window);
-            self.input.done_with(piece.file_offset(part.start), part.len());
-        }
     }
 
     /// Reads only the bytes asked for. Each byte counts for itself, so that the known part of a frame that is
