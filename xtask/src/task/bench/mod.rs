@@ -1,71 +1,76 @@
-//! `cargo xtask bench`: hadump and makedumpfile in turn on one dump.
+//! `cargo xtask bench`: hadump, makedumpfile and the machine's own limits, in turn on one dump.
 //!
-//! Runs alternate, so that a busy neighbour slows both; the medians are compared. Both read the same file, in the page
-//! cache before the first run, and write into the same directory. hadump's times include its fsync; makedumpfile has none.
+//! Runs alternate, so that a busy neighbour slows all; the medians are compared. All read the same file, in the page
+//! cache before the first run, and write into the same directory. hadump's times include its fsync. makedumpfile has
+//! none: what a `sync` of its output takes afterwards is measured too and shown by itself.
 
+mod chart;
+mod job;
+mod limits;
 mod peer;
+mod scaling;
 mod table;
+mod work;
 
-use super::measure::{Taken, measure};
+use super::amplify::{amplify, parse_size};
 use crate::cargo::build_hadump;
-use crate::unpack::unpack;
 use anyhow::{Context, Result, ensure};
+use job::{Job, Side};
+use limits::Limits;
 use peer::Peer;
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use work::Work;
 
 #[derive(clap::Args)]
 pub(crate) struct Bench {
-    /// The dump to convert, unpacked or .zst; without it, the x86_64 dump of testdata/
+    /// The dump to convert, unpacked or .zst; without it, the x86_64 dump of testdata/ amplified to --size
     #[arg(long)]
     input: Option<PathBuf>,
-    /// The peer: a program, or several words that start one. For `chroot TREE makedumpfile` the input is linked (or
-    /// copied) into TREE/tmp and both programs work there, makedumpfile by the names that it sees
+    /// The size of the amplified dump
+    #[arg(long, default_value = "4G", value_parser = parse_size)]
+    size: u64,
+    /// Amplify the 64 KiB pages of the POWER dump instead; no peer on this machine reads it
+    #[arg(long)]
+    power: bool,
+    /// Keep the amplified dump for the next time, in target/bench
+    #[arg(long)]
+    keep: bool,
+    /// The peer: a program, or several words that start one. For `chroot TREE makedumpfile` all work is done in TREE/tmp,
+    /// makedumpfile by the names that it sees
     #[arg(long, value_name = "COMMAND", default_value = "makedumpfile")]
     makedumpfile: String,
-    /// Give makedumpfile --num-threads N; without it, it runs serially
+    /// Run makedumpfile with --num-threads N as well
     #[arg(long, value_name = "N")]
     peer_threads: Option<u32>,
-    /// Give hadump -j N; without it, hadump takes all processors
-    #[arg(short = 'j', long, value_name = "N")]
-    threads: Option<u32>,
     /// hadump's executable; without it, the release build of this checkout
     #[arg(long)]
     hadump: Option<PathBuf>,
     /// Dump levels
-    #[arg(long, value_delimiter = ',', default_values_t = [31, 1])]
+    #[arg(long, value_delimiter = ',', default_values_t = [31, 1, 0])]
     levels: Vec<u32>,
-    /// Compressions; without it, all that the peer was built with
-    #[arg(long, value_delimiter = ',')]
+    /// Compressions, `none` and `elf`; without it all
+    #[arg(long, visible_alias = "only", value_delimiter = ',')]
     methods: Option<Vec<String>>,
     /// Runs of each program for each compression and level
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// 1 GiB, 3 runs, levels 31 and 1
+    #[arg(long)]
+    quick: bool,
+    /// Measure hadump alone against the size of the dump (these sizes) and against threads
+    #[arg(long, value_name = "SIZE,...", value_delimiter = ',', value_parser = parse_size, num_args = 0..,
+          default_missing_value = "1G,4G,16G")]
+    scaling: Vec<u64>,
     /// Write every run to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-}
-
-/// All runs of one program on one job.
-#[derive(Serialize)]
-struct Side {
-    command: Vec<String>,
-    runs: Vec<Taken>,
-    /// The output's size, in bytes.
-    size: u64,
-}
-
-/// One compression at one level.
-#[derive(Serialize)]
-struct Job {
-    level: u32,
-    method: String,
-    hadump: Side,
-    /// Without one where the peer cannot write this compression.
-    peer: Option<Side>,
+    /// Draw a chart of the medians
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// What `--json` writes.
@@ -76,40 +81,49 @@ struct Report {
     processors: usize,
     hadump: String,
     peer: Option<String>,
+    limits: Limits,
     jobs: Vec<Job>,
 }
 
 impl Bench {
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(mut self) -> Result<()> {
+        if self.quick {
+            (self.size, self.runs) = (1 << 30, 3);
+            self.levels.retain(|level| *level > 0);
+        }
         ensure!(self.runs > 0, "--runs 0: nothing to measure");
         let hadump = match &self.hadump {
-            Some(path) => path.clone(),
+            Some(path) => fs::canonicalize(path).with_context(|| path.display().to_string())?,
             None => build_hadump()?,
         };
-        let peer = Peer::find(&self.makedumpfile)?;
-        if peer.is_none() {
-            println!("{}: not found; hadump alone is timed", self.makedumpfile);
+        if !self.scaling.is_empty() {
+            return scaling::run(&hadump, &self.original(), &self.scaling, self.runs);
         }
-        let work = Work::new(peer.as_ref(), self.input()?)?;
+        let peer = if self.power { None } else { Peer::find(&self.makedumpfile)? };
+        if peer.is_none() {
+            println!("{}: not used; hadump alone is timed", self.makedumpfile);
+        }
+        let work = Work::new(peer.as_ref(), &self.input()?)?;
+        // The first reader would pay for all.
+        std::io::copy(&mut File::open(&work.input)?, &mut std::io::sink())?;
         let mut report = Report {
             input: work.input.clone(),
             input_bytes: fs::metadata(&work.input)?.len(),
             processors: std::thread::available_parallelism()?.get(),
             hadump: version(&hadump)?,
-            peer: peer.as_ref().map(|peer| peer.describe(self.peer_threads)),
+            peer: peer.as_ref().map(Peer::describe),
+            limits: Limits::measure(&work, self.runs)?,
             jobs: Vec::new(),
         };
-        // The first reader would pay for all.
-        std::io::copy(&mut File::open(&work.input)?, &mut std::io::sink())?;
-        let methods = match (&self.methods, &peer) {
-            (Some(methods), _) => methods.clone(),
-            (None, Some(peer)) => peer.methods(),
-            (None, None) => peer::METHODS.map(|(name, ..)| name.to_owned()).into(),
+        let methods = match &self.methods {
+            Some(methods) => methods.clone(),
+            None => peer::METHODS.map(|(name, ..)| name.to_owned()).into(),
         };
         table::heading(&report, self.runs);
         for level in &self.levels {
             for method in &methods {
-                let job = self.job(&hadump, peer.as_ref(), &work, *level, method)?;
+                let job =
+                    Job::run(&hadump, peer.as_ref(), self.peer_threads, &work, *level, method, self.runs)?;
                 table::row(&job);
                 report.jobs.push(job);
             }
@@ -118,114 +132,36 @@ impl Bench {
         if let Some(json) = &self.json {
             fs::write(json, serde_json::to_vec_pretty(&report)?).context(json.display().to_string())?;
         }
+        if let Some(svg) = &self.svg {
+            fs::write(svg, chart::draw(&report)).context(svg.display().to_string())?;
+        }
+        if !self.keep && self.input.is_none() {
+            fs::remove_file(self.amplified()?)?;
+        }
         Ok(())
+    }
+
+    /// The dump of testdata/ that is amplified.
+    fn original(&self) -> PathBuf {
+        let name = if self.power { "power9-fadump-radix-64k" } else { "x86_64-kdump-6.1" };
+        crate::root().join("testdata").join(name).join("vmcore.elf.zst")
+    }
+
+    fn amplified(&self) -> Result<PathBuf> {
+        let pages = if self.power { "64k" } else { "4k" };
+        Ok(work::directory()?.join(format!("amplified-{pages}-{}M.elf", self.size >> 20)))
     }
 
     /// The dump to convert, unpacked.
     fn input(&self) -> Result<PathBuf> {
-        let packed = self
-            .input
-            .clone()
-            .unwrap_or_else(|| crate::root().join("testdata/x86_64-kdump-6.1/vmcore.elf.zst"));
-        if packed.extension().is_none_or(|extension| extension != "zst") {
-            return fs::canonicalize(&packed).with_context(|| packed.display().to_string());
+        if let Some(input) = &self.input {
+            return work::unpacked(input);
         }
-        let folder = packed.parent().and_then(Path::file_name).unwrap_or_default();
-        let whole = directory()?.join(format!("{}.elf", folder.display()));
-        if !whole.exists() {
-            let partial = whole.with_extension("partial");
-            let content = BufReader::new(File::open(&packed).with_context(|| packed.display().to_string())?);
-            unpack(content, File::create(&partial)?).with_context(|| packed.display().to_string())?;
-            fs::rename(&partial, &whole)?;
+        let amplified = self.amplified()?;
+        if !amplified.exists() {
+            amplify(&work::unpacked(&self.original())?, &amplified, self.size, false)?;
         }
-        Ok(whole)
-    }
-
-    fn job(&self, hadump: &Path, peer: Option<&Peer>, work: &Work, level: u32, method: &str) -> Result<Job> {
-        let (ours, theirs) = (work.directory.join("hadump.out"), work.directory.join("peer.out"));
-        let mut command = vec![hadump.display().to_string(), "convert".into()];
-        command.extend([work.input.display().to_string(), "-o".into(), ours.display().to_string()]);
-        command.extend(["-d".into(), level.to_string(), "-c".into(), method.into()]);
-        command.extend(self.threads.iter().flat_map(|threads| ["-j".into(), threads.to_string()]));
-        let mut ours = Contender::new(command, ours);
-        let mut theirs = match peer.and_then(|peer| peer.command(level, method, self.peer_threads)) {
-            Some(mut command) => {
-                command.extend([work.as_peer_sees(&work.input), work.as_peer_sees(&theirs)]);
-                Some(Contender::new(command, theirs))
-            }
-            None => None,
-        };
-        for _ in 0..self.runs {
-            ours.race()?;
-            theirs.as_mut().map(Contender::race).transpose()?;
-        }
-        Ok(Job { level, method: method.into(), hadump: ours.side, peer: theirs.map(|theirs| theirs.side) })
-    }
-}
-
-/// A command that is run several times, and its output file.
-struct Contender {
-    side: Side,
-    output: PathBuf,
-}
-
-impl Contender {
-    fn new(command: Vec<String>, output: PathBuf) -> Self {
-        Self { side: Side { command, runs: Vec::new(), size: 0 }, output }
-    }
-
-    fn race(&mut self) -> Result<()> {
-        if self.output.exists() {
-            fs::remove_file(&self.output)?;
-        }
-        let (taken, said) = measure(&self.side.command)?;
-        ensure!(taken.code == 0, "{}: exit code {}\n{said}", self.side.command.join(" "), taken.code);
-        self.side.size = fs::metadata(&self.output).context("the output")?.len();
-        self.side.runs.push(taken);
-        fs::remove_file(&self.output)?;
-        Ok(())
-    }
-}
-
-/// `target/bench`, wherever cargo puts its target directory.
-fn directory() -> Result<PathBuf> {
-    let executable = std::env::current_exe()?;
-    let directory = executable.ancestors().nth(2).context("xtask lies in a target directory")?.join("bench");
-    fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
-/// Where both programs work; disappears with the value.
-struct Work {
-    input: PathBuf,
-    directory: PathBuf,
-    /// The root directory that the peer sees.
-    tree: Option<PathBuf>,
-    _removed: tempfile::TempDir,
-}
-
-impl Work {
-    fn new(peer: Option<&Peer>, input: PathBuf) -> Result<Self> {
-        let tree = peer.and_then(|peer| peer.tree.clone());
-        let removed = match &tree {
-            Some(tree) => tempfile::tempdir_in(tree.join("tmp"))?,
-            None => tempfile::tempdir_in(directory()?)?,
-        };
-        let mut work = Self { input, directory: removed.path().into(), tree, _removed: removed };
-        if work.tree.is_some() {
-            let inside = work.directory.join("input");
-            if fs::hard_link(&work.input, &inside).is_err() {
-                let mut copy = Command::new("cp");
-                crate::cargo::run(copy.arg("--sparse=always").args([&work.input, &inside]))?;
-            }
-            work.input = inside;
-        }
-        Ok(work)
-    }
-
-    fn as_peer_sees(&self, path: &Path) -> String {
-        let inside = self.tree.as_ref().and_then(|tree| path.strip_prefix(tree).ok());
-        inside.map_or_else(|| path.display().to_string(), |inside| format!("/{}", inside.display()))
+        Ok(amplified)
     }
 }
 
@@ -234,4 +170,40 @@ fn version(hadump: &Path) -> Result<String> {
     let output =
         Command::new(hadump).arg("--version").output().with_context(|| hadump.display().to_string())?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+}
+
+/// The command line of one conversion.
+fn convert(
+    hadump: &Path,
+    input: &Path,
+    output: &Path,
+    method: &str,
+    level: u32,
+    threads: Option<NonZeroUsize>,
+) -> Vec<String> {
+    let mut command = vec![hadump.display().to_string(), "-q".into(), "convert".into()];
+    command.extend([input.display().to_string(), "-o".into(), output.display().to_string()]);
+    command.extend(["-d".into(), level.to_string()]);
+    match method {
+        "elf" => command.extend(["--format".into(), "elf".into()]),
+        method => command.extend(["-c".into(), method.into()]),
+    }
+    command.extend(threads.iter().flat_map(|threads| ["-j".into(), threads.to_string()]));
+    command
+}
+
+/// The middle of some figures.
+fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.into_iter().collect();
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    match figures.len() {
+        0 => f64::NAN,
+        even if even.is_multiple_of(2) => (figures[middle - 1] + figures[middle]) / 2.0,
+        _ => figures[middle],
+    }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// hadump's name of each compression, makedumpfile's option for it, and the word that `makedumpfile -v` says when it was
+/// hadump's name of each compression (`elf` is its ELF format), makedumpfile's option for it, and the word that `makedumpfile -v` says when it was
 /// left out of the build.
-pub(super) const METHODS: [(&str, Option<&str>, Option<&str>); 5] = [
+pub(super) const METHODS: [(&str, Option<&str>, Option<&str>); 6] = [
     ("zstd", Some("-z"), Some("zstd")),
     ("zlib", Some("-c"), None),
     ("lzo", Some("-l"), Some("lzo")),
     ("snappy", Some("-p"), Some("snappy")),
     ("none", None, None),
+    ("elf", Some("-E"), None),
 ];
 
 /// An installed makedumpfile.
@@ -46,18 +47,9 @@ impl Peer {
         Ok(Some(Self { command, version, tree }))
     }
 
-    /// Its version and way of working, for people.
-    pub(super) fn describe(&self, threads: Option<u32>) -> String {
-        let first = self.version.lines().next().unwrap_or_default();
-        match threads {
-            Some(threads) => format!("{first}, --num-threads {threads}"),
-            None => format!("{first}, serial"),
-        }
-    }
-
-    /// The compressions that both programs can write.
-    pub(super) fn methods(&self) -> Vec<String> {
-        METHODS.iter().filter(|(name, ..)| self.has(name)).map(|(name, ..)| (*name).to_owned()).collect()
+    /// Its version, for people.
+    pub(super) fn describe(&self) -> String {
+        self.version.lines().next().unwrap_or_default().to_owned()
     }
 
     fn has(&self, method: &str) -> bool {
@@ -69,10 +61,12 @@ impl Peer {
         })
     }
 
-    /// The command without its files; `None` when the peer cannot write `method`.
+    /// The command without its files; `None` when the peer cannot write `method`, or not with threads.
     pub(super) fn command(&self, level: u32, method: &str, threads: Option<u32>) -> Option<Vec<String>> {
         let option = METHODS.iter().find(|(name, ..)| *name == method)?.1;
-        let mut command = self.has(method).then(|| self.command.clone())?;
+        // It refuses the two together.
+        let can = self.has(method) && (method != "elf" || threads.is_none());
+        let mut command = can.then(|| self.command.clone())?;
         command.extend(option.map(str::to_owned));
         command.extend(["-d".into(), level.to_string(), "--message-level".into(), "4".into()]);
         command.extend(threads.iter().flat_map(|threads| ["--num-threads".into(), threads.to_string()]));

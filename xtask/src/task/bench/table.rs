@@ -1,52 +1,63 @@
 //! The table of `cargo xtask bench`.
 
-use super::{Job, Report, Side};
+use super::{Job, Report, Side, mib};
 
 pub(super) fn heading(report: &Report, runs: usize) {
+    let limits = &report.limits;
     println!("input   {} ({:.1} MiB)", report.input.display(), mib(report.input_bytes));
     println!("hadump  {}", report.hadump);
     println!("peer    {}", report.peer.as_deref().unwrap_or("none"));
     println!("median of {runs} runs each, in turn, {} processors\n", report.processors);
-    let columns = ["wall s", "CPU s", "peak MiB", "size MiB"];
-    println!("{:5} {:6} {}", "", "", columns.map(|name| format!("│ {name:^25}")).concat());
-    let each = format!("│ {:>8} {:>8} {:>7}", "hadump", "peer", "ratio");
-    println!("{:>5} {:6} {}", "level", "", each.repeat(columns.len()));
+    println!(
+        "limits: read {:.3} s on one thread, {:.3} s on all; memcpy {:.3} s; cp --sparse=always {:.3} s, {:.3} s synced\n",
+        limits.read_one, limits.read_all, limits.memcpy, limits.cp, limits.cp_synced
+    );
+    println!(
+        "|level|method|hadump s|-j1 s|serial s|its sync s|threads s|limit s|serial/hadump|serial/-j1|\
+         threads/hadump|hadump/limit|CPU serial/hadump|size MiB|size/peer|peak MiB|peer|"
+    );
+    println!("|{}", "--:|".repeat(17));
 }
 
 pub(super) fn row(job: &Job) {
-    let values = |side: &Side| {
-        [
-            (median(side, |run| run.wall), 3),
-            (median(side, |run| run.cpu), 3),
-            (median(side, |run| mib(run.peak)), 1),
-            (mib(side.size), 2),
-        ]
-    };
-    let theirs = job.peer.as_ref().map(values);
-    let cells = values(&job.hadump).into_iter().enumerate().map(|(column, (ours, digits))| {
-        match theirs.map(|theirs| theirs[column].0) {
-            Some(theirs) => format!("│ {ours:8.digits$} {theirs:8.digits$} {:6.2}x", theirs / ours),
-            None => format!("│ {ours:8.digits$} {:>8} {:>7}", "-", "-"),
-        }
-    });
-    println!("{:>5} {:6} {}", job.level, job.method, cells.collect::<String>());
+    let (all, one) = (job.all.wall(), job.one.wall());
+    let serial = job.serial.as_ref().map(Side::wall);
+    let threads = job.threads.as_ref().map(Side::wall);
+    let cpu = |side: &Side| side.median(|run| run.cpu);
+    let peak = |side: &Side| side.median(|run| mib(run.peak));
+    let cells = [
+        job.level.to_string(),
+        job.method.clone(),
+        seconds(Some(all)),
+        seconds(Some(one)),
+        seconds(serial),
+        seconds(job.serial.as_ref().map(|side| side.median(|run| run.sync))),
+        seconds(threads),
+        seconds(job.limit),
+        ratio(serial.map(|serial| serial / all)),
+        ratio(serial.map(|serial| serial / one)),
+        ratio(threads.map(|threads| threads / all)),
+        ratio(job.limit.map(|limit| all / limit)),
+        ratio(job.serial.as_ref().map(|side| cpu(side) / cpu(&job.all))),
+        format!("{:.1}", mib(job.all.size)),
+        ratio(job.serial.as_ref().map(|side| job.all.size as f64 / side.size as f64)),
+        format!("{:.0}", peak(&job.all)),
+        job.serial.as_ref().map_or("-".into(), |side| format!("{:.0}", peak(side))),
+    ];
+    println!("|{}|", cells.join("|"));
+}
+
+fn seconds(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.3}"))
+}
+
+fn ratio(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.2}"))
 }
 
 pub(super) fn legend() {
-    println!("\nratio: the peer's figure over hadump's; above 1, hadump takes less");
-}
-
-fn median(side: &Side, figure: impl Fn(&super::Taken) -> f64) -> f64 {
-    let mut figures: Vec<f64> = side.runs.iter().map(figure).collect();
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    if figures.len().is_multiple_of(2) {
-        (figures[middle - 1] + figures[middle]) / 2.0
-    } else {
-        figures[middle]
-    }
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
+    println!(
+        "\nhadump's times include its fsync, makedumpfile's do not. limit: the codec alone over the pages with content on all \
+         processors; for none and elf a synced `cp --sparse=always` of the output"
+    );
 }
