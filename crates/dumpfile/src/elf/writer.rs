@@ -42,8 +42,7 @@ pub fn write(
     let plan = Plan::new(dump, selection, notes(&own).raw().len() as u64, out.path())?;
     let job = Job { page_size: plan.page_size, out };
     let cursor = Cursor { builder: Builder::new(&plan), written: Written::default() };
-    let Cursor { builder, written } =
-        pipeline::run(&job, &*dump.memory, selection, cursor, out.is_stream(), progress)?;
+    let Cursor { builder, written } = pipeline::run(&job, &*dump.memory, selection, cursor, progress)?;
     let (mut stretches, mut end) = builder.finish();
     if let [only] = &mut stretches[..]
         && only.data == 0

@@ -60,7 +60,7 @@ pub fn write(
         next_offset: plan.zero_page + page_size.bytes(),
         written: Written::default(),
     };
-    let cursor = pipeline::run(&job, &*dump.memory, selection, cursor, out.is_stream(), progress)?;
+    let cursor = pipeline::run(&job, &*dump.memory, selection, cursor, progress)?;
 
     let lost = cursor.written.lost_pages + cursor.written.missing_pages > 0;
     let incomplete = lost || dump.source.incomplete;

@@ -3,8 +3,8 @@
 //! Every writer does the same: walk the kept pages in frame order, obtain their bytes, make something of them, give
 //! that a place in the file and write it. Here workers, one per thread of the current rayon pool, each take the next
 //! [`Batch`] of pages and [`PageJob::encode`] it; finished batches are given their places strictly in order by
-//! [`PageJob::place`], which is quick and runs alone; the large [`PageJob::write`] runs in parallel again. The output is
-//! therefore the same for any number of threads.
+//! [`PageJob::place`], which is quick; [`PageJob::write`] follows in the same order, one worker at a time, while the others
+//! go on encoding. The output is therefore the same for any number of threads.
 //!
 //! A worker that is done early leaves its batch in a queue and takes another, so one slow batch stalls nobody. The
 //! queue is bounded, and with it memory: [`BATCH_BYTES`] of pages and about as much output for each of
@@ -49,13 +49,13 @@ pub(crate) trait PageJob: Sync {
     fn place(&self, layout: &mut Self::Layout, batch: &Batch, record: &mut Self::Record)
     -> Result<(), Error>;
 
-    /// Writes a record that has its place, in parallel.
+    /// Writes a record that has its place, in batch order and one at a time, while other batches are encoded.
     fn write(&self, batch: &Batch, record: &mut Self::Record) -> Result<(), Error>;
 }
 
 /// Runs `job` over the pages of `selection`, and answers `layout` as the last page left it.
 ///
-/// With `in_order` writes too are made one at a time and in batch order, as a stream needs them.
+/// Writes too are made one at a time and in batch order, as a stream needs them.
 ///
 /// # Errors
 ///
@@ -66,7 +66,6 @@ pub(crate) fn run<J: PageJob>(
     memory: &dyn PhysicalMemory,
     selection: &Selection,
     layout: J::Layout,
-    in_order: bool,
     progress: &Progress,
 ) -> Result<J::Layout, Error> {
     let threads = rayon::current_num_threads();
@@ -78,7 +77,7 @@ pub(crate) fn run<J: PageJob>(
         placed_slots: VecDeque::new(),
         free: Vec::new(),
         outstanding: 0,
-        writing: 0,
+        writing: false,
         exhausted: false,
         failure: None,
         stopped: false,
@@ -88,7 +87,6 @@ pub(crate) fn run<J: PageJob>(
         job,
         memory,
         progress,
-        in_order,
         window: 2 * threads + 2,
         state: Mutex::new(state),
         changed: Condvar::new(),
@@ -130,7 +128,7 @@ struct State<'m, J: PageJob> {
     free: Vec<Box<Slot<J::Record>>>,
     /// Batches taken and not yet written.
     outstanding: usize,
-    writing: usize,
+    writing: bool,
     exhausted: bool,
     failure: Option<Error>,
     stopped: bool,
@@ -141,7 +139,6 @@ struct Pipeline<'m, J: PageJob> {
     job: &'m J,
     memory: &'m dyn PhysicalMemory,
     progress: &'m Progress,
-    in_order: bool,
     window: usize,
     state: Mutex<State<'m, J>>,
     changed: Condvar,
@@ -208,12 +205,12 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             if self.progress.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            // File systems let one thread at a time write to a file, so a second one does better to compress
-            // meanwhile than to wait for the first.
-            if state.writing == 0
+            // File systems let one thread at a time write to a file. A second one would spin on the file's lock and
+            // take the first one's time, so it encodes the next batch meanwhile, or sleeps.
+            if !state.writing
                 && let Some(slot) = state.placed_slots.pop_front()
             {
-                state.writing += 1;
+                state.writing = true;
                 return Ok(Some(Step::Write(slot)));
             }
             if !state.exhausted && state.outstanding < self.window {
@@ -223,12 +220,6 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
                 // Others may be waiting for a batch that does not come.
                 state.exhausted = true;
                 self.changed.notify_all();
-            }
-            if !self.in_order
-                && let Some(slot) = state.placed_slots.pop_front()
-            {
-                state.writing += 1;
-                return Ok(Some(Step::Write(slot)));
             }
             if state.exhausted && state.outstanding == 0 {
                 return Ok(None);
@@ -267,20 +258,23 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             state.placed += 1;
             state.placed_slots.push_back(slot);
         }
-        // This worker takes the first of them itself.
-        if state.placed_slots.len() > 1 {
-            self.changed.notify_all();
-        }
+        // Nobody needs to be woken: if no other worker is writing, this one goes on to write the first of them.
         Ok(())
     }
 
     /// Takes back the slot of a batch that is written.
     fn retire(&self, slot: Box<Slot<J::Record>>) {
         let mut state = self.lock();
-        state.writing -= 1;
+        state.writing = false;
         state.outstanding -= 1;
         state.free.push(slot);
-        self.changed.notify_all();
+        if state.exhausted && state.outstanding == 0 {
+            self.changed.notify_all();
+        } else {
+            // There is one more batch to take, and at most one to write, which this worker does itself. To wake all
+            // would make thousands of threads, if somebody asks for them, stand in line at every batch.
+            self.changed.notify_one();
+        }
     }
 }
 
