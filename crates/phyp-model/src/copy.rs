@@ -282,9 +282,8 @@ fn spoil(save: &mut RegisterSave, fault: RegistersFault) {
         }
         RegistersFault::OutOfOrder => {
             let start = crate::regsave::identifier("CPUSTRT");
-            let length =
-                save.entries.iter().skip(1).position(|e| e.id == start).map_or(save.entries.len(), |n| n + 1);
-            for cpu in save.entries.chunks_mut(length.max(1)) {
+            // CPUs with a transactional-memory checkpoint have more registers than others.
+            for cpu in save.entries.chunk_by_mut(|_, next| next.id != start) {
                 let last = cpu.len().saturating_sub(1);
                 if let Some(registers) = cpu.get_mut(1..last) {
                     registers.reverse();

@@ -236,7 +236,10 @@ impl Machine {
         }
         let rng = Rng::new(options.seed);
         let cpus = options.cpus.iter().map(|&(id, online)| {
-            let registers = Registers::random(&mut rng.fork(0x1000 + u64::from(id)), id, options.ram_end());
+            let mut registers =
+                Registers::random(&mut rng.fork(0x1000 + u64::from(id)), id, options.ram_end());
+            // MSR[LE]: a kernel runs in its own byte order.
+            registers.msr = registers.msr & !1 | u64::from(options.order == ByteOrder::Little);
             Cpu { id, online, registers }
         });
         let cpus = cpus.collect();

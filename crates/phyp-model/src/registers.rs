@@ -37,7 +37,7 @@ pub struct Registers {
 }
 
 /// Registers whose saved value has 32 bits (LoPAR, "Firmware Assisted Dump Data Format").
-pub const FOUR_BYTES: [&str; 9] = ["CR", "DSISR", "XER", "PIR", "PVR", "VRSAVE", "VSCR", "FPSCR", "DEC"];
+pub const FOUR_BYTES: [&str; 6] = ["CR", "DSISR", "PIR", "PVR", "VRSAVE", "VSCR"];
 
 /// What QEMU saves beside the GPRs, in its order (`spapr_fadump.c`), the GPRs standing between FSCR and IAMR.
 const QEMU_BEFORE: [&str; 23] = [

@@ -90,6 +90,10 @@ pub fn write(run: &Run, root: &Path, options: &RootOptions) -> Result<()> {
     // The machine's own identity: it changes when the partition moves to another one.
     let moved = matches!(run.event, Event::Migrated | Event::CrashAfterMigration);
     tree.property("system-id", if moved { b"IBM,02MODEL02\0" } else { b"IBM,02MODEL01\0" })?;
+    if run.event != Event::CrashUnregistered {
+        // Neither firmware nor kernel keeps this: whoever registered has to note where.
+        tree.file("var/lib/hadump/registered-on", 0o644, b"IBM,02MODEL01\n")?;
+    }
     tree.property(
         "compatible",
         if run.options.mode == Mode::Opal { b"ibm,powernv\0" } else { b"IBM,pSeries\0" },
