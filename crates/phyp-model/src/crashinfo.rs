@@ -3,7 +3,7 @@
 //! `struct fadump_crash_info_header` (`asm/fadump-internal.h`), in the crashed kernel's byte order, right behind the
 //! copy of boot memory. Two generations: `FADMPINF`, and since 6.10 `FADMPSIG` with version and sizes.
 
-use crate::bytes::Bytes;
+use crate::bytes::{ByteOrder, Bytes};
 use crate::error::Result;
 use crate::faults::{CrashInfoFault, Fault, VmcoreinfoFault};
 use crate::layout::Layout;
@@ -62,7 +62,23 @@ pub(crate) fn write(machine: &mut Machine, layout: &Layout, faults: &[Fault]) ->
     out.u64(magic);
     match generation {
         CrashHeader::Inf => {
-            // The ELF header of these kernels stood behind this header; the model writes none.
+            // The headers of the ELF core stood behind this header. The model writes as much of them as tells their
+            // number: one for notes, one for each range of memory, two to spare.
+            let count = 3 + machine.options.ram.len() as u16;
+            let mut elf = Bytes::zeroed(order, 64);
+            elf.bytes[..8].copy_from_slice(&[
+                0x7f,
+                b'E',
+                b'L',
+                b'F',
+                2,
+                u8::from(order == ByteOrder::Big) + 1,
+                1,
+                0,
+            ]);
+            elf.u64_at(0x20, 64);
+            elf.bytes[0x36..0x3a].copy_from_slice(&[order.u16(56), order.u16(count)].concat());
+            machine.memory.write(place.end(), &elf.bytes)?;
             out.u64(place.end()).u32(crashing).u32(0);
         }
         CrashHeader::Sig => {
