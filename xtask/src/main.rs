@@ -35,6 +35,8 @@ enum Task {
     Test(task::test::Test),
     /// Times hadump and makedumpfile in turn
     Bench(task::bench::Bench),
+    /// Makes the root directory of a machine after its crash, with any fault, to look at
+    Model(task::model::Model),
     /// Makes a large dump out of a small one, for bench
     Amplify(task::amplify::Amplify),
     /// Checks formatting, lints and licences
@@ -63,6 +65,7 @@ fn run() -> anyhow::Result<()> {
         Task::Demo(demo) => demo.run(),
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Model(model) => model.run(),
         Task::Amplify(amplify) => amplify.run(),
         Task::Lint => task::lint::run(),
         Task::Ci => {

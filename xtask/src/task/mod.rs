@@ -5,5 +5,6 @@ pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod lint;
 pub(crate) mod measure;
+pub(crate) mod model;
 pub(crate) mod test;
 pub(crate) mod testdata;
