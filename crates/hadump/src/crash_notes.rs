@@ -11,9 +11,7 @@ use object::{Object, ObjectSymbol};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
-use vmcore::{
-    Chunk, Dump, MemoryMap, Note, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError, VirtAddr,
-};
+use vmcore::{Chunk, Dump, MemoryMap, Note, PageState, Pfn, PhysAddr, PhysicalMemory, ReadError, VirtAddr};
 
 /// The owner and type of the note that records what was filled: a line of text for each CPU, `CPU ADDRESS LENGTH`,
 /// the address physical and in hexadecimal.
@@ -147,20 +145,11 @@ impl PhysicalMemory for Patched {
         Ok(())
     }
 
-    fn lend_run(&self, first: Pfn, count: u64) -> Option<&[u8]> {
-        let touched = self.patches.range(first..Pfn(first.0 + count)).next().is_some();
-        if touched { None } else { self.memory.lend_run(first, count) }
-    }
-
     fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
         self.memory.drop_excluded(first, chunk)
     }
 
     fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
         self.memory.lost_run(first, limit)
-    }
-
-    fn done_with(&self, frames: Range<Pfn>) {
-        self.memory.done_with(frames);
     }
 }

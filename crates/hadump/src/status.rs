@@ -10,7 +10,7 @@ use phyp::system::System;
 use serde::Serialize;
 use std::io::Write;
 use vmcore::{
-    Dump, DumpLevel, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, ReadError, Reason,
+    Dump, DumpLevel, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, RangeSet, ReadError, Reason,
 };
 
 /// The answer. `docs/json.md` describes the fields.
@@ -175,14 +175,6 @@ impl PhysicalMemory for Part {
 
     fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
         self.memory.read_page(pfn, page)
-    }
-
-    fn lend_run(&self, first: Pfn, count: u64) -> Option<&[u8]> {
-        self.memory.lend_run(first, count)
-    }
-
-    fn done_with(&self, frames: Range<Pfn>) {
-        self.memory.done_with(frames);
     }
 
     fn read(&self, addr: PhysAddr, bytes: &mut [u8]) -> Result<PageState, ReadError> {

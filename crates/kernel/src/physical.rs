@@ -2,7 +2,7 @@
 
 use crate::Error;
 use std::sync::{Mutex, PoisonError};
-use vmcore::{ByteOrder, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory, Range};
+use vmcore::{ByteOrder, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory};
 
 /// Frames that are kept: at 64 KiB a frame 2 MiB at most.
 const SLOTS: usize = 32;
@@ -34,20 +34,6 @@ impl<'d> Physical<'d> {
     /// The end of the highest memory.
     pub(crate) fn end(&self) -> PhysAddr {
         self.memory.map().bytes().end().unwrap_or_default()
-    }
-
-    /// Lends `len` bytes at `addr` when they lie in a mapping.
-    pub(crate) fn lend(&self, addr: PhysAddr, len: usize) -> Option<&[u8]> {
-        let frames = self.frames(addr, len);
-        let offset = self.page.offset(addr.0);
-        let bytes = self.memory.lend_run(frames.start, frames.len())?;
-        bytes.get(offset..offset.checked_add(len)?)
-    }
-
-    /// The frames that hold `len` bytes at `addr`.
-    pub(crate) fn frames(&self, addr: PhysAddr, len: usize) -> Range<Pfn> {
-        let end = addr.0.saturating_add(len.max(1) as u64 - 1);
-        Range::new(self.page.pfn(addr), Pfn(self.page.pfn(PhysAddr(end)).0 + 1))
     }
 
     /// Fills `bytes` from `addr` on; `what` names them in an error.
@@ -85,12 +71,6 @@ impl<'d> Physical<'d> {
     /// Reads a part of one frame and keeps the frame: what is read in small pieces is read again nearby.
     fn read_in_frame(&self, pfn: Pfn, offset: usize, bytes: &mut [u8]) -> Result<PageState, Error> {
         let part = offset..offset + bytes.len();
-        if let Some(lent) = self.memory.lend_run(pfn, 1)
-            && let Some(lent) = lent.get(part.clone())
-        {
-            bytes.copy_from_slice(lent);
-            return Ok(PageState::Present);
-        }
         let slot = &self.slots[(pfn.0 % SLOTS as u64) as usize];
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((kept, frame)) = slot.as_ref()

@@ -164,7 +164,6 @@ impl Kernel<'_> {
         scan: &mut Scan<'_>,
     ) -> Result<u64, Error> {
         let size = scan.page_struct();
-        let memory = self.physical().memory();
         let mut undecided = 0;
         let mut pfn = run.frames.start.0.max(*resume);
         while pfn < run.frames.end.0 {
@@ -186,9 +185,6 @@ impl Kernel<'_> {
                 next = scan.pages(bytes, from, to).max(to);
             }
             undecided += end.saturating_sub(next);
-            if let Some(lent) = loaded.lent {
-                memory.done_with(lent);
-            }
             pfn = end.max(next);
         }
         *resume = pfn.max(*resume);

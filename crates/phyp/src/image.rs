@@ -64,16 +64,6 @@ impl Image {
         })
     }
 
-    /// The bytes of `range` when the image lends them.
-    pub(crate) fn lend(&self, range: Range<PhysAddr>) -> Option<&[u8]> {
-        let page = self.0.map().page_size();
-        let first = page.pfn(range.start);
-        let frames = page.frames(page.offset(range.start.0) as u64 + range.len());
-        let bytes = self.0.lend_run(first, frames)?;
-        let offset = page.offset(range.start.0);
-        bytes.get(offset..offset.checked_add(usize::try_from(range.len()).ok()?)?)
-    }
-
     /// A copy of `range`, which must be known as a whole; `what` names it in the error.
     pub(crate) fn copy(&self, what: &'static str, range: Range<PhysAddr>) -> Result<Vec<u8>, Error> {
         let gone = || Error::NotInImage { what, addr: range.start };

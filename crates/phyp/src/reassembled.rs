@@ -101,11 +101,6 @@ impl Reassembled {
             states.iter_mut().filter(|s| **s == PageState::Absent).for_each(|s| *s = PageState::Lost);
             return Ok(());
         }
-        if let Some(bytes) = self.image.lend(at) {
-            pages.copy_from_slice(bytes);
-            states.fill(PageState::Present);
-            return Ok(());
-        }
         let mut at = at.start.0;
         for (page, state) in pages.chunks_exact_mut(own.len()).zip(states) {
             *state = self.image.read(PhysAddr(at), page)?;
@@ -151,25 +146,8 @@ impl PhysicalMemory for Reassembled {
         Ok(())
     }
 
-    fn lend_run(&self, first: Pfn, count: u64) -> Option<&[u8]> {
-        let (segment, frames) = self.run(first, count)?;
-        let at = segment.locate(self.span(first, count)).filter(|_| frames == count)?;
-        self.image.lend(at)
-    }
-
     fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
         self.run(first, limit).filter(|(segment, _)| segment.image.is_none()).map_or(0, |(_, frames)| frames)
-    }
-
-    fn done_with(&self, frames: Range<Pfn>) {
-        let page = self.image.memory().map().page_size();
-        for (segment, part) in self.parts(self.span(frames.start, frames.len())) {
-            if let Some(at) = segment.locate(part) {
-                // Only whole frames of the image: those at the edges may still be wanted.
-                let start = Pfn(page.frames(at.start.0));
-                self.image.memory().done_with(Range::new(start, page.pfn(at.end)));
-            }
-        }
     }
 }
 

@@ -25,19 +25,15 @@ fn page(memory: &Reassembled, pfn: u64) -> (PageState, Vec<u8>) {
 fn a_copy_that_is_not_aligned_is_read_across_two_frames_of_the_image() {
     let image = bytes(0x6000);
     let segments = [segment(0, 0x2000, Some(0x3020)), segment(0x2000, 0x3000, Some(0x2000))];
-    for lends in [false, true] {
-        let test = TestImage::new(PageSize::K4, image.clone());
-        let memory = memory(PageSize::K4, if lends { test.lending() } else { test }, &segments);
-        assert_eq!(page(&memory, 0), (PageState::Present, image[0x3020..0x4020].to_vec()));
-        let mut run = vec![0; 0x3000];
-        let mut states = [PageState::Absent; 3];
-        memory.read_run(Pfn(0), &mut run, &mut states).unwrap();
-        assert_eq!(states, [PageState::Present; 3]);
-        assert_eq!(run[..0x2000], image[0x3020..0x5020]);
-        assert_eq!(run[0x2000..], image[0x2000..0x3000]);
-        assert_eq!(memory.lend_run(Pfn(0), 2), lends.then_some(&image[0x3020..0x5020]));
-        assert_eq!(memory.lend_run(Pfn(1), 2), None);
-    }
+    let test = TestImage::new(PageSize::K4, image.clone());
+    let memory = memory(PageSize::K4, test, &segments);
+    assert_eq!(page(&memory, 0), (PageState::Present, image[0x3020..0x4020].to_vec()));
+    let mut run = vec![0; 0x3000];
+    let mut states = [PageState::Absent; 3];
+    memory.read_run(Pfn(0), &mut run, &mut states).unwrap();
+    assert_eq!(states, [PageState::Present; 3]);
+    assert_eq!(run[..0x2000], image[0x3020..0x5020]);
+    assert_eq!(run[0x2000..], image[0x2000..0x3000]);
 }
 
 #[test]
@@ -106,7 +102,7 @@ proptest! {
     fn runs_and_pages_agree_with_a_byte_by_byte_model(
         cuts in prop::collection::btree_set(0u64..0x8000, 2..12),
         sources in prop::collection::vec(prop::option::weighted(0.8, prop::option::weighted(0.8, 0u64..0x6000)), 12),
-        small: bool, lends: bool,
+        small: bool,
     ) {
         let image = bytes(0xe000);
         let cuts: Vec<u64> = cuts.into_iter().collect();
@@ -114,7 +110,7 @@ proptest! {
             .filter_map(|(w, source)| source.map(|image| segment(w[0], w[1], image))).collect();
         let its = if small { PageSize::K4 } else { PageSize::new(8192).unwrap() };
         let test = TestImage::new(its, image.clone());
-        let memory = memory(PageSize::K4, if lends { test.lending() } else { test }, &segments);
+        let memory = memory(PageSize::K4, test, &segments);
         let mut run = vec![0xee; 0x9000];
         let mut states = [PageState::Excluded; 9];
         memory.read_run(Pfn(0), &mut run, &mut states).unwrap();
@@ -141,7 +137,6 @@ proptest! {
                 prop_assert_eq!(state, PageState::Absent);
             }
             prop_assert_eq!(page(&memory, n).0, state);
-            memory.done_with(Range::new(Pfn(n), Pfn(n + 1)));
         }
     }
 }

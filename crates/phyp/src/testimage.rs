@@ -7,23 +7,17 @@ pub(crate) struct TestImage {
     map: MemoryMap,
     bytes: Vec<u8>,
     missing: Vec<Pfn>,
-    lends: bool,
 }
 
 impl TestImage {
     pub(crate) fn new(page: PageSize, bytes: Vec<u8>) -> Self {
         let all = Range::new(PhysAddr(0), PhysAddr(bytes.len() as u64));
         let map = MemoryMap::new(page, [all].into_iter().collect());
-        Self { map, bytes, missing: Vec::new(), lends: false }
+        Self { map, bytes, missing: Vec::new() }
     }
 
     pub(crate) fn without(mut self, pfn: u64) -> Self {
         self.missing.push(Pfn(pfn));
-        self
-    }
-
-    pub(crate) fn lending(mut self) -> Self {
-        self.lends = true;
         self
     }
 }
@@ -45,11 +39,5 @@ impl PhysicalMemory for TestImage {
         let len = bytes.len().min(page.len());
         page[..len].copy_from_slice(&bytes[..len]);
         Ok(if page.iter().all(|&b| b == 0) { PageState::Zero } else { PageState::Present })
-    }
-
-    fn lend_run(&self, first: Pfn, count: u64) -> Option<&[u8]> {
-        let start = self.map.page_size().addr(first).0 as usize;
-        let len = (count * self.map.page_size().bytes()) as usize;
-        self.bytes.get(start..start + len).filter(|_| self.lends)
     }
 }

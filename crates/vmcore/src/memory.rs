@@ -116,12 +116,6 @@ pub trait PhysicalMemory: Send + Sync {
         Ok(())
     }
 
-    /// Lends the bytes of `count` whole frames from `first` on, when all of them are [`PageState::Present`] and
-    /// lie side by side in a mapping that is safe to read; `None` means to use [`PhysicalMemory::read_run`].
-    fn lend_run(&self, _first: Pfn, _count: u64) -> Option<&[u8]> {
-        None
-    }
-
     /// Drops from `chunk`, which begins at frame `first`, the frames that an earlier filter left out of the input,
     /// as far as the input tells without reading pages, and answers how many that were.
     ///
@@ -138,9 +132,6 @@ pub trait PhysicalMemory: Send + Sync {
     fn lost_run(&self, _first: Pfn, _limit: u64) -> u64 {
         0
     }
-
-    /// Says that the frames were read and will not be wanted soon, so that what was mapped can be dropped.
-    fn done_with(&self, _frames: Range<Pfn>) {}
 
     /// Fills `bytes` from physical address `addr` on, across frames if need be.
     ///

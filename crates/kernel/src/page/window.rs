@@ -1,7 +1,7 @@
 //! Windows of virtual memory, read whole for the walk over `struct page`s.
 
 use crate::{Error, Kernel};
-use vmcore::{PageState, Pfn, PhysAddr, Range, VirtAddr};
+use vmcore::{PageState, PhysAddr, VirtAddr};
 
 /// A reused buffer for a stretch of virtual memory, of which parts may be missing.
 #[derive(Default)]
@@ -16,37 +16,24 @@ pub(crate) struct Window {
 pub(crate) struct Loaded<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) known: &'a [std::ops::Range<usize>],
-    /// The frames that hold the bytes, when they were lent and can be given back.
-    pub(crate) lent: Option<Range<Pfn>>,
 }
 
 impl Window {
-    /// Loads `len` bytes at `at`, without a copy where the input is mapped.
+    /// Loads `len` bytes at `at`.
     ///
     /// # Errors
     ///
     /// Only when the input is damaged.
     pub(crate) fn load<'a>(
         &'a mut self,
-        kernel: &'a Kernel<'_>,
+        kernel: &Kernel<'_>,
         at: VirtAddr,
         len: usize,
     ) -> Result<Loaded<'a>, Error> {
         self.known.clear();
-        match kernel.map(at) {
-            Ok(mapping) if mapping.len >= len as u64 => {
-                if let Some(bytes) = kernel.physical().lend(mapping.phys, len) {
-                    self.known.push(0..len);
-                    let lent = Some(kernel.physical().frames(mapping.phys, len));
-                    return Ok(Loaded { bytes, known: &self.known, lent });
-                }
-            }
-            Err(Error::Read(error)) => return Err(error.into()),
-            _ => {}
-        }
         self.buffer.resize(len, 0);
         self.copy(kernel, at)?;
-        Ok(Loaded { bytes: &self.buffer, known: &self.known, lent: None })
+        Ok(Loaded { bytes: &self.buffer, known: &self.known })
     }
 
     /// Fills the buffer, mapping by mapping.

@@ -52,9 +52,8 @@ fn every_class_is_told_at_its_own_level_on_every_kind_of_kernel() {
     let user = set(&[104..106, 136..144, 152..161]);
     let free = set(&[112..116, 256..512]);
     for kind in KINDS {
-        for (size, lend) in [(64, false), (64, true), (56, false), (80, false)] {
-            let mut w = every_class(kind, size);
-            w.image.ram.lend = lend;
+        for size in [64, 56, 80] {
+            let w = every_class(kind, size);
             for level in 0..32 {
                 let mut expected = always.clone();
                 for (bit, class) in [(2, &cache), (4, &cache), (4, &private), (8, &user), (16, &free)] {

@@ -15,8 +15,6 @@ pub(crate) struct Ram {
     frames: BTreeMap<u64, Vec<u8>>,
     /// Frames that the dump does not hold, and how that reads.
     pub(crate) gone: BTreeMap<u64, PageState>,
-    /// Lend single frames, as a mapped input does.
-    pub(crate) lend: bool,
 }
 
 impl PhysicalMemory for Ram {
@@ -39,11 +37,6 @@ impl PhysicalMemory for Ram {
             }
             None => PageState::Zero,
         })
-    }
-
-    fn lend_run(&self, first: Pfn, count: u64) -> Option<&[u8]> {
-        let usable = self.lend && count == 1 && !self.gone.contains_key(&first.0);
-        self.frames.get(&first.0).filter(|_| usable).map(|v| &v[..])
     }
 
     fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
@@ -71,7 +64,7 @@ impl Image {
         let end = frames * page.bytes();
         let bytes = [Range::new(PhysAddr(0), PhysAddr(end))].into_iter().collect();
         let map = MemoryMap::new(page, bytes);
-        let ram = Ram { map, frames: BTreeMap::new(), gone: BTreeMap::new(), lend: false };
+        let ram = Ram { map, frames: BTreeMap::new(), gone: BTreeMap::new() };
         let info = format!("OSRELEASE=6.0-synthetic\nPAGESIZE={}\n", page.bytes());
         Self { machine: Machine::from_name(machine).unwrap(), page, ram, virt: Vec::new(), info, free: end }
     }
