@@ -104,9 +104,9 @@ pub(crate) struct Convert {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) level: LevelArgs,
-    /// How to compress pages
-    #[arg(short, long, value_name = "METHOD", default_value = "zstd")]
-    pub(crate) compression: Compression,
+    /// How to compress pages [default: zstd]
+    #[arg(short, long, value_name = "METHOD")]
+    pub(crate) compression: Option<Compression>,
     /// How hard to compress (zlib 1..9, zstd -5..19)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) compression_level: Option<i32>,
@@ -130,6 +130,28 @@ pub(crate) struct Convert {
     /// The kernel's vmlinux, for the symbols that --fill-crash-notes needs of kernels before 6.0
     #[arg(long, value_name = "FILE", requires = "fill_crash_notes")]
     pub(crate) vmlinux: Option<PathBuf>,
+}
+
+impl Convert {
+    /// What is wrong with options that do not go together.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        if self.format == Format::Elf {
+            let compressed = self.compression.is_some_and(|c| c != Compression::None);
+            return (compressed || self.compression_level.is_some())
+                .then(|| "an ELF file is not compressed: leave that out, or use --format kdump".into());
+        }
+        let level = self.compression_level?;
+        let compression = self.compression.unwrap_or(Compression::Zstd);
+        let levels = compression.method().and_then(Method::levels);
+        let name = compression.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+        match levels {
+            None => Some(format!("{name} has no compression levels")),
+            Some(levels) if !levels.contains(&level) => {
+                Some(format!("{name} has compression levels {} to {}", levels.start(), levels.end()))
+            }
+            Some(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -283,6 +305,33 @@ mod tests {
         let cli = Cli::try_parse_from(fixed.iter().chain(args))?;
         let Command::Convert(convert) = cli.command else { unreachable!("it says convert") };
         Ok(convert.level.level().bits())
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_found() {
+        let contradiction = |args: &[&str]| {
+            let fixed = ["hadump", "convert", "in", "-o", "out"];
+            let Command::Convert(convert) = Cli::parse_from(fixed.iter().chain(args)).command else {
+                unreachable!("it says convert")
+            };
+            convert.contradiction()
+        };
+        for good in [
+            &["-c", "zlib", "--compression-level", "9"][..],
+            &["--compression-level=-5"],
+            &["--format", "elf"],
+        ] {
+            assert_eq!(contradiction(good), None);
+        }
+        for bad in [
+            &["-c", "zlib", "--compression-level", "10"][..],
+            &["-c", "none", "--compression-level", "1"],
+            &["-c", "lzo", "--compression-level", "1"],
+            &["--format", "elf", "-c", "zlib"],
+            &["--format", "elf", "--compression-level", "1"],
+        ] {
+            assert!(contradiction(bad).is_some(), "{bad:?}");
+        }
     }
 
     #[test]

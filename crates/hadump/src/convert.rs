@@ -10,21 +10,27 @@ use dumpfile::{Facts, Progress, Written};
 use kernel::Kernel;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use vmcore::{Dump, DumpLevel, Note, Reason, Selection};
 
 /// Converts and reports.
 pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
-    if args.format == Format::Elf && args.compression_level.is_some() {
-        bail!("an ELF file is not compressed: leave out --compression-level, or use --format kdump");
-    }
-    let mut pool = rayon::ThreadPoolBuilder::new();
-    if let Some(threads) = args.threads {
-        pool = pool.num_threads(threads.get());
-    }
+    // More threads than processors only wait for each other.
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = args.threads.map_or(processors, |wanted| wanted.min(processors));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
     let pool = pool.build().context("cannot start the worker threads")?;
     match pool.install(|| convert(args, quiet))? {
-        Ended::Whole(report, outcome) => report.print(args.json, quiet).map(|()| outcome),
+        Ended::Whole(report, outcome) => {
+            // The dump is made; whether somebody could be told of it changes nothing.
+            if let Err(error) = report.print(args.json, quiet) {
+                tracing::error!("cannot print the report: {error:#}");
+            }
+            Ok(outcome)
+        }
         Ended::CutShort => Ok(Outcome::Incomplete),
     }
 }
@@ -42,13 +48,19 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<Ended> {
         let dump = input::open(&args.input, Prefer::Vmcore)?;
         if args.fill_crash_notes { crash_notes::fill(dump, args) } else { Ok((dump, Vec::new())) }
     })?;
+    refuse_input_as_output(args)?;
     let output = OutputFile::create(&args.output, args.force).map_err(|error| match error {
-        dumpfile::Error::Write { path, source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+        dumpfile::Error::Write { path, source, .. }
+            if source.kind() == ErrorKind::AlreadyExists && !args.force =>
+        {
             anyhow!("{}: there is such a file already; --force replaces it", path.display())
         }
         error => error.into(),
     })?;
-    let (classified, chosen) = timed(|| choose(args, &dump, filled, &output))?;
+    let (classified, mut chosen) = timed(|| choose(args, &dump, filled, &output))?;
+    if let Some(earlier) = dump.source.dump_level {
+        chosen.selection.add_level(earlier);
+    }
     for remark in &chosen.remarks {
         tracing::warn!("{remark}");
     }
@@ -121,10 +133,21 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<Ended> {
     Ok(Ended::Whole(Box::new(report), outcome))
 }
 
+/// `--force` replaces files, but never the only copy of the dump that is being read.
+fn refuse_input_as_output(args: &cli::Convert) -> Result<()> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let Some(output) = identity(&args.output) else { return Ok(()) };
+    let inputs = [&args.input.input, &args.input.memory, &args.input.kernel_dump, &args.input.release_region];
+    if inputs.into_iter().flatten().any(|input| identity(input) == Some(output)) {
+        bail!("{}: this is the input; give the output another name", args.output.display());
+    }
+    Ok(())
+}
+
 /// An ELF file holds pages as they are, whatever the default for kdump files is.
 fn compression(args: &cli::Convert) -> Compression {
     match args.format {
-        Format::Kdump => args.compression,
+        Format::Kdump => args.compression.unwrap_or(Compression::Zstd),
         Format::Elf => Compression::None,
     }
 }

@@ -18,9 +18,9 @@ mod report;
 mod status;
 mod units;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -51,6 +51,11 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Convert(args) = &cli.command
+        && let Some(contradiction) = args.contradiction()
+    {
+        Cli::command().error(clap::error::ErrorKind::ArgumentConflict, contradiction).exit();
+    }
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::ERROR,
         (_, 0) => LevelFilter::WARN,
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(level)
         .without_time()
+        .log_internal_errors(false)
         .with_target(false)
         .init();
     let result = match &cli.command {
@@ -76,7 +82,8 @@ fn main() -> ExitCode {
         Ok(outcome) => outcome.code().into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hadump: {error:#}");
+            // A full disk behind standard error must not change how the run ends.
+            let _ = writeln!(std::io::stderr(), "hadump: {error:#}");
             FAILED.into()
         }
     }
@@ -84,8 +91,9 @@ fn main() -> ExitCode {
 
 /// Reports whether the reader of our output went away, as `head` does: it has what it wanted.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let json = || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.or_else(json) == Some(ErrorKind::BrokenPipe)
+    })
 }

@@ -3,7 +3,7 @@
 use crate::units;
 use dumpfile::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -84,7 +84,8 @@ impl Face {
                     *tenths = now;
                     let rate = (done * *size) as f64 / spent.as_secs_f64();
                     let left = spent.mul_f64((*pages - done) as f64 / done as f64);
-                    eprintln!("{} %, {}/s, {} left", now * 10, units::bytes(rate as u64), units::time(left));
+                    let (rate, left) = (units::bytes(rate as u64), units::time(left));
+                    let _ = writeln!(std::io::stderr(), "{} %, {rate}/s, {left} left", now * 10);
                 }
             }
         }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use phyp::{CpuListing, NamedRegister, registers};
 use serde::{Serialize, Serializer};
 use std::io::Write;
+use vmcore::Arch;
 
 /// One CPU. `docs/json.md` describes the fields.
 #[derive(Debug, Serialize)]
@@ -33,6 +34,13 @@ fn hex<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
 /// Prints the registers.
 pub(crate) fn run(args: &cli::Regs) -> Result<Outcome> {
     let dump = input::open(&args.input, Prefer::Firmware)?;
+    if dump.machine.arch != Arch::Ppc64 {
+        bail!(
+            "{}: this is a dump of {}; only the registers that POWER firmware saves are listed, others: crash, bt -a",
+            args.input.name(),
+            dump.machine
+        );
+    }
     let mut cpus = registers(&dump.notes, dump.machine.order)?;
     if cpus.is_empty() {
         bail!("{}: no registers were saved", args.input.name());

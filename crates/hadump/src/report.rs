@@ -3,6 +3,7 @@
 use crate::units;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
 
 /// The report of one conversion. Field names are those of the JSON output, which `docs/json.md` describes.
@@ -69,7 +70,7 @@ impl Report {
         if json {
             crate::report::print_json(self)?;
         } else if !quiet {
-            eprint!("{}", self.text());
+            std::io::stderr().write_all(self.text().as_bytes())?;
         }
         Ok(())
     }
@@ -133,7 +134,6 @@ impl Report {
 
 /// Prints a value as JSON on standard output.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;

@@ -145,12 +145,14 @@ impl Kernel<'_> {
         for frames in map.frames().within(Range::new(Pfn(first), Pfn(first + CHUNK_FRAMES))) {
             runs.clear();
             model.runs(self, frames, &mut runs)?;
-            let mut covered = 0;
+            // Frames that an earlier filter left out need no decision, and those that no run covers get none.
+            let mut judged = frames.start;
             for run in &runs {
-                covered += run.frames.len();
+                undecided += scan.kept(judged, run.frames.start);
                 undecided += self.scan_run(run, &mut resume, &mut window, &mut scan)?;
+                judged = run.frames.end;
             }
-            undecided += frames.len() - covered;
+            undecided += scan.kept(judged, frames.end);
         }
         Ok(Decided { index, scan, undecided })
     }
@@ -180,11 +182,11 @@ impl Kernel<'_> {
                 if from >= to {
                     continue;
                 }
-                undecided += from - next;
+                undecided += scan.kept(Pfn(next), Pfn(from));
                 let bytes = &loaded.bytes[(from - pfn) as usize * size..known.end];
                 next = scan.pages(bytes, from, to).max(to);
             }
-            undecided += end.saturating_sub(next);
+            undecided += scan.kept(Pfn(next), Pfn(end));
             pfn = end.max(next);
         }
         *resume = pfn.max(*resume);

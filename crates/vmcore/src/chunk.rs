@@ -81,7 +81,8 @@ impl Chunk {
         self.words.iter().map(|w| u64::from(w.count_ones())).sum()
     }
 
-    fn count_within(&self, start: u64, end: u64) -> u64 {
+    /// The number of frames kept among `start..end`.
+    pub fn count_within(&self, start: u64, end: u64) -> u64 {
         let mut count = 0;
         let mut i = start;
         while i < end {

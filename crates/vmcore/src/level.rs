@@ -28,6 +28,11 @@ impl DumpLevel {
         self.0
     }
 
+    /// The classes that either level leaves out.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Reports whether one of the bits in `class` is set.
     pub const fn has(self, class: u8) -> bool {
         self.0 & class != 0

@@ -97,6 +97,11 @@ impl Selection {
         self.level
     }
 
+    /// Adds what an earlier filter left out of the input to the level: a header must not promise those pages.
+    pub fn add_level(&mut self, earlier: DumpLevel) {
+        self.level = self.level.with(earlier);
+    }
+
     /// The memory that the pages were chosen from.
     pub fn map(&self) -> &MemoryMap {
         &self.map

@@ -40,6 +40,12 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// How many of the frames from `from` up to `to` are kept until now; frames outside the chunk do not count.
+    pub(crate) fn kept(&self, from: Pfn, to: Pfn) -> u64 {
+        let inside = |pfn: Pfn| pfn.0.saturating_sub(self.first).min(CHUNK_FRAMES);
+        self.chunk.count_within(inside(from), inside(to))
+    }
+
     /// Bytes of a `struct page`.
     pub(crate) fn page_struct(&self) -> usize {
         self.classes.size
