@@ -64,9 +64,9 @@ const PAGE_OFFSET: u64 = 0xc000_0000_0000_0000;
 const PHYP_COPY: u64 = 256 * MIB;
 /// The smallest boot memory of fadump on RTAS (`RTAS_FADUMP_MIN_BOOT_MEM`).
 const FADUMP_MIN: u64 = 320 * MIB;
-/// The largest save area that is read, in bytes: 2048 CPUs of 256 registers each. It is kept in notes, and with it in
-/// the memory of a kernel booted in 256 MB.
-const MAX_AREA: u64 = 8 * MIB;
+/// The largest save area that is read, in bytes: 2048 CPUs with 512 registers each, more than any machine has. It is
+/// kept in notes, and with it in the memory of a kernel booted in 256 MB.
+const MAX_AREA: u64 = 16 * MIB;
 
 /// Puts a dump together from what the hypervisor left.
 ///
