@@ -134,19 +134,7 @@ impl Facts {
             line("crashed", date.map_or_else(|| format!("{time} s after 1970"), |d| d.to_string()))?;
         }
         line("cpus", format!("{} with registers", self.cpus))?;
-        let partial = match self.partial_frames {
-            0 => String::new(),
-            n => format!(", {n} only in part"),
-        };
-        line(
-            "memory",
-            format!(
-                "{} in {} pages of {} KiB{partial}",
-                units::bytes(self.memory_bytes),
-                self.frames,
-                self.page_size >> 10
-            ),
-        )?;
+        line("memory", units::memory(self.memory_bytes, self.frames, self.page_size, self.partial_frames))?;
         const SHOWN: usize = 16;
         for r in self.memory.iter().take(SHOWN) {
             line("", format!("{:#014x} .. {:#014x}  {}", r.start, r.end, units::bytes(r.end - r.start)))?;

@@ -81,19 +81,7 @@ impl Report {
         let mut line = |label: &str, value: String| text.push_str(&format!("{label:>10}  {value}\n"));
         let kernel = input.release.as_deref().map(|r| format!(", Linux {r}")).unwrap_or_default();
         line("input", format!("{}: {} of {}{kernel}", input.path, input.format, input.machine));
-        let partial = match pages.partial {
-            0 => String::new(),
-            n => format!(", {n} only in part"),
-        };
-        line(
-            "memory",
-            format!(
-                "{} in {} pages of {} KiB{partial}",
-                units::bytes(input.memory_bytes),
-                pages.total,
-                input.page_size >> 10
-            ),
-        );
+        line("memory", units::memory(input.memory_bytes, pages.total, input.page_size, pages.partial));
         line("kept", format!("{} pages: {} with data, {} zero", pages.kept, pages.data, pages.zero));
         let reasons: Vec<String> =
             pages.excluded.iter().filter(|(_, n)| **n > 0).map(|(name, n)| format!("{n} {name}")).collect();

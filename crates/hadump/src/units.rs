@@ -36,6 +36,15 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 })
 }
 
+/// How much memory there is: `448 MiB in 7167 pages of 64 KiB, 1 only in part`.
+pub(crate) fn memory(count: u64, pages: u64, page_size: u64, partial: u64) -> String {
+    let partial = match partial {
+        0 => String::new(),
+        n => format!(", {n} only in part"),
+    };
+    format!("{} in {pages} pages of {} KiB{partial}", bytes(count), page_size >> 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
