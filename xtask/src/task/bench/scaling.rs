@@ -11,7 +11,7 @@ use std::path::Path;
 /// Level and method of all runs.
 const JOBS: [(u32, &str); 2] = [(31, "zstd"), (1, "zlib")];
 
-/// Converts sparse dumps of the given sizes, and the first size with 1 to twice as many threads as processors.
+/// Converts sparse dumps of the given sizes, and the first size with every number of threads up to that of processors.
 pub(super) fn run(hadump: &Path, original: &Path, sizes: &[u64], runs: usize) -> Result<()> {
     let original = work::unpacked(original)?;
     let directory = tempfile::tempdir_in(work::directory()?)?;
@@ -21,8 +21,8 @@ pub(super) fn run(hadump: &Path, original: &Path, sizes: &[u64], runs: usize) ->
     for (nth, size) in sizes.iter().enumerate() {
         let input = directory.path().join("input");
         amplify(&original, &input, *size, true)?;
-        let most = if nth == 0 { 2 * processors } else { processors };
-        let threads: Vec<usize> = if nth == 0 { (1..=most).collect() } else { vec![processors] };
+        // hadump starts no more threads than there are processors.
+        let threads: Vec<usize> = if nth == 0 { (1..=processors).collect() } else { vec![processors] };
         for (level, method) in JOBS {
             for threads in &threads {
                 let output = directory.path().join("output");
@@ -36,8 +36,8 @@ pub(super) fn run(hadump: &Path, original: &Path, sizes: &[u64], runs: usize) ->
                 }
                 let figure = |figure: fn(&Taken) -> f64| median(taken.iter().map(figure));
                 println!(
-                    "|{}|{threads}|{level}|{method}|{:.3}|{:.3}|{:.1}|",
-                    size >> 30,
+                    "|{:.1}|{threads}|{level}|{method}|{:.3}|{:.3}|{:.1}|",
+                    *size as f64 / f64::from(1 << 30),
                     figure(|run| run.wall),
                     figure(|run| run.cpu),
                     figure(|run| mib(run.peak)),
