@@ -60,10 +60,44 @@ fn an_input_is_never_its_own_output() {
     let input = Scratch::new("vmcore");
     fs::copy(&dump.elf, input.path()).unwrap();
     let before = fs::metadata(input.path()).unwrap().len();
-    let run = run::convert(input.path(), input.path(), &[]);
-    assert_ne!(run.code, Some(0));
+    // Not even by force, and not by another name for the same file.
+    let alias = input.directory().join("alias");
+    fs::hard_link(input.path(), &alias).unwrap();
+    for output in [input.path(), &alias] {
+        let run = run::convert(input.path(), output, &["--force"]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains("this is the input"), "{}", run.stderr);
+    }
     assert_eq!(fs::metadata(input.path()).unwrap().len(), before);
-    assert_eq!(names(input.directory()), ["vmcore"]);
+    assert_eq!(names(input.directory()), ["alias", "vmcore"]);
+}
+
+/// A header that promised pages which an earlier filter dropped would make readers look for them.
+#[test]
+fn filtering_again_at_a_lower_level_keeps_the_earlier_level_in_the_header() {
+    let first = run::to_kdump(&small().elf, 31, "lzo");
+    let second = Scratch::new("again.kdump");
+    let run = run::convert(first.path(), second.path(), &["-d", "0", "--json"]).ok();
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(report["output"]["dump_level"], 31);
+    let info = run::hadump(["info".as_ref(), second.path().as_os_str(), "--json".as_ref()]).ok();
+    let info: Value = serde_json::from_str(&info.stdout).unwrap();
+    assert_eq!(info["dump_level"], 31);
+}
+
+#[test]
+fn an_exit_code_does_not_depend_on_who_listens() {
+    let (dump, output) = (small(), Scratch::new("vmcore.kdump"));
+    // A full disk behind standard error, then a reader of standard output that has gone.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" 2>/dev/full", "sh", HADUMP, "convert"]);
+    let run = Run::of(command.arg(&dump.elf).arg("-o").arg(output.path()));
+    assert_eq!(run.code, Some(0));
+    let mut command = Command::new("bash");
+    command.args(["-c", "\"$@\" --json --force | true; exit ${PIPESTATUS[0]}", "bash", HADUMP, "convert"]);
+    let run = Run::of(command.arg(&dump.elf).arg("-o").arg(output.path()));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(fs::read(output.path()).unwrap().starts_with(b"KDUMP   "));
 }
 
 #[test]
