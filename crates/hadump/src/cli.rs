@@ -113,7 +113,7 @@ pub(crate) struct Convert {
     /// The file format to write; an ELF file is never compressed
     #[arg(long, value_name = "FORMAT", default_value = "kdump")]
     pub(crate) format: Format,
-    /// Threads to work with [default: one for every CPU]
+    /// Threads to work with, at most one for every CPU, which is the default
     #[arg(short = 'j', long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Replace an existing output file
