@@ -3,8 +3,7 @@
 //! drgn takes the registers of running tasks from the `crash_notes` in the dumped memory when VMCOREINFO has a
 //! CRASHTIME. A kernel that crashes into fadump leaves these buffers empty, since the firmware saves the registers.
 
-use crate::cli;
-use crate::input;
+use crate::cli::InputArgs;
 use anyhow::{Context, Result, bail};
 use kernel::kallsyms::Kallsyms;
 use object::{Object, ObjectSymbol};
@@ -23,8 +22,8 @@ const SYMBOLS: [&str; 5] =
     ["crash_notes", "__per_cpu_offset", "nr_cpu_ids", "__cpu_online_mask", "__cpu_possible_mask"];
 
 /// Answers the dump with its empty crash notes filled, and the note that says so.
-pub(crate) fn fill(mut dump: Dump, args: &cli::Convert) -> Result<(Dump, Vec<Note>)> {
-    let patches = plan(&dump, args).context("cannot fill the kernel's crash_notes")?;
+pub(crate) fn fill(mut dump: Dump, input: &InputArgs, vmlinux: Option<&Path>) -> Result<(Dump, Vec<Note>)> {
+    let patches = plan(&dump, input, vmlinux).context("cannot fill the kernel's crash_notes")?;
     let record: String =
         patches.iter().map(|p| format!("{} {:#x} {}\n", p.cpu, p.at.0, p.bytes.len())).collect();
     tracing::info!("filled the crash_notes of {} CPUs", patches.len());
@@ -39,9 +38,9 @@ struct Patch {
     bytes: Vec<u8>,
 }
 
-fn plan(dump: &Dump, args: &cli::Convert) -> Result<Vec<Patch>> {
-    let kernel = input::kernel(dump, &args.input)?;
-    let buffers = match &args.vmlinux {
+fn plan(dump: &Dump, input: &InputArgs, vmlinux: Option<&Path>) -> Result<Vec<Patch>> {
+    let kernel = crate::input::kernel(dump, input)?;
+    let buffers = match vmlinux {
         Some(vmlinux) => {
             let symbols = vmlinux_symbols(vmlinux, dump)?;
             kernel::crash_notes(&kernel, |name| Ok(symbols.get(name).copied()))?

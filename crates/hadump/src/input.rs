@@ -20,11 +20,11 @@ pub(crate) enum Prefer {
 
 /// Opens the input and logs what is odd about it.
 pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
-    match (&args.memory, &args.input) {
+    match (&args.memory, &args.input[..]) {
         (Some(memory), _) => open_files(args, memory),
-        (None, Some(input)) if input.is_dir() => open_root(args, input, prefer),
-        (None, Some(input)) => open_file(input),
-        (None, None) => bail!("no input"),
+        (None, [input]) if input.is_dir() => open_root(args, input, prefer),
+        (None, [input]) => open_file(input),
+        (None, _) => bail!("{}: give one dump", args.name()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod choose;
 mod cli;
 mod convert;
 mod crash_notes;
@@ -52,7 +53,7 @@ const FAILED: u8 = 1;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::Convert(args) = &cli.command
-        && let Some(contradiction) = args.contradiction()
+        && let Some(contradiction) = args.write.contradiction()
     {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, contradiction).exit();
     }

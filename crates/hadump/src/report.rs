@@ -1,10 +1,12 @@
 //! What a conversion did, for people and as JSON.
 
 use crate::units;
+use dumpfile::Written;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
+use vmcore::{Dump, Reason, Selection};
 
 /// The report of one conversion. Field names are those of the JSON output, which `docs/json.md` describes.
 #[derive(Debug, Serialize)]
@@ -62,6 +64,38 @@ pub(crate) struct Seconds {
     pub(crate) open: f64,
     pub(crate) classify: f64,
     pub(crate) write: f64,
+}
+
+impl Input {
+    /// What the dump says of itself.
+    pub(crate) fn of(dump: &Dump, path: String) -> Self {
+        Self {
+            path,
+            format: dump.source.format.clone(),
+            machine: dump.machine.name(),
+            page_size: dump.page_size().bytes(),
+            release: dump.vmcoreinfo.as_ref().and_then(|v| v.release().map(str::to_owned)),
+            cpus: dump.cpus(),
+            memory_bytes: dump.memory.map().bytes().total(),
+        }
+    }
+}
+
+impl Pages {
+    /// What was selected, and what was written of it.
+    pub(crate) fn of(selection: &Selection, written: &Written) -> Self {
+        let memory = selection.map();
+        Self {
+            total: memory.frames().total(),
+            partial: memory.partial_frames(),
+            kept: selection.kept(),
+            data: written.data_pages,
+            raw: written.raw_pages,
+            zero: written.zero_pages,
+            lost: written.lost_pages + written.missing_pages,
+            excluded: Reason::ALL.map(|r| (r.name(), selection.reasons().get(r))).into_iter().collect(),
+        }
+    }
 }
 
 impl Report {

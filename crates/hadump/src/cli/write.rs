@@ -1,107 +1,15 @@
-//! The command line.
+//! What is written, as every command that writes takes it.
 
-use crate::input;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
 use dumpfile::codec::Method;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use vmcore::{DumpLevel, PageSize, PhysAddr};
+use std::path::PathBuf;
+use vmcore::DumpLevel;
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 complete; 1 nothing usable; 2 wrong usage; 3 complete, but more was kept than asked for; \
-4 incomplete but readable.";
-
-/// Save, filter, compress, convert and inspect Linux kernel crash dumps.
-#[derive(Debug, Parser)]
-#[command(name = "hadump", version, after_help = EXIT_CODES)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-    /// Say more on standard error (-v: what is done, -vv: for debugging)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Say nothing on standard error but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Filter, compress and convert a dump into a new file
-    Convert(Convert),
-    /// Show what a dump is and what it holds
-    Info(Info),
-    /// Print the kernel log of a dump
-    Dmesg(Dmesg),
-    /// Say whether a dump waits on this machine, and whether the next crash would make one
-    Status(Status),
-    /// List every saved register of every CPU, by name
-    Regs(Regs),
-    /// List the page-table entries that the hypervisor saved
-    Hpte(Hpte),
-}
-
-/// What is read.
+/// What is written, and how, as `convert` and `save` take it.
 #[derive(Debug, Args)]
-pub(crate) struct InputArgs {
-    /// The dump to read: a file, or a directory laid out like the root of a POWER machine after its crash
-    #[arg(required_unless_present = "memory")]
-    pub(crate) input: Option<PathBuf>,
-    /// The machine's memory after its second boot: a raw image, or any dump of it
-    #[arg(long, value_name = "FILE", conflicts_with = "input", help_heading = LEAVINGS)]
-    pub(crate) memory: Option<PathBuf>,
-    /// The device-tree property ibm,kernel-dump
-    #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
-    pub(crate) kernel_dump: Option<PathBuf>,
-    /// The text of /sys/kernel/release_region
-    #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
-    pub(crate) release_region: Option<PathBuf>,
-    /// Where the machine has memory, in place of what its device tree says
-    #[arg(long, value_name = "START-END,...", value_delimiter = ',', value_parser = input::parse_range,
-          help_heading = LEAVINGS)]
-    pub(crate) memory_map: Vec<vmcore::Range<PhysAddr>>,
-    /// Read the pairs of release_region as first and last address instead of address and length
-    #[arg(long, help_heading = LEAVINGS)]
-    pub(crate) start_end: bool,
-    /// The first address that the second boot left alone, where nothing tells
-    #[arg(long, value_name = "ADDRESS", value_parser = input::parse_addr, help_heading = LEAVINGS)]
-    pub(crate) boot_memory_end: Option<PhysAddr>,
-    /// The kernel's page size, where VMCOREINFO is missing
-    #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = LEAVINGS)]
-    pub(crate) page_size: Option<PageSize>,
-}
-
-const LEAVINGS: &str = "What the hypervisor left, file by file";
-
-impl InputArgs {
-    /// The root of a machine.
-    pub(crate) fn root(root: &Path) -> Self {
-        Self {
-            input: Some(root.to_owned()),
-            memory: None,
-            kernel_dump: None,
-            release_region: None,
-            memory_map: Vec::new(),
-            start_end: false,
-            boot_memory_end: None,
-            page_size: None,
-        }
-    }
-
-    /// The input for messages and reports.
-    pub(crate) fn name(&self) -> String {
-        let path = self.memory.as_ref().or(self.input.as_ref());
-        path.map(|p| p.display().to_string()).unwrap_or_default()
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Convert {
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-    /// The file to make; it appears under this name only when it is whole
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+pub(crate) struct WriteArgs {
     #[command(flatten)]
     pub(crate) level: LevelArgs,
     /// How to compress pages [default: zstd]
@@ -116,12 +24,6 @@ pub(crate) struct Convert {
     /// Threads to work with, at most one for every CPU, which is the default
     #[arg(short = 'j', long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Replace an existing output file
-    #[arg(short, long)]
-    pub(crate) force: bool,
-    /// Print the report as JSON on standard output
-    #[arg(long)]
-    pub(crate) json: bool,
     /// Put the registers of firmware-assisted dumps where drgn looks for those of running tasks: into the crashed
     /// kernel's own crash_notes, which fadump leaves empty. The output then differs from the memory it was made of,
     /// and says so in a note
@@ -132,7 +34,25 @@ pub(crate) struct Convert {
     pub(crate) vmlinux: Option<PathBuf>,
 }
 
-impl Convert {
+impl WriteArgs {
+    /// How pages are stored. An ELF file holds them as they are, whatever the default for kdump files is.
+    pub(crate) fn compression(&self) -> Compression {
+        match self.format {
+            Format::Kdump => self.compression.unwrap_or(Compression::Zstd),
+            Format::Elf => Compression::None,
+        }
+    }
+
+    /// Runs `work` on as many threads as were asked for.
+    ///
+    /// More threads than processors only wait for each other.
+    pub(crate) fn on_threads<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = self.threads.map_or(processors, |wanted| wanted.min(processors));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+        pool.build().context("cannot start the worker threads")?.install(work)
+    }
+
     /// What is wrong with options that do not go together.
     pub(crate) fn contradiction(&self) -> Option<String> {
         if self.format == Format::Elf {
@@ -141,7 +61,7 @@ impl Convert {
                 .then(|| "an ELF file is not compressed: leave that out, or use --format kdump".into());
         }
         let level = self.compression_level?;
-        let compression = self.compression.unwrap_or(Compression::Zstd);
+        let compression = self.compression();
         let levels = compression.method().and_then(Method::levels);
         let name = compression.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
         match levels {
@@ -203,7 +123,7 @@ impl PageClass {
     }
 }
 
-fn parse_level(text: &str) -> Result<DumpLevel, String> {
+fn parse_level(text: &str) -> std::result::Result<DumpLevel, String> {
     text.parse().ok().and_then(DumpLevel::new).ok_or_else(|| "a dump level is a number from 0 to 31".into())
 }
 
@@ -244,67 +164,16 @@ pub(crate) enum Format {
     Elf,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Info {
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Dmesg {
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Status {
-    /// The root directory of the machine to look at
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    pub(crate) root: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Regs {
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-    /// Only this CPU
-    #[arg(long, value_name = "N")]
-    pub(crate) cpu: Option<u32>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Hpte {
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use clap::CommandFactory;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
 
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    fn level(args: &[&str]) -> Result<u8, clap::Error> {
+    fn level(args: &[&str]) -> std::result::Result<u8, clap::Error> {
         let fixed = ["hadump", "convert", "in", "-o", "out"];
         let cli = Cli::try_parse_from(fixed.iter().chain(args))?;
         let Command::Convert(convert) = cli.command else { unreachable!("it says convert") };
-        Ok(convert.level.level().bits())
+        Ok(convert.write.level.level().bits())
     }
 
     #[test]
@@ -314,7 +183,7 @@ mod tests {
             let Command::Convert(convert) = Cli::parse_from(fixed.iter().chain(args)).command else {
                 unreachable!("it says convert")
             };
-            convert.contradiction()
+            convert.write.contradiction()
         };
         for good in [
             &["-c", "zlib", "--compression-level", "9"][..],

@@ -1,0 +1,71 @@
+//! What is read, as every command takes it.
+
+use crate::input;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use vmcore::{PageSize, PhysAddr};
+
+/// What is read.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// The dump to read: a file, all files of a split set, or a directory laid out like the root of a POWER machine
+    /// after its crash
+    #[arg(required_unless_present = "memory")]
+    pub(crate) input: Vec<PathBuf>,
+    /// The machine's memory after its second boot: a raw image, or any dump of it
+    #[arg(long, value_name = "FILE", conflicts_with = "input", help_heading = LEAVINGS)]
+    pub(crate) memory: Option<PathBuf>,
+    /// The device-tree property ibm,kernel-dump
+    #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
+    pub(crate) kernel_dump: Option<PathBuf>,
+    /// The text of /sys/kernel/release_region
+    #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
+    pub(crate) release_region: Option<PathBuf>,
+    /// Where the machine has memory, in place of what its device tree says
+    #[arg(long, value_name = "START-END,...", value_delimiter = ',', value_parser = input::parse_range,
+          help_heading = LEAVINGS)]
+    pub(crate) memory_map: Vec<vmcore::Range<PhysAddr>>,
+    /// Read the pairs of release_region as first and last address instead of address and length
+    #[arg(long, help_heading = LEAVINGS)]
+    pub(crate) start_end: bool,
+    /// The first address that the second boot left alone, where nothing tells
+    #[arg(long, value_name = "ADDRESS", value_parser = input::parse_addr, help_heading = LEAVINGS)]
+    pub(crate) boot_memory_end: Option<PhysAddr>,
+    /// The kernel's page size, where VMCOREINFO is missing
+    #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = LEAVINGS)]
+    pub(crate) page_size: Option<PageSize>,
+}
+
+const LEAVINGS: &str = "What the hypervisor left, file by file";
+
+impl InputArgs {
+    /// The root of a machine.
+    pub(crate) fn root(root: &Path) -> Self {
+        Self {
+            input: vec![root.to_owned()],
+            memory: None,
+            kernel_dump: None,
+            release_region: None,
+            memory_map: Vec::new(),
+            start_end: false,
+            boot_memory_end: None,
+            page_size: None,
+        }
+    }
+
+    /// The input for messages and reports.
+    pub(crate) fn name(&self) -> String {
+        let path = self.memory.as_ref().or(self.input.first());
+        let name = path.map(|p| p.display().to_string()).unwrap_or_default();
+        match self.input.len() {
+            0 | 1 => name,
+            parts => format!("{name} and {} more", parts - 1),
+        }
+    }
+
+    /// Every file that is named.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let leavings = [&self.memory, &self.kernel_dump, &self.release_region];
+        self.input.iter().chain(leavings.into_iter().flatten()).map(PathBuf::as_path)
+    }
+}
