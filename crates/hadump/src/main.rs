@@ -9,15 +9,20 @@ mod choose;
 mod cli;
 mod convert;
 mod crash_notes;
+mod diff;
 mod dmesg;
+mod frameset;
 mod hpte;
 mod info;
 mod input;
+mod pages;
 mod progress;
 mod regs;
 mod report;
 mod status;
 mod units;
+mod verify;
+mod walk;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
@@ -34,6 +39,8 @@ pub(crate) enum Outcome {
     MoreKept,
     /// The output lacks pages that it should have, and says so.
     Incomplete,
+    /// Two dumps that were compared are not the same.
+    Different,
 }
 
 impl Outcome {
@@ -43,12 +50,16 @@ impl Outcome {
             Self::Complete => 0,
             Self::MoreKept => 3,
             Self::Incomplete => 4,
+            Self::Different => 1,
         }
     }
 }
 
 /// The exit code of a run that left nothing usable.
 const FAILED: u8 = 1;
+
+/// The exit code of `diff` where it could not compare; 1 says that the dumps differ, as for other programs that compare.
+const NOT_COMPARED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -78,6 +89,9 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Regs(args) => regs::run(args),
         Command::Hpte(args) => hpte::run(args),
+        Command::Verify(args) => verify::run(args, cli.quiet),
+        Command::Diff(args) => diff::run(args, cli.quiet),
+        Command::Pages(args) => pages::run(args, cli.quiet),
     };
     match result {
         Ok(outcome) => outcome.code().into(),
@@ -85,7 +99,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // A full disk behind standard error must not change how the run ends.
             let _ = writeln!(std::io::stderr(), "hadump: {error:#}");
-            FAILED.into()
+            if matches!(cli.command, Command::Diff(_)) { NOT_COMPARED } else { FAILED }.into()
         }
     }
 }

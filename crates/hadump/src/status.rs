@@ -117,7 +117,7 @@ pub(crate) fn run(args: &cli::Status) -> Result<Outcome> {
 }
 
 fn describe(args: &cli::Status, system: &System) -> Result<Waiting> {
-    let input = InputArgs::root(&args.root);
+    let input = InputArgs::path(&args.root);
     let dump = input::open(&input, Prefer::Vmcore)?;
     let boot = boot_memory(system);
     let memory = count(&input, &dump)?;

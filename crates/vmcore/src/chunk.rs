@@ -76,6 +76,11 @@ impl Chunk {
         before
     }
 
+    /// Keeps what `other` keeps, too.
+    pub fn unite(&mut self, other: &Self) {
+        self.words.iter_mut().zip(other.words()).for_each(|(mine, other)| *mine |= other);
+    }
+
     /// The number of frames kept.
     pub fn count(&self) -> u64 {
         self.words.iter().map(|w| u64::from(w.count_ones())).sum()

@@ -39,10 +39,10 @@ pub(crate) struct InputArgs {
 const LEAVINGS: &str = "What the hypervisor left, file by file";
 
 impl InputArgs {
-    /// The root of a machine.
-    pub(crate) fn root(root: &Path) -> Self {
+    /// One dump, or the root of a machine.
+    pub(crate) fn path(path: &Path) -> Self {
         Self {
-            input: vec![root.to_owned()],
+            input: vec![path.to_owned()],
             memory: None,
             kernel_dump: None,
             release_region: None,

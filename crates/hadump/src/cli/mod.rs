@@ -41,6 +41,12 @@ pub(crate) enum Command {
     Regs(Regs),
     /// List the page-table entries that the hypervisor saved
     Hpte(Hpte),
+    /// Read every page of a dump, and say what is wrong with it
+    Verify(Verify),
+    /// Compare two dumps page by page, whatever their formats (exit codes: 0 same, 1 different, 2 not comparable)
+    Diff(Diff),
+    /// List every page of a dump, with its checksum if asked
+    Pages(Pages),
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +110,35 @@ pub(crate) struct Hpte {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// One dump
+    pub(crate) a: PathBuf,
+    /// The other dump
+    pub(crate) b: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pages {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Print the CRC-32 of each page that is there (that of zlib, 8 hexadecimal digits) in place of `data` or `zero`
+    #[arg(long)]
+    pub(crate) crc32: bool,
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct Kdump {
 /// A page as the file has it: its compression flag and its stored bytes.
 pub struct Stored {
     pub flags: u64,
+    /// Where in the file they stand.
+    pub offset: u64,
     pub bytes: Vec<u8>,
 }
 
@@ -89,12 +91,18 @@ impl Kdump {
         (0..self.max_mapnr).filter(|pfn| bit(&self.bitmap2, *pfn))
     }
 
+    /// Where the descriptor of the `index`th page stands in the file.
+    pub fn descriptor(&self, index: u64) -> u64 {
+        self.descriptors + index * 24
+    }
+
     /// The `index`th page of the file, as it is stored.
     pub fn stored(&self, index: u64) -> Stored {
         let mut descriptor = [0; 24];
-        self.file.read_exact_at(&mut descriptor, self.descriptors + index * 24).expect("a page descriptor");
+        self.file.read_exact_at(&mut descriptor, self.descriptor(index)).expect("a page descriptor");
         let mut bytes = vec![0; self.order.u32(&descriptor, 8) as usize];
-        self.file.read_exact_at(&mut bytes, self.order.u64(&descriptor, 0)).expect("a page");
-        Stored { flags: self.order.u32(&descriptor, 12), bytes }
+        let offset = self.order.u64(&descriptor, 0);
+        self.file.read_exact_at(&mut bytes, offset).expect("a page");
+        Stored { flags: self.order.u32(&descriptor, 12), offset, bytes }
     }
 }
