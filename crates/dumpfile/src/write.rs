@@ -47,7 +47,7 @@ impl Progress {
 /// What a writer wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The file's length in bytes, holes included.
+    /// The file's length in bytes, holes included; of a file that was cut short, where it would go on.
     pub bytes: u64,
     /// Pages with content that stand in the file.
     pub data_pages: u64,
@@ -59,4 +59,27 @@ pub struct Written {
     pub lost_pages: u64,
     /// Pages of the selection that an earlier filter had left out of the input.
     pub missing_pages: u64,
+    /// Pages of the selection that nobody asked the writer to write, or that it could not write.
+    pub unwritten_pages: u64,
+}
+
+impl Written {
+    /// Reports whether every page of the selection is in the file.
+    pub fn is_whole(&self) -> bool {
+        self.lost_pages + self.missing_pages + self.unwritten_pages == 0
+    }
+
+    /// The pages that the writer went over, whatever became of them.
+    pub(crate) fn seen(&self) -> u64 {
+        self.data_pages + self.zero_pages + self.lost_pages + self.missing_pages
+    }
+
+    /// Counts what a batch of pages became.
+    pub(crate) fn add(&mut self, batch: &Self) {
+        self.data_pages += batch.data_pages;
+        self.zero_pages += batch.zero_pages;
+        self.raw_pages += batch.raw_pages;
+        self.lost_pages += batch.lost_pages;
+        self.missing_pages += batch.missing_pages;
+    }
 }

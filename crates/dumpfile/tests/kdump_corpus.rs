@@ -33,7 +33,7 @@ fn write(dump: &Dump, method: Option<Method>, path: &Path) {
     let utsname = dump.source.utsname.clone().unwrap_or_default();
     let facts = Facts { utsname, ..Facts::default() };
     let out = OutputFile::create(path, true).unwrap();
-    let options = kdump::Options { method, level: None };
+    let options = kdump::Options { method, ..Default::default() };
     let written = kdump::write(dump, &selection, &facts, &options, &out, &Progress::default()).unwrap();
     assert_eq!(written.lost_pages + written.missing_pages, 0);
     out.commit().unwrap();

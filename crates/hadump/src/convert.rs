@@ -134,6 +134,7 @@ fn write(
             let options = dumpfile::kdump::Options {
                 method: args.write.compression().method(),
                 level: args.write.compression_level,
+                ..Default::default()
             };
             dumpfile::kdump::write(dump, selection, facts, &options, output, progress)
         }

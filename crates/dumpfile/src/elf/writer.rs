@@ -4,7 +4,7 @@ use super::layout::{Builder, Load, Plan, Span, Stretch, spans_of};
 use super::note::OwnNote;
 use super::reader::{FLAG_INCOMPLETE, has_free_flags};
 use crate::output::Sink;
-use crate::pipeline::{self, Batch, PageJob};
+use crate::pipeline::{self, Batch, PageJob, Source};
 use crate::{Error, Facts, Progress, Written};
 use object::write::elf::{Encoder, FileHeader, FileHeaderLayout, ProgramHeader};
 use object::{Endianness, elf};
@@ -41,8 +41,9 @@ pub fn write(
     };
     let plan = Plan::new(dump, selection, notes(&own).raw().len() as u64, out.path())?;
     let job = Job { page_size: plan.page_size, out };
-    let cursor = Cursor { builder: Builder::new(&plan), written: Written::default() };
-    let Cursor { builder, written } = pipeline::run(&job, &*dump.memory, selection, cursor, progress)?;
+    let mut cursor = Cursor { builder: Builder::new(&plan), written: Written::default() };
+    pipeline::run(&job, Source::new(&*dump.memory, selection), &mut cursor, progress)?;
+    let Cursor { builder, written } = cursor;
     let (mut stretches, mut end) = builder.finish();
     if let [only] = &mut stretches[..]
         && only.data == 0

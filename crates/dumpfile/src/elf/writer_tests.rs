@@ -19,6 +19,10 @@ impl Sink for Bytes {
         Path::new("memory")
     }
 
+    fn sync(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let mut all = self.0.lock().unwrap();
         let end = offset as usize + bytes.len();

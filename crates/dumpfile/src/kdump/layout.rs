@@ -60,6 +60,14 @@ impl Layout {
         }
     }
 
+    /// Where [`Header::status`] stands.
+    pub fn status_offset(self) -> usize {
+        match self.abi {
+            Abi::Bits64 => 424,
+            Abi::Bits32 | Abi::I386 => 412,
+        }
+    }
+
     /// The length in bytes of [`SubHeader`]: 104, 96 or 80 by [`Abi`].
     pub fn sub_header_len(self) -> usize {
         match self.abi {

@@ -11,7 +11,7 @@ mod reader;
 mod writer;
 
 pub(crate) use reader::open;
-pub use writer::{Options, write};
+pub use writer::{Checkpoint, Options, Unfinished, Writer, write};
 
 #[cfg(test)]
 mod tests;

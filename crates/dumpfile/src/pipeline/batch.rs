@@ -20,6 +20,8 @@ pub(crate) struct Page<'a> {
 pub(crate) struct Run<'a> {
     /// The first frame.
     pub(crate) first: Pfn,
+    /// How many pages of the output come before it, in frame order; 0 when nobody counts them.
+    pub(crate) rank: u64,
     /// The state of each page.
     pub(crate) states: &'a [PageState],
     /// The content of all pages, one behind the other.
@@ -30,7 +32,8 @@ pub(crate) struct Run<'a> {
 #[derive(Debug)]
 pub(crate) struct Batch {
     page_size: PageSize,
-    runs: Vec<Range<Pfn>>,
+    /// The frames of each run, and the rank of its first page.
+    runs: Vec<(Range<Pfn>, u64)>,
     states: Vec<PageState>,
     buffer: Vec<u8>,
     /// Frames that nobody has, in place of pages.
@@ -60,12 +63,12 @@ impl Batch {
         self.lost.len()
     }
 
-    /// Appends frames above all before them.
-    pub(super) fn push(&mut self, frames: Range<Pfn>) {
+    /// Appends frames above all before them, of which the first has this rank.
+    pub(super) fn push(&mut self, frames: Range<Pfn>, rank: u64) {
         // Chunks end where the selection cuts them, memory does not.
         match self.runs.last_mut() {
-            Some(last) if last.end == frames.start => last.end = frames.end,
-            _ => self.runs.push(frames),
+            Some((last, _)) if last.end == frames.start => last.end = frames.end,
+            _ => self.runs.push((frames, rank)),
         }
         self.states.resize(self.states.len() + frames.len() as usize, PageState::Absent);
     }
@@ -78,7 +81,7 @@ impl Batch {
         }
         let pieces = (READ_BYTES / size).max(1);
         let (mut states, mut buffer) = (&mut self.states[..], &mut self.buffer[..]);
-        for frames in &self.runs {
+        for (frames, _) in &self.runs {
             let mut pfn = frames.start;
             while pfn < frames.end {
                 let count = pieces.min((frames.end.0 - pfn.0) as usize);
@@ -105,12 +108,12 @@ impl Batch {
     /// The runs of pages, in frame order.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         let (mut at, size) = (0, self.page_size.len());
-        self.runs.iter().map(move |frames| {
+        self.runs.iter().map(move |&(frames, rank)| {
             let count = frames.len() as usize;
             let run = at..at + count;
             at += count;
             let bytes = &self.buffer[run.start * size..run.end * size];
-            Run { first: frames.start, states: &self.states[run], bytes }
+            Run { first: frames.start, rank, states: &self.states[run], bytes }
         })
     }
 

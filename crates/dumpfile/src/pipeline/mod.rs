@@ -11,15 +11,17 @@
 //! `2 * threads + 2` batches, which are used again and again.
 
 mod batch;
+mod ranks;
 mod source;
 
 pub(crate) use batch::Batch;
+pub(crate) use ranks::Ranks;
+pub(crate) use source::Source;
 
 use crate::{Error, Progress};
-use source::Source;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use vmcore::{PhysicalMemory, Selection};
+use vmcore::PhysicalMemory;
 
 /// The bytes of pages in a batch. With two threads 1 MiB is 4 % faster than 512 KiB and 12 % faster than 256 KiB
 /// (lzo, 1.5 GiB of kernel pages to tmpfs), as fewer batches meet at the file's lock; more would only take memory.
@@ -53,7 +55,7 @@ pub(crate) trait PageJob: Sync {
     fn write(&self, batch: &Batch, record: &mut Self::Record) -> Result<(), Error>;
 }
 
-/// Runs `job` over the pages of `selection`, and answers `layout` as the last page left it.
+/// Runs `job` over the pages of `source`, and leaves in `layout` what [`PageJob::place`] made of it, after an error too.
 ///
 /// Writes too are made one at a time and in batch order, as a stream needs them.
 ///
@@ -61,16 +63,16 @@ pub(crate) trait PageJob: Sync {
 ///
 /// The first error of any worker, after which the others stop at their next step; [`Error::Cancelled`] when `progress`
 /// asks for it.
-pub(crate) fn run<J: PageJob>(
-    job: &J,
-    memory: &dyn PhysicalMemory,
-    selection: &Selection,
-    layout: J::Layout,
-    progress: &Progress,
-) -> Result<J::Layout, Error> {
+pub(crate) fn run<'m, J: PageJob>(
+    job: &'m J,
+    source: Source<'m>,
+    layout: &'m mut J::Layout,
+    progress: &'m Progress,
+) -> Result<(), Error> {
     let threads = rayon::current_num_threads();
+    let memory = source.memory;
     let state = State {
-        source: Source::new(memory, selection),
+        source,
         taken: 0,
         placed: 0,
         ready: VecDeque::new(),
@@ -97,10 +99,7 @@ pub(crate) fn run<J: PageJob>(
         rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| pipeline.work())));
     }
     let state = pipeline.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match state.failure {
-        Some(error) => Err(error),
-        None => Ok(state.layout),
-    }
+    state.failure.map_or(Ok(()), Err)
 }
 
 /// A batch on its way, with what became of it.
@@ -132,7 +131,7 @@ struct State<'m, J: PageJob> {
     exhausted: bool,
     failure: Option<Error>,
     stopped: bool,
-    layout: J::Layout,
+    layout: &'m mut J::Layout,
 }
 
 struct Pipeline<'m, J: PageJob> {
@@ -254,7 +253,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
         while let Some(Some(_)) = state.ready.front() {
             let state = &mut *state;
             let Some(Some(mut slot)) = state.ready.pop_front() else { break };
-            self.job.place(&mut state.layout, &slot.batch, &mut slot.record)?;
+            self.job.place(state.layout, &slot.batch, &mut slot.record)?;
             state.placed += 1;
             state.placed_slots.push_back(slot);
         }

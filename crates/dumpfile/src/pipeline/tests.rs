@@ -2,7 +2,7 @@ use super::*;
 use std::time::Duration;
 use vmcore::{
     CHUNK_FRAMES, Chunk, DumpLevel, MemoryMap, PageSize, PageState, Pfn, PhysAddr, Range, ReadError,
-    ReasonCounts,
+    ReasonCounts, Selection,
 };
 
 /// Memory whose page `n` holds the number `n` at its start; every seventh page is zero, every eleventh lost.
@@ -96,6 +96,17 @@ impl PageJob for Collect {
     }
 }
 
+/// What `job` collects of all pages of `selection`.
+fn collect(
+    job: &Collect,
+    memory: &Numbers,
+    selection: &Selection,
+    progress: &Progress,
+) -> Result<Vec<(Pfn, PageState, u64)>, Error> {
+    let mut pages = Vec::new();
+    run(job, Source::new(memory, selection), &mut pages, progress).map(|()| pages)
+}
+
 fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
 }
@@ -134,7 +145,7 @@ fn pages_come_in_frame_order_for_any_number_of_threads() {
     for threads in [1, 2, 3, 8] {
         let progress = Progress::default();
         let job = Collect { slow: true, ..Collect::default() };
-        let got = on_threads(threads, || run(&job, &memory, &selection, Vec::new(), &progress)).unwrap();
+        let got = on_threads(threads, || collect(&job, &memory, &selection, &progress)).unwrap();
         assert_eq!(got.len() as u64, selection.kept());
         assert_eq!(got, expected, "{threads} threads");
         assert_eq!(progress.pages(), selection.kept());
@@ -146,7 +157,7 @@ fn batches_are_written_in_order_by_one_thread_at_a_time() {
     let memory = Numbers::new(&[(0, 20_000)], 20_000);
     let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     let job = Collect { slow: true, ..Collect::default() };
-    on_threads(4, || run(&job, &memory, &selection, Vec::new(), &Progress::default())).unwrap();
+    on_threads(4, || collect(&job, &memory, &selection, &Progress::default())).unwrap();
     let written = job.written.into_inner().unwrap();
     assert!(written.is_sorted());
 }
@@ -157,7 +168,7 @@ fn the_first_error_stops_all_workers() {
     let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     for threads in [1, 4] {
         let job = Collect { fail_at: Some(1000), ..Collect::default() };
-        let error = on_threads(threads, || run(&job, &memory, &selection, Vec::new(), &Progress::default()));
+        let error = on_threads(threads, || collect(&job, &memory, &selection, &Progress::default()));
         assert!(matches!(error, Err(Error::Missing { .. })));
         assert!(job.written.into_inner().unwrap().len() < 100);
     }
@@ -170,7 +181,7 @@ fn a_panic_reaches_the_caller_and_nobody_waits_for_ever() {
     for threads in [1, 4] {
         let job = Collect { panic_at: Some(5000), slow: true, ..Collect::default() };
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            on_threads(threads, || run(&job, &memory, &selection, Vec::new(), &Progress::default()))
+            on_threads(threads, || collect(&job, &memory, &selection, &Progress::default()))
         }));
         assert!(caught.is_err());
     }
@@ -182,7 +193,7 @@ fn a_cancelled_run_says_so() {
     let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     let progress = Progress::default();
     progress.cancel();
-    let result = run(&Collect::default(), &memory, &selection, Vec::new(), &progress);
+    let result = collect(&Collect::default(), &memory, &selection, &progress);
     assert!(matches!(result, Err(Error::Cancelled)));
 }
 
@@ -191,8 +202,7 @@ fn an_empty_selection_is_done_at_once() {
     let memory = Numbers::new(&[], 0);
     let selection = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
     assert_eq!(PhysAddr(0), PhysAddr(memory.map().max_pfn().0));
-    let pages =
-        on_threads(2, || run(&Collect::default(), &memory, &selection, Vec::new(), &Progress::default()));
+    let pages = on_threads(2, || collect(&Collect::default(), &memory, &selection, &Progress::default()));
     assert!(pages.unwrap().is_empty());
 }
 
@@ -202,8 +212,7 @@ fn many_more_threads_than_batches_do_not_stand_in_each_others_way() {
     let selection = every_other_run(memory.map());
     let started = std::time::Instant::now();
     let job = Collect::default();
-    let count =
-        on_threads(200, || run(&job, &memory, &selection, Vec::new(), &Progress::default())).unwrap().len();
+    let count = on_threads(200, || collect(&job, &memory, &selection, &Progress::default())).unwrap().len();
     assert_eq!(count as u64, selection.kept());
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod foreign;
+mod parts;
 mod round_trip;
 
 use super::{Options, write};
@@ -9,6 +10,7 @@ use crate::codec::Method;
 use crate::input::Input;
 use crate::output::OutputFile;
 use crate::{Facts, Progress, Written};
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use vmcore::{
@@ -139,7 +141,7 @@ fn write_to(
     threads: usize,
 ) -> Written {
     let out = OutputFile::create(path, true).unwrap();
-    let options = Options { method, level: None };
+    let options = Options { method, ..Options::default() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let facts = facts(dump.machine);
     let written =
@@ -156,4 +158,13 @@ fn page_of(dump: &Dump, pfn: u64) -> (PageState, Vec<u8>) {
     let mut page = vec![0xaa; dump.page_size().len()];
     let state = dump.memory.read_page(Pfn(pfn), &mut page).unwrap();
     (state, page)
+}
+
+fn any_method() -> impl Strategy<Value = Option<Method>> {
+    let mut methods: Vec<_> = Method::ALL.map(Some).into();
+    if cfg!(not(feature = "lzo")) {
+        methods.retain(|m| *m != Some(Method::Lzo));
+    }
+    methods.push(None);
+    prop::sample::select(methods)
 }

@@ -38,15 +38,6 @@ fn any_machine() -> impl Strategy<Value = Machine> {
         .prop_map(machine)
 }
 
-fn any_method() -> impl Strategy<Value = Option<Method>> {
-    let mut methods: Vec<_> = Method::ALL.map(Some).into();
-    if cfg!(not(feature = "lzo")) {
-        methods.retain(|m| *m != Some(Method::Lzo));
-    }
-    methods.push(None);
-    prop::sample::select(methods)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
@@ -204,7 +195,7 @@ fn a_writer_that_is_stopped_leaves_a_dump_that_says_it_is_incomplete() {
     let progress = Progress::default();
     progress.cancel();
     let selection = without(&input, &[]);
-    let options = Options { method: Some(Method::Zlib), level: None };
+    let options = Options { method: Some(Method::Zlib), ..Options::default() };
     let result = write(&input, &selection, &facts(input.machine), &options, &out, &progress);
     assert!(matches!(result, Err(crate::Error::Cancelled)));
     let kept = out.keep_incomplete().unwrap();

@@ -1,63 +1,30 @@
-//! Where bytes go: a file that appears under its name only when it is whole.
-//!
-//! Writers know only [`Sink`], positional writes that several threads make at once. [`OutputFile`] is the sink that
-//! is a file: made beside its target under a name of its own, readable by its owner alone, renamed after it is durable.
-//! It never follows a symbolic link at the target: without `force` the link is an existing file and refused, with it
-//! the link itself is replaced and what it points to stays as it is.
+//! A file that appears under its name only when it is whole.
 
+use super::{Sink, Syncing, write_all, write_error, write_parts};
 use crate::Error;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
-
-/// Takes the bytes of a dump, each at its offset in the file.
-///
-/// Methods take `&self`: worker threads write different parts at once. What is never written reads as zero.
-pub trait Sink: Send + Sync {
-    /// What the bytes go to, for messages.
-    fn path(&self) -> &Path;
-
-    /// Writes all of `bytes` at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Write`], with the offset, when the system refuses; part of the bytes may be written then.
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error>;
-
-    /// Writes `parts` one behind the other from `offset` on.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sink::write_at`].
-    fn write_parts_at(&self, mut offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
-        for part in parts {
-            self.write_at(offset, part)?;
-            offset += part.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// Reports whether what was written can not be written again, as in a pipe. Writers then write in an order that
-    /// does not depend on the number of threads, and every byte once where they can.
-    fn is_stream(&self) -> bool {
-        false
-    }
-}
-
-/// Wraps a system's refusal.
-pub(crate) fn write_error(path: &Path, action: impl Into<String>, source: impl Into<io::Error>) -> Error {
-    Error::Write { path: path.to_owned(), action: action.into(), source: source.into() }
-}
+use tempfile::{NamedTempFile, TempPath};
 
 /// A dump being written, with the promise that its name never shows less than the whole of it.
 ///
-/// Dropped without [`OutputFile::commit`] or [`OutputFile::keep_incomplete`] it leaves nothing behind.
+/// It is readable by its owner alone. It never follows a symbolic link at the target: without `force` the link is an
+/// existing file and refused, with it the link itself is replaced and what it points to stays as it is.
+///
+/// There are two kinds. A file that [`OutputFile::create`] makes has a name of no meaning until it is done, and
+/// dropped without [`OutputFile::commit`] or [`OutputFile::keep_incomplete`] it leaves nothing behind. One that
+/// [`OutputFile::create_resumable`] makes is called `NAME-incomplete` from the first byte on and stays whatever happens, so that a
+/// killed or crashed writer can [`OutputFile::reopen`] it and go on.
 #[derive(Debug)]
 pub struct OutputFile {
     file: NamedTempFile,
+    /// Whether the file has the name `NAME-incomplete` already.
+    resumable: bool,
+    syncing: Syncing,
     target: PathBuf,
     directory: PathBuf,
     force: bool,
@@ -73,19 +40,91 @@ impl OutputFile {
     /// its directory cannot be written to.
     pub fn create(target: &Path, force: bool) -> Result<Self, Error> {
         refuse_existing(target, force)?;
-        let directory = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        if target.file_name().is_none() {
-            return Err(write_error(target, "write to a path without a file name", Errno::ISDIR));
-        }
+        let directory = directory_of(target);
+        incomplete_name(target)?;
         let file = tempfile::Builder::new()
             .prefix(".hadump-")
             .permissions(std::fs::Permissions::from_mode(0o600))
             .tempfile_in(&directory)
             .map_err(|e| write_error(target, format!("make a file in {}", directory.display()), e))?;
-        Ok(Self { file, target: target.to_owned(), directory, force })
+        Ok(Self::new(file, false, target, directory, force))
+    }
+
+    /// Begins a file that is named `NAME-incomplete` until [`OutputFile::commit`] names it `target`, and that stays when it
+    /// is dropped. With `force` it takes the place of an older incomplete file too.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::create`]; without `force` also when there is an incomplete file already.
+    pub fn create_resumable(target: &Path, force: bool) -> Result<Self, Error> {
+        refuse_existing(target, force)?;
+        let name = incomplete_name(target)?;
+        refuse_existing(&name, force)?;
+        let failed = |e: io::Error| write_error(&name, "make the file", e);
+        let mut options = OpenOptions::new();
+        let flags = OFlags::NOFOLLOW.bits() as i32;
+        options.read(true).write(true).create_new(true).mode(0o600).custom_flags(flags);
+        let file = match options.open(&name) {
+            Err(e) if force && e.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&name).map_err(failed)?;
+                options.open(&name)
+            }
+            other => other,
+        };
+        let output = Self::visible(file.map_err(failed)?, &name, target, force)?;
+        // A resumed save finds the file by its name.
+        sync_directory(&output.directory).map_err(|e| write_error(&name, "make the name durable", e))?;
+        Ok(output)
+    }
+
+    /// Opens the file `NAME-incomplete` of an interrupted writer, for [`OutputFile::commit`] to name it `target`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none; when it is no regular file, belongs to another user or has other names, for then somebody else made
+    /// it; when another process is writing it.
+    pub fn reopen(target: &Path, force: bool) -> Result<Self, Error> {
+        refuse_existing(target, force)?;
+        let name = incomplete_name(target)?;
+        // Without NONBLOCK a FIFO of that name would block until somebody reads.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&name);
+        let file = file.map_err(|e| write_error(&name, "open it to go on with it", e))?;
+        let metadata = file.metadata().map_err(|e| write_error(&name, "look at it", e))?;
+        let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        if !metadata.is_file() || !ours || metadata.nlink() != 1 {
+            return Err(write_error(&name, "go on with a file that somebody else made", Errno::PERM));
+        }
+        Self::visible(file, &name, target, force)
+    }
+
+    /// The name of the file that [`OutputFile::create_resumable`] makes for `target`.
+    ///
+    /// # Errors
+    ///
+    /// When `target` has no file name.
+    pub fn incomplete_name(target: &Path) -> Result<PathBuf, Error> {
+        incomplete_name(target)
+    }
+
+    fn visible(file: File, name: &Path, target: &Path, force: bool) -> Result<Self, Error> {
+        // Two writers of one file would make garbage of it. Not every file system has locks.
+        if let Err(Errno::WOULDBLOCK) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            return Err(write_error(name, "write to it while another process does", Errno::WOULDBLOCK));
+        }
+        let path = TempPath::try_from_path(name).map_err(|e| write_error(name, "find it", e))?;
+        let mut file = NamedTempFile::from_parts(file, path);
+        file.disable_cleanup(true);
+        Ok(Self::new(file, true, target, directory_of(target), force))
+    }
+
+    fn new(file: NamedTempFile, resumable: bool, target: &Path, directory: PathBuf, force: bool) -> Self {
+        Self { file, resumable, syncing: Syncing::default(), target: target.to_owned(), directory, force }
+    }
+
+    /// Removes the file of an attempt that left nothing worth keeping.
+    pub fn discard(mut self) {
+        self.file.disable_cleanup(false);
     }
 
     /// An empty file without a name in the output's directory, for data that outgrows memory.
@@ -111,22 +150,27 @@ impl OutputFile {
 
     /// As [`OutputFile::commit`] for a dump that is cut short: it is named `NAME-incomplete`, and answers its path.
     ///
-    /// Without `force` an older incomplete dump is left alone and a number appended to the name.
+    /// Without `force` an older incomplete dump is left alone and a number appended to the name. A file that has its
+    /// name already is only made durable.
     ///
     /// # Errors
     ///
     /// As [`OutputFile::commit`].
     pub fn keep_incomplete(self) -> Result<PathBuf, Error> {
-        let mut name = self.target.as_os_str().to_owned();
-        name.push("-incomplete");
+        let name = incomplete_name(&self.target)?;
+        if self.resumable {
+            self.sync()?;
+            sync_directory(&self.directory).map_err(|e| write_error(&name, "make the name durable", e))?;
+            return Ok(name);
+        }
         let force = self.force;
-        let mut kept = PathBuf::from(&name);
+        let mut kept = name.clone();
         if !force {
             for n in 2.. {
                 if kept.symlink_metadata().is_err() {
                     break;
                 }
-                let mut numbered = name.clone();
+                let mut numbered = name.clone().into_os_string();
                 numbered.push(format!(".{n}"));
                 kept = numbered.into();
             }
@@ -136,8 +180,7 @@ impl OutputFile {
     }
 
     fn finish(self, name: &Path, force: bool) -> Result<(), Error> {
-        let synced = self.file.as_file().sync_all();
-        synced.map_err(|e| write_error(&self.target, "write it out to the disk", e))?;
+        self.sync()?;
         let renamed = if force { self.file.persist(name) } else { self.file.persist_noclobber(name) };
         renamed.map_err(|e| {
             // Hours of work: a whole dump is not thrown away because its name is taken.
@@ -150,6 +193,24 @@ impl OutputFile {
         })?;
         sync_directory(&self.directory).map_err(|e| write_error(name, "make the name durable", e))
     }
+}
+
+/// The directory that `target` is in.
+fn directory_of(target: &Path) -> PathBuf {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// What a dump that is not whole is called.
+fn incomplete_name(target: &Path) -> Result<PathBuf, Error> {
+    let name = target.file_name();
+    let mut name = name
+        .ok_or_else(|| write_error(target, "write to a path without a file name", Errno::ISDIR))?
+        .to_owned();
+    name.push("-incomplete");
+    Ok(target.with_file_name(name))
 }
 
 /// Refuses a target whose name is taken by something that must not be replaced.
@@ -185,39 +246,15 @@ impl Sink for OutputFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.file.as_file().write_all_at(bytes, offset).map_err(|e| {
-            write_error(&self.target, format!("write {} bytes at offset {offset:#x}", bytes.len()), e)
-        })
+        write_all(self.file.as_file(), &self.target, offset, bytes)
     }
 
-    fn write_parts_at(&self, mut offset: u64, mut parts: &[IoSlice<'_>]) -> Result<(), Error> {
-        while let Some(first) = parts.first() {
-            // The system takes at most IOV_MAX parts, and may take fewer bytes than given.
-            let some = &parts[..parts.len().min(1024)];
-            let written = match rustix::io::pwritev(self.file.as_file(), some, offset) {
-                Err(Errno::INTR) => continue,
-                Ok(0) if first.is_empty() => Ok(0),
-                Ok(0) => Err(Errno::IO),
-                other => other,
-            };
-            let mut written =
-                written.map_err(|e| write_error(&self.target, format!("write at offset {offset:#x}"), e))?;
-            offset += written as u64;
-            while let Some(part) = parts.first() {
-                if written < part.len() {
-                    break;
-                }
-                written -= part.len();
-                parts = &parts[1..];
-            }
-            if written > 0 {
-                let rest = &parts[0][written..];
-                self.write_at(offset, rest)?;
-                offset += rest.len() as u64;
-                parts = &parts[1..];
-            }
-        }
-        Ok(())
+    fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        write_parts(self.file.as_file(), &self.target, offset, parts)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.syncing.sync(self.file.as_file(), &self.target)
     }
 }
 
@@ -225,6 +262,7 @@ impl Sink for OutputFile {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::{FileExt, symlink};
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> =
@@ -288,7 +326,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (target, victim) = (dir.path().join("vmcore"), dir.path().join("victim"));
         fs::write(&victim, "precious").unwrap();
-        std::os::unix::fs::symlink(&victim, &target).unwrap();
+        symlink(&victim, &target).unwrap();
         assert!(OutputFile::create(&target, false).is_err());
         let out = OutputFile::create(&target, true).unwrap();
         out.write_at(0, b"dump").unwrap();
@@ -349,5 +387,61 @@ mod tests {
         let spill = out.spill_file().unwrap();
         spill.write_all_at(b"x", 100).unwrap();
         assert_eq!(names(dir.path()), before);
+    }
+
+    #[test]
+    fn a_resumable_output_stays_when_it_is_dropped_and_goes_on_when_it_is_reopened() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("vmcore");
+        assert!(OutputFile::reopen(&target, false).is_err());
+        let out = OutputFile::create_resumable(&target, false).unwrap();
+        out.write_at(0, b"head").unwrap();
+        out.sync().unwrap();
+        let kept = dir.path().join("vmcore-incomplete");
+        assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+        let busy = OutputFile::reopen(&target, false).unwrap_err().to_string();
+        assert!(busy.contains("another process"), "{busy}");
+        drop(out);
+        assert_eq!(names(dir.path()), ["vmcore-incomplete"]);
+        assert!(OutputFile::create_resumable(&target, false).is_err());
+
+        let out = OutputFile::reopen(&target, false).unwrap();
+        out.write_at(4, b"tail").unwrap();
+        assert_eq!(out.commit().unwrap(), target);
+        assert_eq!(fs::read(&target).unwrap(), b"headtail");
+        assert_eq!(names(dir.path()), ["vmcore"]);
+    }
+
+    #[test]
+    fn a_resumable_output_that_stays_incomplete_keeps_its_name_and_force_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("vmcore");
+        let out = OutputFile::create_resumable(&target, false).unwrap();
+        out.write_at(0, b"old").unwrap();
+        assert_eq!(out.keep_incomplete().unwrap(), dir.path().join("vmcore-incomplete"));
+        let out = OutputFile::create_resumable(&target, true).unwrap();
+        out.write_at(0, b"n").unwrap();
+        out.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"n");
+        let out = OutputFile::create_resumable(&dir.path().join("other"), false).unwrap();
+        out.discard();
+        assert_eq!(names(dir.path()), ["vmcore"]);
+    }
+
+    #[test]
+    fn an_incomplete_file_that_somebody_else_planted_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, victim) = (dir.path().join("vmcore"), dir.path().join("victim"));
+        let name = OutputFile::incomplete_name(&target).unwrap();
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &name).unwrap();
+        assert!(OutputFile::reopen(&target, false).is_err());
+        assert!(OutputFile::create_resumable(&target, false).is_err());
+        fs::remove_file(&name).unwrap();
+        fs::hard_link(&victim, &name).unwrap();
+        assert!(OutputFile::reopen(&target, false).is_err());
+        OutputFile::create_resumable(&target, true).unwrap().write_at(0, b"dump").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(fs::read(&name).unwrap(), b"dump");
     }
 }

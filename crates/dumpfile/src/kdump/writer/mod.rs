@@ -1,0 +1,200 @@
+//! Writing a kdump-compressed file.
+//!
+//! The header is the first thing in the file and says "incomplete" (status bit 0x8) until the last page is durable;
+//! then its block is written once more without that bit. So a file that is cut off at any moment, by a full disk or by
+//! a second crash, opens as what it is: the bitmaps are there, descriptors that were not reached are zeros, which
+//! readers know as lost pages, and nobody takes it for a whole dump. A header written last would leave nothing
+//! of use. A stream takes no byte twice; there the missing end of the stream tells.
+//!
+//! A page's descriptor stands at the page's rank among all pages of the file, its bytes stand anywhere. So a [`Writer`]
+//! takes the pages in parts, of any order, the most valuable ones first, and tells between them how far the file is
+//! durable. An unfinished file can be gone on with: see [`Unfinished`].
+
+mod job;
+mod plan;
+mod unfinished;
+
+pub use unfinished::Unfinished;
+
+use super::layout::{PAGE_DESC_LEN, STATUS_INCOMPLETE};
+use crate::codec::Method;
+use crate::output::Sink;
+use crate::pipeline::{self, Ranks, Source};
+use crate::{Error, Facts, Progress, Written};
+use job::Job;
+use plan::Plan;
+use std::sync::{Mutex, PoisonError};
+use vmcore::{Dump, Pfn, Range, Selection};
+
+/// How pages are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The compression; `None` stores pages as they are.
+    pub method: Option<Method>,
+    /// The method's level, when not its default.
+    pub level: Option<i32>,
+    /// The frames whose pages are written, when the file is a part of a split set. The file tells of the pages of the
+    /// whole set all the same.
+    pub part: Option<Range<Pfn>>,
+}
+
+/// Writes the pages of `selection` as a kdump-compressed file, version 6, in the dump's own byte order and word size.
+///
+/// All zero pages share one stored page, which is the first of the data. Pages that cannot be read, or that an
+/// earlier filter left out, get a descriptor of zeros and make the file incomplete. The same input and options give the
+/// same bytes on any number of threads.
+///
+/// # Errors
+///
+/// When the method or level cannot be used, the output cannot be written, the input is damaged, or `progress`
+/// asks to stop. What was written until then is an incomplete dump, see [`Writer`].
+pub fn write(
+    dump: &Dump,
+    selection: &Selection,
+    facts: &Facts,
+    options: &Options,
+    out: &dyn Sink,
+    progress: &Progress,
+) -> Result<Written, Error> {
+    let mut writer = Writer::begin(dump, selection, facts, options, out)?;
+    writer.write(selection, progress)?;
+    writer.finish()
+}
+
+/// How far an unfinished file is durable.
+///
+/// Whoever wants to go on after a crash of the machine keeps it somewhere durable, and gives it to [`Unfinished::open`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Bytes of pages that lie below this offset of the file are durable, and so are their descriptors.
+    pub next_offset: u64,
+    /// What had been written by then.
+    pub written: Written,
+}
+
+/// A kdump-compressed file being written, its pages in any order.
+pub struct Writer<'d> {
+    dump: &'d Dump,
+    options: Options,
+    plan: Plan,
+    ranks: Ranks<'d>,
+    out: &'d dyn Sink,
+    /// Where the bytes of the next page go.
+    next_offset: u64,
+    done: Mutex<Written>,
+}
+
+impl<'d> Writer<'d> {
+    /// Begins the file: everything but the pages of `selection`, the header marked incomplete unless `out` is a stream.
+    ///
+    /// # Errors
+    ///
+    /// When the output cannot be written or memory is too large for the format.
+    pub fn begin(
+        dump: &'d Dump,
+        selection: &'d Selection,
+        facts: &Facts,
+        options: &Options,
+        out: &'d dyn Sink,
+    ) -> Result<Self, Error> {
+        let ranks = Ranks::new(selection)?;
+        let (mut plan, front) = plan::plan(dump, selection, facts, options, out.path())?;
+        plan.place_part(&ranks)?;
+        out.blank(0, plan.zero_page)?;
+        out.write_at(0, &plan.header(!out.is_stream()))?;
+        front.write(selection, out)?;
+        out.write_at(plan.zero_page, &vec![0; plan.page_size.len()])?;
+        let next_offset = plan.data();
+        Ok(Self { dump, options: *options, plan, ranks, out, next_offset, done: Mutex::default() })
+    }
+
+    /// Goes on with an unfinished file, which `out` writes to: its pages that are done stay, and `pages` of
+    /// [`Unfinished::remaining`] can be written. The headers, notes and bitmaps are those that the file has.
+    ///
+    /// Descriptors that an interrupted writer left and that are not to be trusted are cleared before anything else: new
+    /// pages take the place of the bytes that they point at.
+    ///
+    /// # Errors
+    ///
+    /// When `dump` is not the one that the file was begun from, as far as the machine, page size and VMCOREINFO (which
+    /// holds the time of the crash) tell; when `options` ask for another method; when the file cannot be read or
+    /// written. Which part of a split set the file is stands in the file, not in `options`.
+    pub fn resume(
+        dump: &'d Dump,
+        unfinished: &'d Unfinished,
+        options: &Options,
+        out: &'d dyn Sink,
+    ) -> Result<Self, Error> {
+        unfinished.check(dump, options)?;
+        let plan = unfinished.plan();
+        out.write_at(0, &plan.header(true))?;
+        unfinished.clear_rest(out)?;
+        // Else the system might write a page before it clears the descriptor that points there.
+        out.sync()?;
+        Ok(Self {
+            dump,
+            options: *options,
+            ranks: Ranks::new(unfinished.whole())?,
+            out,
+            next_offset: unfinished.next_offset(),
+            done: Mutex::new(*unfinished.done()),
+            plan,
+        })
+    }
+
+    /// Writes `pages`, as far as they belong to the file. No page may be written twice.
+    ///
+    /// After an error the file is what it was before, with some of the pages added; the writer can still be used.
+    ///
+    /// # Errors
+    ///
+    /// When the method or level cannot be used, the output cannot be written, the input is damaged, or `progress`
+    /// asks to stop.
+    pub fn write(&mut self, pages: &Selection, progress: &Progress) -> Result<(), Error> {
+        let Self { dump, options, plan, ranks, out, next_offset, done } = self;
+        let job = Job { options: *options, plan, out: *out, done };
+        let source = Source::new(&*dump.memory, pages).ranked(ranks, plan.frames);
+        pipeline::run(&job, source, next_offset, progress)
+    }
+
+    /// What was written until now; pages that are still to be written count as unwritten.
+    pub fn written(&self) -> Written {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwritten_pages = self.plan.pages.saturating_sub(done.seen());
+        Written { bytes: self.next_offset, unwritten_pages, ..*done }
+    }
+
+    /// Makes the file durable as it is, and says how far that is. A stream only hands on what it holds back.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot do that.
+    pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        // Also after a write that failed: a descriptor is written after the bytes that it points at, and no byte below
+        // this offset will be given to another page.
+        self.out.sync()?;
+        Ok(Checkpoint { next_offset: self.next_offset, written: self.written() })
+    }
+
+    /// Ends the file: it is no longer marked incomplete if every page of it was written, and the input was complete.
+    ///
+    /// A file that is cut short on purpose ends here as well; [`Written::unwritten_pages`] says what it lacks.
+    ///
+    /// # Errors
+    ///
+    /// When the output cannot be written.
+    pub fn finish(self) -> Result<Written, Error> {
+        let written = self.written();
+        let incomplete = !written.is_whole() || self.dump.source.incomplete;
+        if self.out.is_stream() {
+            if incomplete {
+                self.out.write_at(0, &self.plan.header(true))?;
+            }
+        } else if !incomplete {
+            // A header that promises pages must not be on the disk before them.
+            self.out.sync()?;
+            self.out.write_at(0, &self.plan.header(false))?;
+        }
+        Ok(written)
+    }
+}

@@ -1,0 +1,267 @@
+//! A file whose writer was interrupted.
+
+use super::plan::{ALL_FRAMES, Plan};
+use super::{Checkpoint, Options};
+use crate::codec::Method;
+use crate::input::Input;
+use crate::kdump::header::Headers;
+use crate::kdump::layout::{PAGE_DESC_LEN, PageDesc};
+use crate::output::Sink;
+use crate::{Error, Written};
+use std::fs::File;
+use std::path::Path;
+use vmcore::{CHUNK_FRAMES, Chunk, Dump, Machine, Pfn, Range, ReasonCounts, Selection, VmcoreInfo};
+
+/// A kdump-compressed file that a [`Writer`](super::Writer) began and did not end, and what it lacks.
+///
+/// After a power cut the disk may hold any of the writes since the last time the file was made durable, in any order,
+/// each whole, torn or not at all. So a page counts as done only when its descriptor makes sense and its bytes lie below the
+/// [`Checkpoint`]: these were durable when the checkpoint was taken, and no later write touched them. A zero page has no
+/// bytes of its own, and its descriptor is one of two words that are written whole or not at all. Everything else is
+/// redone, whatever its descriptor says, and what it says is cleared first: bytes are given out anew from the checkpoint
+/// on, so an old descriptor would come to point at another page's bytes, below the next checkpoint.
+#[derive(Debug)]
+pub struct Unfinished {
+    input: Input,
+    plan: Plan,
+    machine: Machine,
+    method: Option<Method>,
+    vmcoreinfo: Option<VmcoreInfo>,
+    next_offset: u64,
+    whole: Selection,
+    remaining: Selection,
+    done: Written,
+}
+
+impl Unfinished {
+    /// Reads from the file itself which pages it should have, and which of them it has.
+    ///
+    /// `spill` makes an empty work file, asked for twice; without one the page sets stay in memory.
+    ///
+    /// # Errors
+    ///
+    /// When the file is no kdump-compressed file that hadump began, or is shorter than `checkpoint` says; when it
+    /// cannot be read.
+    pub fn open(
+        path: &Path,
+        checkpoint: &Checkpoint,
+        mut spill: impl FnMut() -> std::io::Result<Option<File>>,
+    ) -> Result<Self, Error> {
+        let mut spill =
+            || spill().map_err(|e| crate::output::write_error(path, "make a work file beside it", e));
+        let dump = crate::kdump::open(Input::open(path)?)?;
+        let input = Input::open(path)?;
+        let mut headers = Headers::read(&input)?;
+        let geometry = headers.geometry(&input)?;
+        let at = headers.page_size.bytes() + 8;
+        let level = dump
+            .source
+            .dump_level
+            .ok_or_else(|| input.damaged("dump_level", at, headers.sub.dump_level.to_string(), "0 to 31"))?;
+        let whole = Selection::everything(&*dump.memory, level, spill()?)?;
+
+        let mut header = vec![0; headers.layout.header_len()];
+        input.read_at(0, &mut header)?;
+        let status = headers.layout.status_offset();
+        let bits = headers.header.status & !super::STATUS_INCOMPLETE;
+        header[status..status + 4].copy_from_slice(&headers.layout.order.put_u32(bits));
+        let frames = headers.part().map_or(ALL_FRAMES, |(start, end)| Range::new(Pfn(start), Pfn(end)));
+        let zero_page = geometry.descriptors + whole.kept() * PAGE_DESC_LEN as u64;
+        let mut plan = Plan {
+            layout: headers.layout,
+            page_size: headers.page_size,
+            header,
+            descriptors: geometry.descriptors,
+            zero_page,
+            frames,
+            first_rank: 0,
+            pages: 0,
+        };
+        plan.place_part(&crate::pipeline::Ranks::new(&whole)?)?;
+        let next_offset = checkpoint.next_offset;
+        if next_offset < plan.data() || next_offset > input.len() {
+            let expected = format!("{:#x} to {:#x}", plan.data(), input.len());
+            return Err(input.damaged("checkpoint", 0, format!("{next_offset:#x}"), expected).into());
+        }
+        let mut unfinished = Self {
+            remaining: Selection::new(whole.map().clone(), level, spill()?),
+            machine: dump.machine,
+            method: Method::ALL.into_iter().find(|m| bits & m.flag() != 0),
+            vmcoreinfo: dump.vmcoreinfo,
+            input,
+            plan,
+            next_offset,
+            whole,
+            done: Written::default(),
+        };
+        unfinished.find_remaining()?;
+        Ok(unfinished)
+    }
+
+    /// All pages that the file should have; of a part of a split set, those of the whole set.
+    pub fn whole(&self) -> &Selection {
+        &self.whole
+    }
+
+    /// The pages that are still to be written.
+    pub fn remaining(&self) -> &Selection {
+        &self.remaining
+    }
+
+    /// What is in the file.
+    pub fn done(&self) -> &Written {
+        &self.done
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        self.plan.clone()
+    }
+
+    pub(super) fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Refuses a dump or options that the file was not begun with.
+    pub(super) fn check(&self, dump: &Dump, options: &Options) -> Result<(), Error> {
+        let same_info = dump.vmcoreinfo == self.vmcoreinfo;
+        let what = if dump.machine != self.machine || dump.page_size() != self.plan.page_size || !same_info {
+            "begun from another dump: its machine, page size or VMCOREINFO differ".to_owned()
+        } else if options.method != self.method {
+            let name = |method: Option<Method>| method.map_or("no compression", Method::name);
+            format!("begun with {}; go on with that, not with {}", name(self.method), name(options.method))
+        } else {
+            return Ok(());
+        };
+        Err(Error::Unsupported { path: self.input.path().to_owned(), what })
+    }
+
+    /// Tells the pages that are done from the others, chunk by chunk.
+    fn find_remaining(&mut self) -> Result<(), Error> {
+        let mut table = Table::new(&self.input, &self.plan);
+        let mut index = 0;
+        for position in 0..self.whole.chunk_count() {
+            let (first, chunk) = self.whole.chunk(position)?;
+            let chunk = within(first, chunk, self.plan.frames);
+            let mut left = chunk.clone();
+            for i in chunk.runs().flatten() {
+                if self.plan.is_done(table.get(index)?, self.next_offset, &mut self.done, self.method) {
+                    left.set(i, i + 1, false);
+                }
+                index += 1;
+            }
+            self.remaining.push(first.0 / CHUNK_FRAMES, left, &ReasonCounts::default())?;
+        }
+        self.done.bytes = self.next_offset;
+        self.done.unwritten_pages = self.remaining.kept();
+        Ok(())
+    }
+
+    /// Clears the descriptors of the pages that remain, where there are any.
+    pub(super) fn clear_rest(&self, out: &dyn Sink) -> Result<(), Error> {
+        let mut table = Table::new(&self.input, &self.plan);
+        let mut stale = 0..0u64;
+        let clear = |stale: &std::ops::Range<u64>| {
+            if stale.is_empty() {
+                return Ok(());
+            }
+            let (at, count) = (stale.start * PAGE_DESC_LEN as u64, stale.end - stale.start);
+            out.write_at(self.plan.descriptors + at, &vec![0; count as usize * PAGE_DESC_LEN])
+        };
+        let mut index = 0;
+        let mut ignored = Written::default();
+        for position in 0..self.whole.chunk_count() {
+            let (first, chunk) = self.whole.chunk(position)?;
+            for _ in within(first, chunk, self.plan.frames).runs().flatten() {
+                let desc = table.get(index)?;
+                if desc != [0; PAGE_DESC_LEN]
+                    && !self.plan.is_done(desc, self.next_offset, &mut ignored, self.method)
+                {
+                    if stale.end != index || index - stale.start >= MAX_CLEARED {
+                        clear(&stale)?;
+                        stale = index..index;
+                    }
+                    stale.end = index + 1;
+                }
+                index += 1;
+            }
+        }
+        clear(&stale)
+    }
+}
+
+/// The most descriptors that are cleared at once.
+const MAX_CLEARED: u64 = 4096;
+
+/// The frames of `chunk`, which begins at `first`, that lie in `frames`.
+fn within(first: Pfn, mut chunk: Chunk, frames: Range<Pfn>) -> Chunk {
+    let inside = Range::new(first, Pfn(first.0 + CHUNK_FRAMES)).intersect(&frames);
+    if inside.is_empty() {
+        return Chunk::empty();
+    }
+    chunk.set(0, inside.start.0 - first.0, false);
+    chunk.set(inside.end.0 - first.0, CHUNK_FRAMES, false);
+    chunk
+}
+
+impl Plan {
+    /// Reports whether the page of this descriptor is in the file for good, and counts it then.
+    fn is_done(
+        &self,
+        desc: [u8; PAGE_DESC_LEN],
+        next_offset: u64,
+        done: &mut Written,
+        method: Option<Method>,
+    ) -> bool {
+        let order = self.layout.order;
+        let PageDesc { offset, size, flags } = PageDesc::decode(&desc, order);
+        let page = self.page_size.bytes();
+        let whole = u64::from(size) == page && flags == 0;
+        if offset == self.zero_page && whole {
+            done.zero_pages += 1;
+            return true;
+        }
+        let sane =
+            whole || (1..=page).contains(&size.into()) && method.is_some_and(|method| flags == method.flag());
+        let durable = offset >= self.data() && offset.saturating_add(size.into()) <= next_offset;
+        if sane && durable {
+            done.data_pages += 1;
+            done.raw_pages += u64::from(whole && method.is_some());
+        }
+        sane && durable
+    }
+}
+
+/// The descriptors of a file, read in ascending order.
+struct Table<'a> {
+    input: &'a Input,
+    at: u64,
+    /// The number of the first descriptor at hand, and those at hand.
+    first: u64,
+    bytes: Vec<u8>,
+}
+
+/// How many descriptors are read at once.
+const TABLE_READ: u64 = 4096;
+
+impl<'a> Table<'a> {
+    fn new(input: &'a Input, plan: &Plan) -> Self {
+        Self { input, at: plan.descriptors, first: 0, bytes: Vec::new() }
+    }
+
+    /// The descriptor of this number; zeros where the file has a hole or ends.
+    fn get(&mut self, index: u64) -> Result<[u8; PAGE_DESC_LEN], Error> {
+        let have = (self.bytes.len() / PAGE_DESC_LEN) as u64;
+        if !(self.first..self.first + have).contains(&index) {
+            self.first = index;
+            self.bytes.clear();
+            self.bytes.resize(TABLE_READ as usize * PAGE_DESC_LEN, 0);
+            let at = self.at + index * PAGE_DESC_LEN as u64;
+            let len = self.input.len().saturating_sub(at).min(self.bytes.len() as u64);
+            if self.input.next_data(at) < at + len {
+                self.input.read_at(at, &mut self.bytes[..len as usize])?;
+            }
+        }
+        let descs = self.bytes.as_chunks().0;
+        Ok(descs[(index - self.first) as usize])
+    }
+}

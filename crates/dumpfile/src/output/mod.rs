@@ -1,0 +1,132 @@
+//! Where bytes go.
+//!
+//! Writers know only [`Sink`], positional writes that several threads make at once. [`OutputFile`] is the sink that
+//! is a file, [`RawDevice`] the one that is a disk without a file system.
+
+mod device;
+mod file;
+
+pub use device::RawDevice;
+pub use file::OutputFile;
+
+use crate::Error;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Takes the bytes of a dump, each at its offset in the file.
+///
+/// Methods take `&self`: worker threads write different parts at once. What is never written reads as zero.
+pub trait Sink: Send + Sync {
+    /// What the bytes go to, for messages.
+    fn path(&self) -> &Path;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`], with the offset, when the system refuses; part of the bytes may be written then.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Writes `parts` one behind the other from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::write_at`].
+    fn write_parts_at(&self, mut offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        for part in parts {
+            self.write_at(offset, part)?;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written; a stream hands on what it holds back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] when the system cannot say that everything is durable, and ever after: it tells of lost bytes
+    /// only once.
+    fn sync(&self) -> Result<(), Error>;
+
+    /// Makes sure that `len` bytes from `offset` on, of which nothing was written yet, read as zero. Only a sink that holds
+    /// older content has anything to do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::write_at`].
+    fn blank(&self, _offset: u64, _len: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Reports whether what was written can not be written again, as in a pipe. Writers then write in an order that
+    /// does not depend on the number of threads, and every byte once where they can.
+    fn is_stream(&self) -> bool {
+        false
+    }
+}
+
+/// Wraps a system's refusal.
+pub(crate) fn write_error(path: &Path, action: impl Into<String>, source: impl Into<io::Error>) -> Error {
+    Error::Write { path: path.to_owned(), action: action.into(), source: source.into() }
+}
+
+/// Writes all of `bytes` to `file`, which messages call `path`.
+fn write_all(file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    file.write_all_at(bytes, offset)
+        .map_err(|e| write_error(path, format!("write {} bytes at offset {offset:#x}", bytes.len()), e))
+}
+
+/// Writes `parts` to `file` with as few system calls as it takes.
+fn write_parts(file: &File, path: &Path, mut offset: u64, mut parts: &[IoSlice<'_>]) -> Result<(), Error> {
+    while let Some(first) = parts.first() {
+        // The system takes at most IOV_MAX parts, and may take fewer bytes than given.
+        let some = &parts[..parts.len().min(1024)];
+        let written = match rustix::io::pwritev(file, some, offset) {
+            Err(Errno::INTR) => continue,
+            Ok(0) if first.is_empty() => Ok(0),
+            Ok(0) => Err(Errno::IO),
+            other => other,
+        };
+        let mut written =
+            written.map_err(|e| write_error(path, format!("write at offset {offset:#x}"), e))?;
+        offset += written as u64;
+        while let Some(part) = parts.first() {
+            if written < part.len() {
+                break;
+            }
+            written -= part.len();
+            parts = &parts[1..];
+        }
+        if written > 0 {
+            let rest = &parts[0][written..];
+            write_all(file, path, offset, rest)?;
+            offset += rest.len() as u64;
+            parts = &parts[1..];
+        }
+    }
+    Ok(())
+}
+
+/// Makes files durable, as long as that can be believed.
+#[derive(Debug, Default)]
+struct Syncing {
+    /// The system forgets what it could not write, and finds all well the next time.
+    failed: AtomicBool,
+}
+
+impl Syncing {
+    fn sync(&self, file: &File, path: &Path) -> Result<(), Error> {
+        let synced = match self.failed.load(Ordering::Relaxed) {
+            true => Err(Errno::IO.into()),
+            false => file.sync_all(),
+        };
+        synced.map_err(|e| {
+            self.failed.store(true, Ordering::Relaxed);
+            write_error(path, "write it out to the disk", e)
+        })
+    }
+}
