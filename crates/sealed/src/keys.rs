@@ -1,0 +1,121 @@
+//! Who may read, and who reads.
+
+use crate::Error;
+use age::ssh;
+use std::fs;
+use std::io::{BufReader, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// Who will be able to open what is sealed. Holds public keys only.
+pub struct Recipients(Vec<Box<dyn age::Recipient + Send + Sync>>);
+
+impl std::fmt::Debug for Recipients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} recipients", self.0.len())
+    }
+}
+
+impl Recipients {
+    /// Reads recipients as the command line gives them: X25519 keys (`age1...`), SSH public keys (`ssh-ed25519 ...`,
+    /// `ssh-rsa ...`), or names of files with one of these on each line, empty lines and `#` comments aside
+    /// (`authorized_keys` among them).
+    ///
+    /// # Errors
+    ///
+    /// When one is not understood, which is then named; when there is none.
+    pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<Self, Error> {
+        let mut found = Vec::new();
+        for given in given.iter().map(AsRef::as_ref) {
+            match recipient(given) {
+                Some(recipient) => found.push(recipient),
+                None => from_file(given, &mut found)?,
+            }
+        }
+        if found.is_empty() { Err(Error::NoRecipients) } else { Ok(Self(found)) }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &dyn age::Recipient> {
+        self.0.iter().map(|r| &**r as &dyn age::Recipient)
+    }
+}
+
+fn recipient(text: &str) -> Option<Box<dyn age::Recipient + Send + Sync>> {
+    let text = text.trim();
+    if let Ok(key) = text.parse::<age::x25519::Recipient>() {
+        return Some(Box::new(key));
+    }
+    text.parse::<ssh::Recipient>().ok().map(|key| Box::new(key) as _)
+}
+
+fn from_file(name: &str, found: &mut Vec<Box<dyn age::Recipient + Send + Sync>>) -> Result<(), Error> {
+    let path = Path::new(name);
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        // A mistyped key is no file.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename) => {
+            return Err(Error::NoRecipient { given: name.into() });
+        }
+        Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
+    };
+    for (number, line) in text.lines().enumerate().map(|(n, line)| (n + 1, line.trim())) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let given = || format!("{name}, line {number}");
+        found.push(recipient(line).ok_or_else(|| Error::NoRecipient { given: given() })?);
+    }
+    Ok(())
+}
+
+/// The private keys that open what was sealed.
+pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
+
+impl std::fmt::Debug for Identities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} identities", self.0.len())
+    }
+}
+
+impl Identities {
+    /// Reads identity files: those that `age-keygen` makes, and SSH private keys that no passphrase protects.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or holds no such key, which is then named.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, Error> {
+        let mut found = Vec::new();
+        for path in paths {
+            let bytes = fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+            let unfit = |what: &str| Error::NoIdentity { path: path.clone(), what: what.into() };
+            if bytes.starts_with(b"-----BEGIN") {
+                match ssh::Identity::from_buffer(BufReader::new(&bytes[..]), None) {
+                    Ok(key @ ssh::Identity::Unencrypted(_)) => found.push(Box::new(key) as _),
+                    Ok(ssh::Identity::Encrypted(_)) => {
+                        return Err(unfit(
+                            "this SSH key is protected by a passphrase; make a copy without one \
+                             (ssh-keygen -p -N '' -f COPY), or decrypt with age",
+                        ));
+                    }
+                    Ok(ssh::Identity::Unsupported(_)) => {
+                        return Err(unfit("this kind of SSH key cannot be used; Ed25519 and RSA can"));
+                    }
+                    Err(_) => return Err(unfit("not a private key of SSH in OpenSSH's or PEM format")),
+                }
+                continue;
+            }
+            let file = age::IdentityFile::from_buffer(BufReader::new(&bytes[..]));
+            let keys = file.ok().and_then(|file| file.into_identities().ok()).unwrap_or_default();
+            if keys.is_empty() {
+                return Err(unfit(
+                    "neither an identity file of age (AGE-SECRET-KEY-1...) nor an SSH private key",
+                ));
+            }
+            found.extend(keys);
+        }
+        Ok(Self(found))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
+        self.0.iter().map(|i| &**i as &dyn age::Identity)
+    }
+}
