@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod elf;
 mod error;
+pub mod flattened;
 mod input;
 pub mod kdump;
 mod open;

@@ -4,6 +4,7 @@ mod damage;
 mod foreign;
 mod parts;
 mod round_trip;
+mod streams;
 
 use super::{Options, write};
 use crate::codec::Method;

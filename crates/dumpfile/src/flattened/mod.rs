@@ -1,0 +1,16 @@
+//! makedumpfile's flattened format: a dump file as pieces in the order they were made, for pipes.
+//!
+//! ```text
+//! 4096 bytes: "makedumpfile" and zeros to 16 bytes, type 1, version 1 (64 bits each), zeros
+//! pieces:     offset, size (64 bits each), then `size` bytes that belong at `offset` of the file
+//! end:        offset -1, size -1
+//! ```
+//!
+//! All numbers are signed and big endian, whatever the dump inside is (`struct makedumpfile_header` and
+//! `struct makedumpfile_data_header` of makedumpfile's `makedumpfile.h`). Where pieces overlap the later one counts, as
+//! it would after writing them in turn; what no piece covers is zero. Nothing tells the length or a checksum, so a
+//! stream that was cut off shows by its missing end alone.
+
+mod writer;
+
+pub use writer::FlattenedSink;
