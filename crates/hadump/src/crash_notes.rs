@@ -10,7 +10,9 @@ use object::{Object, ObjectSymbol};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
-use vmcore::{Chunk, Dump, MemoryMap, Note, PageState, Pfn, PhysAddr, PhysicalMemory, ReadError, VirtAddr};
+use vmcore::{
+    Chunk, Damage, Dump, MemoryMap, Note, PageState, Pfn, PhysAddr, PhysicalMemory, ReadError, VirtAddr,
+};
 
 /// The owner and type of the note that records what was filled: a line of text for each CPU, `CPU ADDRESS LENGTH`,
 /// the address physical and in hexadecimal.
@@ -150,5 +152,9 @@ impl PhysicalMemory for Patched {
 
     fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
         self.memory.lost_run(first, limit)
+    }
+
+    fn damage(&self) -> Damage {
+        self.memory.damage()
     }
 }

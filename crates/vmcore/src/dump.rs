@@ -39,6 +39,11 @@ pub struct Source {
     pub incomplete: bool,
     /// What the input's header says of the system, when it has a place for that.
     pub utsname: Option<Utsname>,
+    /// Where the kernel's link address 0 lies in physical memory, when the input has a place for that; the bits of a
+    /// signed number.
+    pub phys_base: Option<u64>,
+    /// The text of earlier filters about what they erased inside of pages (makedumpfile's eraseinfo), empty if none did.
+    pub erase_info: Vec<u8>,
     /// What is odd about the input and was tolerated, a sentence each.
     pub remarks: Vec<String>,
 }

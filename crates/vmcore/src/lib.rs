@@ -29,7 +29,7 @@ pub use dump::{Dump, Source, Utsname, VirtSegment};
 pub use error::ReadError;
 pub use level::{DumpLevel, Reason, ReasonCounts};
 pub use machine::{Arch, ByteOrder, Machine, WordSize};
-pub use memory::{MemoryMap, PageState, PhysicalMemory};
+pub use memory::{Damage, MemoryMap, PageState, PhysicalMemory};
 pub use note::{Note, NoteError, Notes};
 pub use ranges::{Range, RangeSet};
 pub use selection::{Selection, SelectionError};

@@ -86,6 +86,15 @@ impl MemoryMap {
     }
 }
 
+/// Pages that turned out to be damaged when they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// How many pages, each counted once; a lower bound when there are a great many.
+    pub pages: u64,
+    /// What was wrong with the first of them, a sentence each.
+    pub first: Vec<String>,
+}
+
 /// Random access to physical memory, shared by all worker threads.
 ///
 /// Methods take `&self` and keep no cursor: two threads may ask for the same page at once.
@@ -131,6 +140,12 @@ pub trait PhysicalMemory: Send + Sync {
     /// A file that was cut off early may lack terabytes; nobody should clear a buffer for each page of them.
     fn lost_run(&self, _first: Pfn, _limit: u64) -> u64 {
         0
+    }
+
+    /// The pages that were [`PageState::Lost`] because the input is damaged where they should be, among those that
+    /// were read until now.
+    fn damage(&self) -> Damage {
+        Damage::default()
     }
 
     /// Fills `bytes` from physical address `addr` on, across frames if need be.
