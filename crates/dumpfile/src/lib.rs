@@ -1,11 +1,12 @@
 //! Dumps as files.
 //!
-//! One module per format, each with its layout, its reader and its writer side by side. [`open`] recognises a file
-//! and answers a [`vmcore::Dump`]; a writer takes a `Dump` and a [`vmcore::Selection`] and makes a file.
+//! One module per format, each with its layout, its reader and its writer side by side. [`open_set`] recognises a file,
+//! or the parts of a split set, and answers a [`vmcore::Dump`]; a writer takes a `Dump` and a [`vmcore::Selection`] and makes a file.
 
 #![forbid(unsafe_code)]
 
 pub mod codec;
+mod damage;
 pub mod elf;
 mod error;
 pub mod flattened;
@@ -19,6 +20,6 @@ mod segments;
 mod write;
 
 pub use error::Error;
-pub use open::open;
-pub use raw::open_image;
+pub use open::{Assume, open, open_bytes, open_set, open_set_assuming};
+pub use raw::{open_image, open_raw};
 pub use write::{Facts, Progress, Written};

@@ -1,31 +1,109 @@
 //! Recognising what a file is.
 
 use crate::input::Input;
-use crate::{Error, elf, kdump};
-use std::path::Path;
-use vmcore::Dump;
+use crate::{Error, elf, flattened, kdump};
+use std::path::{Path, PathBuf};
+use vmcore::{Dump, Machine, PageSize};
 
 /// How much of a file's beginning is looked at.
 const PREFIX: usize = 64;
 
-/// Opens a dump file of any format that hadump reads.
+/// What the user says of a dump, which counts where the files themselves do not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Assume {
+    /// The machine that crashed.
+    pub machine: Option<Machine>,
+    /// The page size of its kernel.
+    pub page_size: Option<PageSize>,
+}
+
+/// Opens a dump file of any format that hadump reads, flattened or not.
 ///
 /// # Errors
 ///
 /// When the file cannot be read, is damaged, or is of a kind that hadump does not read, which is then named.
 pub fn open(path: &Path) -> Result<Dump, Error> {
-    let input = Input::open(path)?;
+    open_set(&[path.to_owned()])
+}
+
+/// Opens a dump file, or the parts of a split set in any order. Pages of parts that are missing are lost.
+///
+/// # Errors
+///
+/// As [`open`], and when the files do not belong together.
+pub fn open_set(paths: &[PathBuf]) -> Result<Dump, Error> {
+    open_set_assuming(paths, &Assume::default())
+}
+
+/// As [`open_set`], with the user's word for what the files do not tell.
+///
+/// # Errors
+///
+/// As [`open_set`].
+pub fn open_set_assuming(paths: &[PathBuf], assume: &Assume) -> Result<Dump, Error> {
+    let inputs = paths.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;
+    open_inputs(inputs, assume)
+}
+
+/// As [`open_set`] for files whose bytes are in memory.
+///
+/// # Errors
+///
+/// As [`open_set`].
+pub fn open_bytes(files: Vec<Vec<u8>>) -> Result<Dump, Error> {
+    let input = |(n, bytes)| Input::of_bytes(Path::new(&format!("file {n} in memory")), bytes);
+    open_inputs(files.into_iter().enumerate().map(input).collect(), &Assume::default())
+}
+
+fn open_inputs(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
+    let mut remarks = Vec::new();
+    let several = inputs.len() > 1;
+    let mut flattened = false;
+    let mut dumps = Vec::with_capacity(inputs.len());
+    let mut kinds = Vec::with_capacity(inputs.len());
+    for mut input in inputs {
+        let mut prefix = [0; PREFIX];
+        if Kind::of(read_prefix(&input, &mut prefix)?) == Kind::Flattened {
+            input = input.unflattened()?;
+            flattened = true;
+            let name = if several { format!("{}: ", input.path().display()) } else { String::new() };
+            remarks.extend(input.remark().map(|remark| format!("{name}{remark}")));
+        }
+        kinds.push(readable(&input)?);
+        dumps.push(input);
+    }
+    let other = kinds.iter().position(|kind| *kind != Kind::Kdump);
+    let mut dump = match (other, dumps.len()) {
+        (None, 1..) => kdump::open(dumps, assume)?,
+        (Some(_), 1) => elf::open(dumps.remove(0), assume)?,
+        (Some(n), _) => {
+            let what = "an ELF core is no part of a set; only kdump-compressed files are split";
+            return unsupported(dumps[n].path(), what.into());
+        }
+        (None, 0) => return unsupported(Path::new(""), "no file was named".into()),
+    };
+    if flattened {
+        dump.source.format.push_str(", flattened");
+    }
+    remarks.append(&mut dump.source.remarks);
+    dump.source.remarks = remarks;
+    Ok(dump)
+}
+
+/// The format of a file, if it is one that is read.
+fn readable(input: &Input) -> Result<Kind, Error> {
+    let path = input.path();
     let mut prefix = [0; PREFIX];
-    let prefix = read_prefix(&input, &mut prefix)?;
+    let prefix = read_prefix(input, &mut prefix)?;
     match Kind::of(prefix) {
-        Kind::Elf => elf::open(input),
-        Kind::Kdump => kdump::open(input),
+        kind @ (Kind::Elf | Kind::Kdump) => Ok(kind),
+        Kind::Flattened => unsupported(path, "a flattened file inside a flattened file".into()),
         Kind::Packed(format, command) => {
             let file = path.display();
             unsupported(path, format!("compressed with {format}; unpack it first: {command} {file}"))
         }
         Kind::Other(what) => unsupported(path, what.into()),
-        Kind::Unknown => unsupported(path, unknown(&input, prefix)),
+        Kind::Unknown => unsupported(path, unknown(input, prefix)),
     }
 }
 
@@ -49,6 +127,7 @@ fn unsupported<T>(path: &Path, what: String) -> Result<T, Error> {
 enum Kind {
     Elf,
     Kdump,
+    Flattened,
     /// A compressed file: of what, and the command that unpacks it when the file's name is appended.
     Packed(&'static str, &'static str),
     /// Something that is known and not read.
@@ -64,15 +143,18 @@ const MAGICS: &[(&[u8], Kind)] = &[
     (b"\x1f\x8b", Kind::Packed("gzip", "gunzip -k")),
     (b"\xfd7zXZ\0", Kind::Packed("xz", "xz -dk")),
     (b"\x04\x22\x4d\x18", Kind::Packed("lz4", "lz4 -d")),
+    (b"\x02\x21\x4c\x18", Kind::Packed("lz4", "lz4 -d")),
+    (b"LZIP", Kind::Packed("lzip", "lzip -dk")),
+    (b"LRZI", Kind::Packed("lrzip", "lrzip -d")),
+    (b"\x5d\0\0\x80\0", Kind::Packed("lzma", "unlzma -k")),
+    (b"7z\xbc\xaf\x27\x1c", Kind::Packed("7-Zip", "7z x")),
+    (b"\xff\x06\0\0sNaPpY", Kind::Packed("snappy", "snzip -dk")),
     (b"BZh", Kind::Packed("bzip2", "bunzip2 -k")),
     (b"\x89LZO", Kind::Packed("lzop", "lzop -d")),
     (b"\x1f\x9d", Kind::Packed("compress", "uncompress -k")),
     (b"PK\x03\x04", Kind::Packed("zip", "unzip")),
-    (
-        b"makedumpfile\0",
-        Kind::Other("a flattened dump; put it in order first: makedumpfile -R DUMPFILE < FILE"),
-    ),
-    (b"DISKDUMP", Kind::Other("a diskdump, made by kernels before kdump; hadump does not read those")),
+    (b"DISKDUMP", Kind::Kdump),
+    (flattened::SIGNATURE, Kind::Flattened),
     // SADUMP_SIGNATURE1 and 2 of crash's sadump.h, little endian.
     (b"sadump\0\0", Kind::Other(SADUMP)),
     // DUMP_MAGIC_NUMBER, DUMP_MAGIC_LIVE and DUMP_MAGIC_S390SA of crash's lkcd headers.
@@ -101,6 +183,18 @@ const MAGICS: &[(&[u8], Kind)] = &[
         b"LibvirtQemudSave",
         Kind::Other("a machine saved by libvirt; restore it and run: virsh dump --memory-only DOMAIN FILE"),
     ),
+    // XC_CORE_MAGIC and XC_CORE_MAGIC_HVM of Xen's xenctrl.h, before its dumps were ELF files.
+    (b"\xed\xfe\x0f\xf0", Kind::Other(XEN)),
+    (b"\xee\xfe\x0f\xf0", Kind::Other(XEN)),
+    (
+        b"\x7fVirtualBox",
+        Kind::Other(
+            "a saved VirtualBox machine, not a dump; restore it and run: VBoxManage debugvm VM dumpvmcore --filename FILE",
+        ),
+    ),
+    (b"KDMV", Kind::Other("a VMware disk image, not a dump")),
+    (b"vhdxfile", Kind::Other("a Hyper-V disk image, not a dump")),
+    (b"VMA\0", Kind::Other("a backup of Proxmox VE, not a dump")),
     (b"PAGEDU", Kind::Other("a crash dump of Windows, not of Linux")),
     (b"MDMP", Kind::Other("a minidump of a process, not a kernel's dump")),
     // CPTDUMP_*_MAGIC_NUMBER of crash's vmware_vmss.h, and 0xbed2bed0 of later versions.
@@ -114,6 +208,7 @@ const MAGICS: &[(&[u8], Kind)] = &[
 const LKCD: &str = "a dump of LKCD, made by kernels before kdump; hadump does not read those";
 const S390: &str = "a dump of the stand-alone tools of IBM Z; convert it first: zgetdump -f elf FILE > NEW";
 const VMWARE: &str = "the saved state of a VMware guest; make a core of it first: vmss2core -N6 VMSS VMEM";
+const XEN: &str = "a dump of an old Xen guest; hadump does not read it";
 const SADUMP: &str =
     "a dump of the firmware of Fujitsu machines (sadump); convert it first: makedumpfile -d 0 FILE NEW";
 
@@ -151,7 +246,7 @@ mod tests {
     fn what_is_not_read_is_named_with_a_way_out() {
         assert!(message(b"\x28\xb5\x2f\xfd....").contains("zstd -d --sparse /"));
         assert!(message(b"\x1f\x8b\x08").contains("gunzip -k /"));
-        assert!(message(b"makedumpfile\0\0\0\0").contains("makedumpfile -R"));
+        assert!(message(b"makedumpfile\0\0\0\0").contains("a header of 4096 bytes"));
         assert!(message(b"sadump\0\0").contains("sadump"));
         assert!(message(b"PAGEDU64").contains("Windows"));
         assert!(message(b"\xd0\xbe\xd2\xbe").contains("vmss2core"));

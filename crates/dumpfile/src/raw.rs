@@ -4,7 +4,7 @@ use crate::Error;
 use crate::input::Input;
 use crate::segments::{Content, Piece, SegmentMemory, Table};
 use std::path::Path;
-use vmcore::{MemoryMap, PageSize, PhysAddr, PhysicalMemory, Range, RangeSet};
+use vmcore::{Dump, Machine, MemoryMap, Notes, PageSize, PhysAddr, PhysicalMemory, Range, RangeSet, Source};
 
 /// Opens the memory of a machine: any dump that [`open`](crate::open) reads, else a raw image or `/dev/mem`.
 ///
@@ -15,14 +15,57 @@ use vmcore::{MemoryMap, PageSize, PhysAddr, PhysicalMemory, Range, RangeSet};
 ///
 /// When the file cannot be opened, or is a dump that is damaged, or a device and `ram` does not say how long it is.
 pub fn open_image(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Box<dyn PhysicalMemory>, Error> {
-    let ram_end = ram.and_then(RangeSet::end);
-    let input = match ram_end {
-        Some(end) => Input::open_device(path, end.0)?,
-        None => Input::open(path)?,
-    };
+    let input = open_input(path, ram)?;
     if crate::open::is_dump(&input)? {
         return Ok(crate::open(path)?.memory);
     }
+    Ok(Box::new(memory(input, PageSize::K4, ram)))
+}
+
+/// Opens a raw image of the memory of `machine`, whose kernel has pages of `page_size`, as a dump without notes.
+///
+/// `ram` is as in [`open_image`]. Whoever finds VMCOREINFO in memory may put it into the dump.
+///
+/// # Errors
+///
+/// When the file cannot be opened, or is a dump of a kind of its own, or a device and `ram` does not say how long it is.
+pub fn open_raw(
+    path: &Path,
+    machine: Machine,
+    page_size: PageSize,
+    ram: Option<&RangeSet<PhysAddr>>,
+) -> Result<Dump, Error> {
+    let input = open_input(path, ram)?;
+    if crate::open::is_dump(&input)? {
+        let what =
+            "no raw image of memory: it begins like a dump of a kind of its own, which needs no memory map";
+        return Err(Error::Unsupported { path: path.to_owned(), what: what.into() });
+    }
+    let memory = memory(input, page_size, ram);
+    let lost = memory.lost();
+    let mut source = Source { format: "raw memory image".into(), incomplete: lost > 0, ..Source::default() };
+    if lost > 0 {
+        source.remarks.push(format!("the image ends before the memory map does: {lost:#x} bytes are lost"));
+    }
+    Ok(Dump {
+        machine,
+        memory: Box::new(memory),
+        notes: Notes::default(),
+        vmcoreinfo: None,
+        virt: Vec::new(),
+        elf_flags: 0,
+        source,
+    })
+}
+
+fn open_input(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Input, Error> {
+    match ram.and_then(RangeSet::end) {
+        Some(end) => Input::open_device(path, end.0),
+        None => Input::open(path),
+    }
+}
+
+fn memory(input: Input, page_size: PageSize, ram: Option<&RangeSet<PhysAddr>>) -> SegmentMemory {
     let whole = Range::new(PhysAddr(0), PhysAddr(input.len()));
     let ram = ram.cloned().unwrap_or_else(|| [whole].into_iter().collect());
     let file: RangeSet<PhysAddr> = [whole].into_iter().collect();
@@ -37,13 +80,13 @@ pub fn open_image(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Box<d
     let lost = ram.subtract(&file);
     let table =
         Table::resolve(there.into_iter().chain(lost.iter().map(|r| piece(r, Content::Lost))).collect());
-    Ok(Box::new(SegmentMemory::new(input, table, MemoryMap::new(PageSize::K4, ram))))
+    SegmentMemory::new(input, table, MemoryMap::new(page_size, ram))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Seek, Write};
     use vmcore::{PageState, Pfn};
 
     #[test]
@@ -62,6 +105,27 @@ mod tests {
         let states: Vec<_> = (0..6).map(|pfn| some.read_page(Pfn(pfn), &mut page).unwrap()).collect();
         use PageState::*;
         assert_eq!(states, [Absent, Present, Present, Present, Lost, Lost]);
+    }
+
+    #[test]
+    fn a_raw_image_is_a_dump_once_the_machine_is_given() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[5; 3 << 16]).unwrap();
+        let machine = Machine::from_name("ppc64le").unwrap();
+        let ram = [Range::new(PhysAddr(0x10000), PhysAddr(0x50000))].into_iter().collect();
+        let dump = open_raw(file.path(), machine, PageSize::K64, Some(&ram)).unwrap();
+        assert_eq!((dump.machine, dump.page_size()), (machine, PageSize::K64));
+        let mut page = vec![0; 65536];
+        use PageState::*;
+        let states: Vec<_> = (0..5).map(|pfn| dump.memory.read_page(Pfn(pfn), &mut page).unwrap()).collect();
+        assert_eq!(states, [Absent, Present, Present, Lost, Lost]);
+        assert!(dump.source.incomplete);
+        assert!(dump.source.remarks[0].contains("0x20000 bytes are lost"), "{:?}", dump.source.remarks);
+        assert!(!open_raw(file.path(), machine, PageSize::K64, None).unwrap().source.incomplete);
+        file.as_file_mut().rewind().unwrap();
+        file.write_all(b"\x7fELF").unwrap();
+        let error = open_raw(file.path(), machine, PageSize::K64, None).err().unwrap().to_string();
+        assert!(error.contains("no raw image"), "{error}");
     }
 
     /// Terabytes that are known to be lost are neither read nor cleared page by page: this takes a second, not minutes.

@@ -2,9 +2,9 @@
 
 use super::header::{Header, Segment};
 use super::note::OwnNote;
-use crate::Error;
 use crate::input::Input;
 use crate::segments::{Content, Piece, SegmentMemory, Table};
+use crate::{Assume, Error};
 use vmcore::{
     Arch, Dump, DumpLevel, MemoryMap, Notes, PageSize, PhysAddr, Range, Source, VirtAddr, VirtSegment,
     VmcoreInfo,
@@ -39,13 +39,14 @@ pub(super) fn has_free_flags(arch: Arch) -> bool {
 /// # Errors
 ///
 /// When the headers are damaged, or it is not the core of a kernel of a machine known here.
-pub(crate) fn open(input: Input) -> Result<Dump, Error> {
+pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     let header = Header::read(&input)?;
     let mut remarks = Vec::new();
     let outline = Outline::read(&input, &header, &mut remarks)?;
     let order = header.machine.order;
     let vmcoreinfo = Dump::find_vmcoreinfo(&outline.notes);
-    let page_size = page_size(&input, header.machine.arch, vmcoreinfo.as_ref())?;
+    let page_size =
+        page_size(&input, header.machine.arch, vmcoreinfo.as_ref(), assume.page_size, &mut remarks)?;
     let own = OwnNote::find(&outline.notes, order);
     // Tails mean zeros only in the very file that the note was made for.
     let tails = if own.is_some_and(|n| n.tails == outline.tails) { Content::Zero } else { Content::Excluded };
@@ -85,9 +86,9 @@ pub(crate) fn open(input: Input) -> Result<Dump, Error> {
         source: Source {
             format: if header.is_64 { "ELF64 core" } else { "ELF32 core" }.into(),
             dump_level: own.and_then(|n| DumpLevel::new(n.dump_level)),
-            incomplete: flagged || lost > 0 || own.is_some_and(|n| n.incomplete),
-            utsname: None,
+            incomplete: flagged || lost > 0 || input.is_cut() || own.is_some_and(|n| n.incomplete),
             remarks,
+            ..Source::default()
         },
         memory: Box::new(SegmentMemory::new(input, table, map)),
     })
@@ -157,16 +158,24 @@ impl Outline {
             return unsupported("an ELF core without any physical memory: no PT_LOAD has a physical address");
         }
         if outline.loads > 1 && outline.at_zero == outline.loads {
-            return unsupported(
-                "the core of a process, not of a kernel: its PT_LOADs have no physical addresses",
-            );
+            return unsupported(if outline.notes.find("VMCOREINFO").is_some() {
+                "all its PT_LOADs have the physical address 0: the file does not tell where in memory its bytes were"
+            } else {
+                "the core of a process, not of a kernel: its PT_LOADs have no physical addresses"
+            });
         }
         Ok(outline)
     }
 }
 
 /// The page size that the kernel states, or the only one its architecture has.
-fn page_size(input: &Input, arch: Arch, info: Option<&VmcoreInfo>) -> Result<PageSize, Error> {
+fn page_size(
+    input: &Input,
+    arch: Arch,
+    info: Option<&VmcoreInfo>,
+    assumed: Option<PageSize>,
+    remarks: &mut Vec<String>,
+) -> Result<PageSize, Error> {
     let unsupported = |what| Error::Unsupported { path: input.path().to_owned(), what };
     if let Some(info) = info
         && let Some(stated) = info.get("PAGESIZE")
@@ -175,8 +184,16 @@ fn page_size(input: &Input, arch: Arch, info: Option<&VmcoreInfo>) -> Result<Pag
             .page_size()
             .ok_or_else(|| unsupported(format!("VMCOREINFO says PAGESIZE={stated}, which is no page size")));
     }
-    Dump::only_page_size(arch).ok_or_else(|| {
-        let lacks = if info.is_some() { "its VMCOREINFO has no PAGESIZE" } else { "it has no VMCOREINFO note" };
+    if let Some(size) = Dump::only_page_size(arch) {
+        return Ok(size);
+    }
+    if let Some(size) = assumed {
+        remarks.push(format!("the page size of the kernel is not in the file; {size} was given"));
+        return Ok(size);
+    }
+    Err({
+        let lacks =
+            if info.is_some() { "its VMCOREINFO has no PAGESIZE" } else { "it has no VMCOREINFO note" };
         unsupported(format!(
             "the page size is not known: {lacks}, and this architecture has several. Dumps that a hypervisor makes \
              have the note when the guest has a vmcoreinfo device (QEMU: -device vmcoreinfo)"

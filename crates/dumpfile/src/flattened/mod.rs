@@ -11,6 +11,15 @@
 //! it would after writing them in turn; what no piece covers is zero. Nothing tells the length or a checksum, so a
 //! stream that was cut off shows by its missing end alone.
 
+mod index;
+mod record;
+mod stream;
 mod writer;
 
+pub(crate) use index::Index;
+pub(crate) use record::SIGNATURE;
+pub use stream::{StreamEnd, Unflattened, unflatten};
 pub use writer::FlattenedSink;
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,12 @@
 //! Writing a flattened stream.
 
+use super::record::{HEADER_LEN, RECORD_LEN, SIGNATURE, TYPE, VERSION};
 use crate::Error;
 use crate::output::{Sink, write_error};
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The length in bytes of what stands before the first piece.
-const HEADER_LEN: usize = 4096;
-/// The length in bytes of what stands before each piece.
-const RECORD_LEN: usize = 16;
 /// Pieces are held back until they have this many bytes. crash keeps a sorted list of all pieces and moves most of it
 /// for each one that is out of order, so there should be few; what is held back is lost when the stream is cut.
 const HELD_BYTES: usize = 4 << 20;
@@ -66,9 +63,9 @@ impl<W: Write + Send> FlattenedSink<W> {
         let state = State { out, bytes: 0, held: Vec::new(), spare: Vec::new(), broken: false };
         let sink = Self { path: name.into(), state: Mutex::new(state) };
         let mut header = [0; HEADER_LEN];
-        header[..12].copy_from_slice(b"makedumpfile");
-        header[16..24].copy_from_slice(&1u64.to_be_bytes());
-        header[24..32].copy_from_slice(&1u64.to_be_bytes());
+        header[..16].copy_from_slice(SIGNATURE);
+        header[16..24].copy_from_slice(&TYPE.to_be_bytes());
+        header[24..32].copy_from_slice(&VERSION.to_be_bytes());
         sink.with("write the stream's header", |state| state.put(&header))?;
         Ok(sink)
     }

@@ -3,8 +3,12 @@
 //! Byte order: the version is a small number in one order and a huge one in the other. Word size: the machine's name
 //! says it; without a name the layout in which the block size is a page size and the blocks lie inside the file. The
 //! 64-bit layout is asked first, because in the 32-bit one a 64-bit file's `tv_usec` stands for the block size.
+//!
+//! Files of the diskdump patches (kernels 2.4 and 2.6 before kdump) have the same headers, bitmaps and descriptors but
+//! for the sub header, which holds the registers of one CPU and nothing else (`struct disk_dump_sub_header` of the
+//! architectures' `diskdump.h`), and often one bitmap instead of two.
 
-use super::layout::{Abi, Header, Layout, PAGE_DESC_LEN, PageDesc, SIGNATURE, SubHeader};
+use super::layout::{Abi, DISKDUMP_SIGNATURE, Header, Layout, PAGE_DESC_LEN, PageDesc, SIGNATURE, SubHeader};
 use crate::Error;
 use crate::input::Input;
 use vmcore::{Arch, ByteOrder, Machine, Notes, PageSize, WordSize};
@@ -15,6 +19,8 @@ const MAX_VERSION: u32 = 0xffff;
 /// The headers of a file, and what was odd about them.
 #[derive(Debug)]
 pub(super) struct Headers {
+    /// Made by the diskdump patches.
+    pub(super) diskdump: bool,
     pub(super) layout: Layout,
     pub(super) header: Header,
     pub(super) sub: SubHeader,
@@ -46,7 +52,8 @@ impl Headers {
             return Err(input.damaged("file length", 0, found, "a header of 464 bytes at least").into());
         }
         input.read_at(0, &mut bytes)?;
-        if !bytes.starts_with(SIGNATURE) {
+        let diskdump = bytes.starts_with(DISKDUMP_SIGNATURE);
+        if !bytes.starts_with(SIGNATURE) && !diskdump {
             let found = bytes[..8].escape_ascii().to_string();
             return Err(input.damaged("signature", 0, found, "\"KDUMP   \"").into());
         }
@@ -54,11 +61,15 @@ impl Headers {
         let order = byte_order(input, &bytes)?;
         let machine = named_machine(input, &bytes, order, &mut remarks)?;
         let (abi, header, page_size) = word_size(input, &bytes, order, machine, &mut remarks)?;
-        let (layout, sub) = sub_header(input, order, abi, &header, machine, &mut remarks)?;
+        let (layout, sub) = if diskdump {
+            (Layout { order, abi }, SubHeader::default())
+        } else {
+            sub_header(input, order, abi, &header, machine, &mut remarks)?
+        };
         if header.version > super::layout::VERSION {
             remarks.push(format!("header version {} is newer than 6 and was read as that", header.version));
         }
-        Ok(Self { layout, header, sub, page_size, machine, remarks })
+        Ok(Self { diskdump, layout, header, sub, page_size, machine, remarks })
     }
 
     /// Works out where bitmaps and descriptors lie.
@@ -71,24 +82,44 @@ impl Headers {
         if max_pfn > u64::MAX >> self.page_size.shift() {
             return Err(input.damaged("max_mapnr", max_at, format!("{max_pfn:#x}"), "a frame number").into());
         }
-        let two =
-            Geometry { max_pfn, exist: bitmaps, kept: bitmaps + total / 2, descriptors: bitmaps + total };
-        let geometry = if max_pfn <= total * 4 && self.header.bitmap_blocks.is_multiple_of(2) {
-            if total / 2 != max_pfn.div_ceil(8).next_multiple_of(block) {
-                self.remarks.push(format!(
-                    "bitmap_blocks is {}, more than {max_pfn:#x} frames need",
-                    self.header.bitmap_blocks
-                ));
-            }
-            two
-        } else if max_pfn <= total * 8 {
-            self.one_bitmap(input, two, total)
-        } else {
-            let expected = format!("blocks for {max_pfn:#x} frames");
-            let found = self.header.bitmap_blocks.to_string();
-            let at = self.header_offset(424, 436);
-            return Err(input.damaged("bitmap_blocks", at, found, expected).into());
+        let blocks = u64::from(self.header.bitmap_blocks);
+        let one_len = max_pfn.div_ceil(8).next_multiple_of(block);
+        // What two bitmaps of this length, or a single one, would mean for what follows.
+        let two = |len: u64| {
+            let kept = bitmaps.checked_add(len)?;
+            Some(Geometry { max_pfn, exist: bitmaps, kept, descriptors: kept.checked_add(len)? })
         };
+        let single = Geometry { max_pfn, exist: bitmaps, kept: bitmaps, descriptors: bitmaps + total };
+        let fits = |g: &Geometry| self.look_like_descriptors(input, g.descriptors);
+        let exact = two(one_len);
+        let declared = two(total / 2).filter(|_| blocks.is_multiple_of(2) && total / 2 >= one_len);
+        let (geometry, remark) = match (declared, exact) {
+            (Some(declared), _) if total / 2 == one_len => (declared, None),
+            (_, Some(exact))
+                if fits(&exact)
+                    && !declared.is_some_and(|d| fits(&d))
+                    && !(total >= one_len && fits(&single)) =>
+            {
+                let counted =
+                    if total == one_len { ", which counts one bitmap, but the file has two" } else { "" };
+                (exact, Some(format!("bitmap_blocks is {blocks}{counted}; {} was used", 2 * one_len / block)))
+            }
+            (Some(declared), _) => {
+                let why = format!("bitmap_blocks is {blocks}, more than {max_pfn:#x} frames need");
+                (declared, Some(why))
+            }
+            _ if total >= one_len => {
+                let why =
+                    "the file has one bitmap: pages that were left out cannot be told from absent memory";
+                (single, Some(why.to_owned()))
+            }
+            _ => {
+                let expected = format!("blocks for {max_pfn:#x} frames");
+                let at = self.header_offset(424, 436);
+                return Err(input.damaged("bitmap_blocks", at, blocks.to_string(), expected).into());
+            }
+        };
+        self.remarks.extend(remark);
         if geometry.descriptors > input.len() {
             let expected = format!("at least {:#x} to hold the bitmaps", geometry.descriptors);
             return Err(input.damaged("file length", 0, format!("{:#x}", input.len()), expected).into());
@@ -107,32 +138,23 @@ impl Headers {
         used
     }
 
-    /// Decides about a file whose blocks are enough for one bitmap only: early diskdumps have one; some writers have two and
-    /// count one. What lies where the descriptors would be tells which.
-    fn one_bitmap(&mut self, input: &Input, declared: Geometry, total: u64) -> Geometry {
-        let one = Geometry { kept: declared.exist, ..declared };
-        let both =
-            Geometry { kept: declared.exist + total, descriptors: declared.exist + 2 * total, ..declared };
-        let fits = |g: &Geometry| self.looks_like_descriptors(input, g.descriptors);
-        if !fits(&one) && fits(&both) {
-            self.remarks.push("bitmap_blocks counts one bitmap, but the file has two".into());
-            return both;
-        }
-        self.remarks.push(
-            "the file has one bitmap: pages that were left out cannot be told from absent memory".into(),
-        );
-        one
-    }
-
-    fn looks_like_descriptors(&self, input: &Input, at: u64) -> bool {
-        let mut bytes = [0; PAGE_DESC_LEN];
-        if input.read_at(at, &mut bytes).is_err() {
+    /// Reports whether descriptors may stand at `at`: the first are lost pages or point behind, and not all are lost.
+    fn look_like_descriptors(&self, input: &Input, at: u64) -> bool {
+        let mut bytes = [0; 16 * PAGE_DESC_LEN];
+        let have =
+            input.len().saturating_sub(at).min(bytes.len() as u64) as usize / PAGE_DESC_LEN * PAGE_DESC_LEN;
+        if have == 0 || input.read_at(at, &mut bytes[..have]).is_err() {
             return false;
         }
-        let desc = PageDesc::decode(&bytes, self.layout.order);
-        desc.offset >= at + PAGE_DESC_LEN as u64
-            && desc.offset < input.len()
-            && (1..=self.header.block_size).contains(&desc.size)
+        let first = bytes[..have].as_chunks().0.iter().map(|desc| PageDesc::decode(desc, self.layout.order));
+        let sound = |desc: &PageDesc| {
+            desc.offset >= at + PAGE_DESC_LEN as u64
+                && desc.offset < input.len()
+                && (1..=self.header.block_size).contains(&desc.size)
+        };
+        // Behind the last descriptor comes data, so only those before the first unsound one count.
+        let mut first = first.skip_while(|desc| *desc == PageDesc::default());
+        first.next().is_some_and(|desc| sound(&desc))
     }
 
     /// The part of a split set that this file is.
@@ -154,8 +176,13 @@ impl Headers {
         if self.layout.abi == Abi::Bits64 { wide } else { narrow }
     }
 
-    /// The machine for a header without its name: the length of the registers of a CPU tells.
-    pub(super) fn machine(&mut self, input: &Input, notes: &Notes) -> Result<Machine, Error> {
+    /// The machine for a header without its name: the length of the registers of a CPU tells, else the user.
+    pub(super) fn machine(
+        &mut self,
+        input: &Input,
+        notes: &Notes,
+        assumed: Option<Machine>,
+    ) -> Result<Machine, Error> {
         if let Some(machine) = self.machine {
             return Ok(machine);
         }
@@ -174,6 +201,13 @@ impl Headers {
         });
         let name = &self.header.utsname.machine;
         let Some(arch) = arch else {
+            if let Some(machine) =
+                assumed.filter(|m| m.order == order && (m.word == WordSize::Bits32) == narrow)
+            {
+                self.remarks.push(format!("the header does not tell the machine; {machine} was given"));
+                self.machine = Some(machine);
+                return Ok(machine);
+            }
             let what = if name.is_empty() {
                 "its header names no machine and no NT_PRSTATUS note tells it; convert it on the machine's own \
                  architecture with a tool that assumes that"
@@ -194,16 +228,23 @@ impl Headers {
     }
 }
 
-/// The byte order in which the version is a version.
+/// The byte order in which the version is a version; for version 0, which is the same in either, that in which the block
+/// size is one.
 fn byte_order(input: &Input, bytes: &[u8]) -> Result<ByteOrder, Error> {
     let version = &bytes[8..12];
-    [ByteOrder::Little, ByteOrder::Big]
-        .into_iter()
-        .find(|order| (1..=MAX_VERSION).contains(&order.u32(version)))
-        .ok_or_else(|| {
-            let found = format!("{version:02x?}");
-            input.damaged("header_version", 8, found, "1 to 6 in either byte order").into()
-        })
+    let orders = [ByteOrder::Little, ByteOrder::Big];
+    let has_block_size = |order: &ByteOrder| {
+        let block_size = |abi| Header::decode(bytes, Layout { order: *order, abi }).block_size;
+        [Abi::Bits64, Abi::Bits32].into_iter().any(|abi| PageSize::new(block_size(abi).into()).is_some())
+    };
+    let found = if version == [0; 4] {
+        orders.into_iter().find(has_block_size)
+    } else {
+        orders.into_iter().find(|order| order.u32(version) <= MAX_VERSION)
+    };
+    found.ok_or_else(|| {
+        input.damaged("header_version", 8, format!("{version:02x?}"), "0 to 6 in either byte order").into()
+    })
 }
 
 /// The machine that the header names, in the byte order that the header has.

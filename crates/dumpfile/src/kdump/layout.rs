@@ -10,6 +10,8 @@ use vmcore::{ByteOrder, Machine, Utsname, WordSize};
 
 /// The first eight bytes of the file.
 pub const SIGNATURE: &[u8; 8] = b"KDUMP   ";
+/// The first eight bytes of a file of the diskdump patches, which the format comes from.
+pub const DISKDUMP_SIGNATURE: &[u8; 8] = b"DISKDUMP";
 /// The header version that is written, and the newest that is known: 64-bit frame numbers.
 pub const VERSION: u32 = 6;
 /// The length in bytes of a [`PageDesc`].
@@ -200,6 +202,11 @@ impl Header {
         v.int(&mut self.nr_cpus);
     }
 
+    /// Where `status` lies, in bytes.
+    pub(super) fn status_position(layout: Layout) -> usize {
+        if layout.abi == Abi::Bits64 { 424 } else { 412 }
+    }
+
     /// Decodes a header from the start of `bytes`, whatever its signature.
     ///
     /// # Panics
@@ -303,6 +310,9 @@ impl SubHeader {
     pub fn decode(bytes: &[u8], layout: Layout, version: u32) -> Self {
         let mut sub = Self::default();
         sub.visit(&mut Reading { cursor: Cursor { layout, at: 0 }, bytes });
+        if version < 1 {
+            sub.dump_level = 0;
+        }
         if version < 2 {
             (sub.split, sub.start_pfn, sub.end_pfn) = (0, 0, 0);
         }
@@ -386,6 +396,9 @@ mod tests {
         let narrow = vec![404, 408, 412, 416, 420, 424, 428, 432, 436, 440, 444, 448];
         assert_eq!(header(Abi::Bits32), (narrow.clone(), 452));
         assert_eq!(header(Abi::I386), (narrow, 452));
+        for abi in [Abi::Bits64, Abi::Bits32, Abi::I386] {
+            assert_eq!(Header::status_position(Layout { order: ByteOrder::Big, abi }), header(abi).0[2]);
+        }
     }
 
     #[test]

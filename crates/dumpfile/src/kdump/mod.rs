@@ -7,9 +7,11 @@
 
 mod header;
 pub mod layout;
+mod mark;
 mod reader;
 mod writer;
 
+pub use mark::{Marked, mark_incomplete};
 pub(crate) use reader::open;
 pub use writer::{Checkpoint, Options, Unfinished, Writer, write};
 

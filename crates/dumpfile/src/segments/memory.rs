@@ -1,8 +1,11 @@
 //! Memory behind a table of segments of a file.
 
 use super::{Content, Piece, Table};
+use crate::damage::{DamageLog, chain};
 use crate::input::Input;
-use vmcore::{CHUNK_FRAMES, Chunk, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError};
+use vmcore::{
+    CHUNK_FRAMES, Chunk, Damage, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError,
+};
 
 /// How much of a sparse file is read before the next hole is looked for.
 const SPARSE_READ: u64 = 256 << 10;
@@ -16,11 +19,17 @@ pub(crate) struct SegmentMemory {
     input: Input,
     table: Table,
     map: MemoryMap,
+    damage: DamageLog,
 }
 
 impl SegmentMemory {
     pub(crate) fn new(input: Input, table: Table, map: MemoryMap) -> Self {
-        Self { input, table, map }
+        Self { input, table, map, damage: DamageLog::default() }
+    }
+
+    /// How many bytes the file should have and has not.
+    pub(crate) fn lost(&self) -> u64 {
+        self.table.total(Content::Lost)
     }
 
     /// Reads bytes from `from` on of a [`Content::Data`] piece, and hands on what the stretches of it are.
@@ -38,7 +47,7 @@ impl SegmentMemory {
         while at < end {
             let offset = piece.file_offset(at);
             let rest = &mut bytes[(at - from) as usize..];
-            let hole = (self.input.next_data(offset) - offset).min(rest.len() as u64);
+            let hole = (self.input.next_content(offset) - offset).min(rest.len() as u64);
             if hole > 0 {
                 rest[..hole as usize].fill(0);
                 tell(Range::new(at, at + hole), PageState::Zero);
@@ -68,7 +77,7 @@ impl SegmentMemory {
         tell: &mut impl FnMut(Range<u64>, PageState),
     ) {
         let end = from + bytes.len() as u64;
-        if self.input.read_at(piece.file_offset(from), bytes).is_ok() {
+        if self.input.read_content_at(piece.file_offset(from), bytes).is_ok() {
             return tell(Range::new(from, end), PageState::Present);
         }
         // One bad sector fails the whole read; the other frames may well be readable.
@@ -77,9 +86,13 @@ impl SegmentMemory {
         while at < end {
             let len = (page.bytes() - page.offset(at) as u64).min(end - at);
             let part = &mut bytes[(at - from) as usize..][..len as usize];
-            let state = match self.input.read_at(piece.file_offset(at), part) {
+            let state = match self.input.read_content_at(piece.file_offset(at), part) {
                 Ok(()) => PageState::Present,
-                Err(_) => PageState::Lost,
+                Err(error) => {
+                    let pfn = page.pfn(PhysAddr(at)).0;
+                    self.damage.note(pfn, || format!("page {pfn:#x}: {}", chain(&error)));
+                    PageState::Lost
+                }
             };
             tell(Range::new(at, at + len), state);
             at += len;
@@ -154,6 +167,10 @@ impl PhysicalMemory for SegmentMemory {
         }
     }
 
+    fn damage(&self) -> Damage {
+        self.damage.get()
+    }
+
     fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
         let page = self.map.page_size();
         let frames = Range::new(first, Pfn(first.0.saturating_add(CHUNK_FRAMES)));
@@ -193,7 +210,7 @@ impl PhysicalMemory for SegmentMemory {
             let into = &mut bytes[(part.start - addr.0) as usize..(part.end - addr.0) as usize];
             match piece.content {
                 Content::Data => {
-                    if self.input.read_at(piece.file_offset(part.start), into).is_err() {
+                    if self.input.read_content_at(piece.file_offset(part.start), into).is_err() {
                         state = PageState::Lost;
                     }
                 }

@@ -33,6 +33,8 @@ pub(super) struct Index {
     kept: u64,
     max_pfn: u64,
     total: u64,
+    /// A frame past the last page in the file, see [`Index::end`].
+    end: u64,
     entries: Vec<Entry>,
 }
 
@@ -49,7 +51,7 @@ impl Bitmaps {
     /// Reads both bitmaps once, skipping the holes of a sparse file.
     pub(super) fn read(input: &Input, geometry: &Geometry) -> Result<Self, Error> {
         let mut index =
-            Index { kept: geometry.kept, max_pfn: geometry.max_pfn, total: 0, entries: Vec::new() };
+            Index { kept: geometry.kept, max_pfn: geometry.max_pfn, total: 0, end: 0, entries: Vec::new() };
         let mut frames: Vec<Range<Pfn>> = Vec::new();
         let mut strays = 0;
         let [mut exist, mut kept] = [(); 2].map(|()| vec![0; CHUNK_BYTES as usize]);
@@ -140,6 +142,8 @@ impl Index {
             inside += count(bits);
         }
         if inside > 0 {
+            let last = bits.iter().rposition(|&byte| byte != 0).unwrap_or(0) as u64 + 1;
+            self.end = (chunk * CHUNK_FRAMES + last * 8).min(self.max_pfn);
             self.entries.push(Entry { chunk, before: self.total, blocks });
             self.total += inside;
         }
@@ -156,6 +160,11 @@ impl Index {
             return Ok(self.total);
         }
         Ok(self.look_up(input, pfn, 1, &mut Vec::new())?.0)
+    }
+
+    /// A frame past the last page in the file, with less than a byte of the bitmap in between.
+    pub(super) fn end(&self) -> u64 {
+        self.end
     }
 
     /// The first frame number past all memory.

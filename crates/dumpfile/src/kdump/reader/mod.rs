@@ -7,58 +7,100 @@
 mod cache;
 mod index;
 mod memory;
+mod part;
+mod repair;
 
 use super::header::{Geometry, Headers};
-use super::layout::{PAGE_DESC_LEN, PageDesc, STATUS_EXCLUDED_VMEMMAP, STATUS_INCOMPLETE};
-use crate::Error;
+use super::layout::{STATUS_EXCLUDED_VMEMMAP, STATUS_INCOMPLETE};
 use crate::codec::Method;
 use crate::input::Input;
+use crate::{Assume, Error};
 use index::Bitmaps;
-use memory::{KdumpMemory, Part};
-use vmcore::{
-    Dump, DumpLevel, MemoryMap, Note, Notes, Range, ReadError, Source, Utsname, VmcoreInfo, is_zero,
-};
+use memory::KdumpMemory;
+use part::Member;
+use vmcore::{Dump, DumpLevel, MemoryMap, Note, Notes, Range, ReadError, Source, VmcoreInfo};
 
-/// The most bytes of notes or VMCOREINFO that are believed; 10,000 CPUs have 5 MB.
+/// The most bytes of notes, VMCOREINFO or eraseinfo that are believed; 10,000 CPUs have 5 MB.
 const MAX_NOTES: u64 = 64 << 20;
 
-/// Opens a kdump-compressed file.
+/// A file's headers, and where its parts lie.
+pub(super) struct File {
+    pub(super) input: Input,
+    pub(super) headers: Headers,
+    pub(super) geometry: Geometry,
+}
+
+impl File {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    ///
+    /// When they are damaged or cut off, or the bitmaps are.
+    pub(super) fn read(input: Input) -> Result<Self, Error> {
+        let mut headers = Headers::read(&input)?;
+        let geometry = headers.geometry(&input)?;
+        Ok(Self { input, headers, geometry })
+    }
+}
+
+/// Opens a kdump-compressed file, or the files of a split set in any order.
 ///
 /// # Errors
 ///
-/// When the headers or bitmaps are damaged or cut off, or nothing tells which machine the dump is of.
-pub(crate) fn open(input: Input) -> Result<Dump, Error> {
-    let mut headers = Headers::read(&input)?;
-    let geometry = headers.geometry(&input)?;
-    let mut notes = read_notes(&input, &mut headers)?;
-    let machine = headers.machine(&input, &notes)?;
-    let vmcoreinfo = find_vmcoreinfo(&input, &mut headers, &mut notes)?;
-    let bitmaps = Bitmaps::read(&input, &geometry)?;
+/// When the headers or bitmaps are damaged or cut off, nothing tells which machine the dump is of, or the files do not
+/// belong together. A part that is missing is none: its pages are lost, which a remark tells.
+pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
+    let files = inputs.into_iter().map(File::read).collect::<Result<Vec<_>, _>>()?;
+    let mut files = part::in_order(files)?;
+    let erase_info = read_erase_info(&mut files)?;
+    let first = &mut files[0];
+    let (input, headers) = (&first.input, &mut first.headers);
+    let mut notes = read_notes(input, headers)?;
+    let vmcoreinfo = find_vmcoreinfo(input, headers, &mut notes)?;
+    let machine = headers.machine(input, &notes, assume.machine)?;
+    let bitmaps = Bitmaps::read(input, &first.geometry)?;
     if bitmaps.strays > 0 {
         let strays = bitmaps.strays;
         headers
             .remarks
             .push(format!("{strays} pages are in the file whose frames the first bitmap calls absent"));
     }
-    check_what_readers_need(&mut headers, vmcoreinfo.as_ref());
+    check_what_readers_need(headers, vmcoreinfo.as_ref());
+    let utsname = repair::utsname(headers, machine, vmcoreinfo.as_ref());
+    let (header, level) = (headers.header.clone(), dump_level(headers));
+    let phys_base = (!headers.diskdump).then_some(headers.sub.phys_base);
+    let (format, page_size) = (format(headers), headers.page_size);
 
-    let page_size = headers.page_size;
     let bytes =
         bitmaps.frames.iter().map(|r| Range::new(page_size.addr(r.start), page_size.addr(r.end))).collect();
     let map = MemoryMap::new(page_size, bytes);
-    let part = find_part(&input, &mut headers, &bitmaps)?;
-    let incomplete = headers.header.status & STATUS_INCOMPLETE != 0
-        || ends_early(&input, &headers, &geometry, &bitmaps, &part)?;
+    let Member { files, mut remarks, mut incomplete } = part::members(files, &bitmaps)?;
+    incomplete |= header.status & STATUS_INCOMPLETE != 0;
+    if incomplete && let Some(from) = repair::unreached(&bitmaps) {
+        remarks.push(format!(
+            "no page from frame {from:#x} on is in the file, whose writer did not finish: they may be lost instead of \
+             left out on purpose"
+        ));
+    }
+    let memory = KdumpMemory::new(files, machine.order, map, bitmaps.index);
     let source = Source {
-        format: format(&headers),
-        dump_level: dump_level(&mut headers),
+        format,
+        dump_level: level,
         incomplete,
-        utsname: Some(headers.header.utsname.clone()).filter(|u| *u != Utsname::default()),
-        remarks: std::mem::take(&mut headers.remarks),
+        utsname: Some(utsname),
+        phys_base,
+        erase_info,
+        remarks,
     };
-    let zero_page = find_zero_page(&input, page_size.len(), geometry.descriptors, bitmaps.index.total());
-    let memory = KdumpMemory::new(input, machine.order, map, bitmaps.index, &geometry, part, zero_page);
     Ok(Dump { machine, memory: Box::new(memory), notes, vmcoreinfo, virt: Vec::new(), elf_flags: 0, source })
+}
+
+/// The number of pages of the whole dump, and of those in this file.
+pub(super) fn pages(file: &File) -> Result<(u64, u64), Error> {
+    let Bitmaps { index, .. } = Bitmaps::read(&file.input, &file.geometry)?;
+    let Some((start, end)) = file.headers.part() else { return Ok((index.total(), index.total())) };
+    let before = index.rank(&file.input, start)?;
+    Ok((index.total(), index.rank(&file.input, end)?.saturating_sub(before)))
 }
 
 /// The format for people.
@@ -66,7 +108,8 @@ fn format(headers: &Headers) -> String {
     let methods: Vec<_> =
         Method::ALL.into_iter().filter(|m| headers.header.status & m.flag() != 0).map(Method::name).collect();
     let methods = if methods.is_empty() { "uncompressed".to_owned() } else { methods.join(", ") };
-    format!("kdump-compressed v{} ({methods})", headers.header.version)
+    let name = if headers.diskdump { "diskdump" } else { "kdump-compressed" };
+    format!("{name} v{} ({methods})", headers.header.version)
 }
 
 fn dump_level(headers: &mut Headers) -> Option<DumpLevel> {
@@ -78,13 +121,26 @@ fn dump_level(headers: &mut Headers) -> Option<DumpLevel> {
     level
 }
 
+/// What the files say was erased inside of pages, one behind the other.
+fn read_erase_info(files: &mut [File]) -> Result<Vec<u8>, ReadError> {
+    let mut all = Vec::new();
+    for File { input, headers, .. } in files {
+        let (offset, size) = (headers.sub.offset_eraseinfo, headers.sub.size_eraseinfo);
+        let text = read_pointed(input, headers, "eraseinfo", offset, size)?;
+        if !text.is_empty() {
+            headers.remarks.push(format!("{} bytes tell what was erased from memory", text.len()));
+        }
+        // Each part of a set repeats it, or tells of its own pages.
+        if !all.ends_with(&text) && all.len() as u64 + size <= MAX_NOTES {
+            all.extend(text);
+        }
+    }
+    Ok(all)
+}
+
 /// Says what other readers of the file stumble over.
 fn check_what_readers_need(headers: &mut Headers, vmcoreinfo: Option<&VmcoreInfo>) {
     let (header, remarks) = (&headers.header, &mut headers.remarks);
-    let uts = &header.utsname;
-    if [&uts.sysname, &uts.release, &uts.version, &uts.machine].iter().any(|s| s.is_empty()) {
-        remarks.push("utsname is not filled in: libkdumpfile and drgn refuse the file".into());
-    }
     if header.status != 0 && header.tv_usec.is_power_of_two() && (4096..=262_144).contains(&header.tv_usec) {
         remarks.push(format!("tv_usec is {}, which libkdumpfile takes for a block size", header.tv_usec));
     }
@@ -93,9 +149,6 @@ fn check_what_readers_need(headers: &mut Headers, vmcoreinfo: Option<&VmcoreInfo
     }
     if header.status & STATUS_EXCLUDED_VMEMMAP != 0 {
         remarks.push("parts of the mem_map were left out of the file".into());
-    }
-    if headers.sub.size_eraseinfo != 0 {
-        remarks.push(format!("{} bytes tell what was erased from memory", headers.sub.size_eraseinfo));
     }
     if let Some(size) = vmcoreinfo.and_then(VmcoreInfo::page_size)
         && size != headers.page_size
@@ -158,45 +211,4 @@ fn find_vmcoreinfo(
     notes.push(Note { name: b"VMCOREINFO".into(), kind: 0, desc }, headers.layout.order);
     headers.remarks.push("VMCOREINFO is no note of the file, only the sub header points at it".into());
     Ok(Some(info))
-}
-
-/// Which of the pages are in this part of a split set.
-fn find_part(input: &Input, headers: &mut Headers, bitmaps: &Bitmaps) -> Result<Option<Part>, Error> {
-    let Some((start, end)) = headers.part() else { return Ok(None) };
-    headers.remarks.push(format!(
-        "a part of a split set, with frames {start:#x} to {end:#x}; pages of the other parts count as lost"
-    ));
-    let before = bitmaps.index.rank(input, start)?;
-    let within = bitmaps.index.rank(input, end)?.saturating_sub(before);
-    Ok(Some(Part { start, end, before, within }))
-}
-
-/// Looks whether the file ends before what its last descriptors point at. Writers place pages in order, so the end
-/// of the list is where a cut shows; pages elsewhere are found out when they are read.
-fn ends_early(
-    input: &Input,
-    headers: &Headers,
-    geometry: &Geometry,
-    bitmaps: &Bitmaps,
-    part: &Option<Part>,
-) -> Result<bool, ReadError> {
-    let count = part.as_ref().map_or(bitmaps.index.total(), |part| part.within);
-    let end = geometry.descriptors + count * PAGE_DESC_LEN as u64;
-    if end > input.len() {
-        return Ok(true);
-    }
-    let len = count.min(4096) as usize * PAGE_DESC_LEN;
-    let mut bytes = vec![0; len];
-    input.read_at(end - len as u64, &mut bytes)?;
-    Ok(bytes.as_chunks().0.iter().any(|desc| {
-        let desc = PageDesc::decode(desc, headers.layout.order);
-        desc.offset.checked_add(desc.size.into()).is_none_or(|end| end > input.len())
-    }))
-}
-
-/// The page of zeros that zero pages share: where makedumpfile puts it, when it is there.
-fn find_zero_page(input: &Input, page_len: usize, descriptors: u64, total: u64) -> Option<u64> {
-    let offset = descriptors + total * PAGE_DESC_LEN as u64;
-    let mut page = vec![0; page_len];
-    input.read_at(offset, &mut page).ok().filter(|()| is_zero(&page)).map(|()| offset)
 }

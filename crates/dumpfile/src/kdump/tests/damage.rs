@@ -83,8 +83,8 @@ proptest! {
     }
 }
 
-/// The sample's only page, its descriptor changed.
-fn with_descriptor(change: impl Fn(&mut [u8])) -> Result<PageState, Error> {
+/// The sample's only page, its descriptor changed: what the page is, and what is said of it.
+fn with_descriptor(change: impl Fn(&mut [u8])) -> (PageState, String) {
     let input = dump(machine("x86_64"), PageSize::K4, &[(0, Content::Text(1))]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vmcore");
@@ -92,23 +92,70 @@ fn with_descriptor(change: impl Fn(&mut [u8])) -> Result<PageState, Error> {
     let mut bytes = std::fs::read(&path).unwrap();
     change(&mut bytes[4 * 4096..]);
     std::fs::write(&path, bytes).unwrap();
-    Ok(open(&path)?.memory.read_page(Pfn(0), &mut [0; 4096])?)
+    let dump = open(&path).unwrap();
+    let mut page = [7; 4096];
+    let state = dump.memory.read_page(Pfn(0), &mut page).unwrap();
+    assert_eq!(page, [0; 4096], "what is lost is cleared");
+    let damage = dump.memory.damage();
+    assert_eq!(damage.pages, damage.first.len() as u64);
+    (state, damage.first.join("\n"))
 }
 
 #[test]
-fn an_impossible_descriptor_is_named() {
-    let message = |change: &dyn Fn(&mut [u8])| with_descriptor(change).unwrap_err().to_string();
+fn a_page_with_an_impossible_descriptor_is_lost_and_the_descriptor_named() {
+    let message = |change: &dyn Fn(&mut [u8])| {
+        let (state, message) = with_descriptor(change);
+        assert_eq!(state, PageState::Lost);
+        message
+    };
     let text = message(&|desc| desc[8..12].copy_from_slice(&5000u32.to_le_bytes()));
     assert!(
         text.ends_with("page_desc.size of page 0x0 at offset 0x4000 is 5000, expected 1 to 4096"),
         "{text}"
     );
+    let text = message(&|desc| desc[8..12].fill(0));
+    assert!(text.contains("page_desc.size of page 0x0 at offset 0x4000 is 0"), "{text}");
     let text = message(&|desc| desc[12] = 0);
     assert!(text.contains("expected 4096 as the page is not compressed"), "{text}");
     let text = message(&|desc| desc[..8].copy_from_slice(&100u64.to_le_bytes()));
     assert!(text.contains("page_desc.offset of page 0x0 at offset 0x4000 is 0x64"), "{text}");
     let text = message(&|desc| desc[24 + 4096 + 10] ^= 0xff);
     assert!(text.contains("content of page 0x0 at offset 0x5018"), "{text}");
-    assert_eq!(with_descriptor(|desc| desc[..8].fill(0)).unwrap(), PageState::Lost);
-    assert_eq!(with_descriptor(|desc| desc[6] = 1).unwrap(), PageState::Lost, "past the end of the file");
+    assert_eq!(with_descriptor(|desc| desc[..8].fill(0)), (PageState::Lost, String::new()));
+    assert_eq!(with_descriptor(|desc| desc[6] = 1).0, PageState::Lost, "past the end of the file");
+}
+
+#[test]
+fn a_damaged_page_costs_nothing_but_itself() {
+    let contents: Vec<_> = (0..300).map(|pfn| (pfn, Content::Text(pfn as u8))).collect();
+    let input = dump(machine("ppc64le"), PageSize::K4, &contents);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vmcore");
+    write_to(&path, &input, &without(&input, &[]), Some(Method::Zstd), 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    for page in [7, 8, 200] {
+        let desc = 4 * 4096 + page * 24;
+        let at = u64::from_le_bytes(bytes[desc..desc + 8].try_into().unwrap()) as usize;
+        bytes[at] ^= 0x55;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let output = open(&path).unwrap();
+    let mut pages = vec![0; 300 * 4096];
+    let mut states = [PageState::Absent; 300];
+    for _ in 0..2 {
+        output.memory.read_run(Pfn(0), &mut pages, &mut states).unwrap();
+    }
+    for (pfn, content) in contents {
+        let expected =
+            if [7, 8, 200].contains(&pfn) { (PageState::Lost, vec![0; 4096]) } else { content.page(4096) };
+        let bytes = pages[pfn as usize * 4096..][..4096].to_vec();
+        assert_eq!((states[pfn as usize], bytes), expected, "page {pfn}");
+    }
+    assert_eq!(output.memory.damage().pages, 3, "each counts once");
+    // A dump that is written from it is whole but for these.
+    let second = dir.path().join("second");
+    let everything = Selection::everything(&*output.memory, DumpLevel::default(), None).unwrap();
+    let written = write_to(&second, &output, &everything, None, 2);
+    assert_eq!((written.lost_pages, written.data_pages), (3, 297));
+    assert!(open(&second).unwrap().source.incomplete);
 }

@@ -2,8 +2,10 @@
 
 mod damage;
 mod foreign;
+mod mark;
 mod parts;
 mod round_trip;
+mod split;
 mod streams;
 
 use super::{Options, write};
@@ -152,7 +154,7 @@ fn write_to(
 }
 
 fn open(path: &Path) -> Result<Dump, crate::Error> {
-    super::open(Input::open(path)?)
+    super::open(vec![Input::open(path)?], &crate::Assume::default())
 }
 
 fn page_of(dump: &Dump, pfn: u64) -> (PageState, Vec<u8>) {

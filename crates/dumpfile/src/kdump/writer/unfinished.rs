@@ -7,7 +7,7 @@ use crate::input::Input;
 use crate::kdump::header::Headers;
 use crate::kdump::layout::{PAGE_DESC_LEN, PageDesc};
 use crate::output::Sink;
-use crate::{Error, Written};
+use crate::{Assume, Error, Written};
 use std::fs::File;
 use std::path::Path;
 use vmcore::{CHUNK_FRAMES, Chunk, Dump, Machine, Pfn, Range, ReasonCounts, Selection, VmcoreInfo};
@@ -49,7 +49,7 @@ impl Unfinished {
     ) -> Result<Self, Error> {
         let mut spill =
             || spill().map_err(|e| crate::output::write_error(path, "make a work file beside it", e));
-        let dump = crate::kdump::open(Input::open(path)?)?;
+        let dump = crate::kdump::open(vec![Input::open(path)?], &Assume::default())?;
         let input = Input::open(path)?;
         let mut headers = Headers::read(&input)?;
         let geometry = headers.geometry(&input)?;
