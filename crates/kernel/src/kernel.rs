@@ -2,9 +2,9 @@
 
 use crate::memmodel::MemModel;
 use crate::physical::Physical;
-use crate::translate::{Mapping, Translator, phys_base};
+use crate::translate::{Mapping, Translator};
 use crate::{Error, KernelMemory, uts};
-use vmcore::{Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VmcoreInfo};
+use vmcore::{Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VirtSegment, VmcoreInfo};
 
 /// The crashed kernel of a dump: what can be learned once, and access to the rest.
 ///
@@ -34,7 +34,14 @@ impl<'d> Kernel<'d> {
         let physical = Physical::new(&*dump.memory);
         let translator = Translator::choose(dump, info, &physical)?;
         let mut kernel = Self { dump, info, physical, translator, utsname: Utsname::default() };
-        kernel.utsname = uts::read(&kernel)?;
+        kernel.utsname = match uts::read(&kernel) {
+            // What the kernel's tables lack says more than that the input's segments do not have an address.
+            Err(error @ Error::NotMapped { .. }) => {
+                kernel.translator.check(dump, info, &kernel.physical)?;
+                return Err(error);
+            }
+            name => name?,
+        };
         Ok(kernel)
     }
 
@@ -50,7 +57,15 @@ impl<'d> Kernel<'d> {
     /// Where the kernel's link address 0 lies in physical memory, as the sub header of a kdump file tells it. The
     /// bits of a signed number.
     pub fn phys_base(&self) -> u64 {
-        phys_base(self.dump, self.info)
+        self.translator.phys_base(self.dump, self.info)
+    }
+
+    /// The virtual addresses of all memory in the kernel's direct map, then those of its image where it is mapped a
+    /// second time: what `/proc/vmcore` would have said. For dumps whose input says nothing of virtual addresses.
+    ///
+    /// What cannot be found is left out; without the kernel's tables nothing may be left.
+    pub fn virt_segments(&self) -> Vec<VirtSegment> {
+        self.translator.virt_segments(self.info, &self.physical)
     }
 
     /// The physical address of a virtual one.

@@ -31,6 +31,16 @@ impl<'d> Physical<'d> {
         self.page
     }
 
+    /// The start of the lowest memory.
+    pub(crate) fn start(&self) -> PhysAddr {
+        self.memory.map().bytes().iter().next().map_or(PhysAddr(0), |range| range.start)
+    }
+
+    /// Reports whether there is memory at `addr`.
+    pub(crate) fn exists(&self, addr: PhysAddr) -> bool {
+        self.memory.map().bytes().contains(addr)
+    }
+
     /// The end of the highest memory.
     pub(crate) fn end(&self) -> PhysAddr {
         self.memory.map().bytes().end().unwrap_or_default()

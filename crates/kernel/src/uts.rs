@@ -1,14 +1,13 @@
 //! The kernel's name, which is also the first proof that translation works.
 
 use crate::{Error, KernelMemory};
-use vmcore::{Utsname, VirtAddr};
+use vmcore::{Utsname, VirtAddr, VmcoreInfo};
 
 /// Bytes of one string (`__NEW_UTS_LEN` + 1 of the kernel's `utsname.h`).
 const LEN: usize = 65;
 
 /// Where `struct new_utsname` lies: inside `init_uts_ns`, or before 2.6.19 in `system_utsname`.
-fn address(kernel: &impl KernelMemory) -> Result<VirtAddr, Error> {
-    let info = kernel.info();
+pub(crate) fn address(info: &VmcoreInfo) -> Result<VirtAddr, Error> {
     let missing = |key: &str| Error::MissingKey { key: key.to_owned(), purpose: "the kernel's name" };
     if let Some(uts) = info.symbol("system_utsname") {
         return Ok(uts);
@@ -25,7 +24,7 @@ fn address(kernel: &impl KernelMemory) -> Result<VirtAddr, Error> {
 /// When they cannot be read, and when the first is not `Linux`: then addresses are translated wrongly, or the memory
 /// is not what VMCOREINFO says.
 pub(crate) fn read(kernel: &impl KernelMemory) -> Result<Utsname, Error> {
-    let addr = address(kernel)?;
+    let addr = address(kernel.info())?;
     let mut bytes = [0; 6 * LEN];
     kernel.read(addr, &mut bytes)?;
     let text = |i: usize| {

@@ -4,12 +4,15 @@
 //! where the kernel keeps one, and through the kernel's page tables elsewhere, wherever it lies: 0xf000… (before 4.14,
 //! hash), 0xc00c… (radix, and hash with 64 KiB pages since 5.3), 0xc0003f… (hash with 4 KiB pages).
 
+use super::table::{Entries, Entry, Level, PageTable, Stop, levels};
 use super::vmemmap_list::VmemmapList;
 use super::{Mapping, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
 use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
 
+/// Where the linear map starts.
+pub(super) const LINEAR: u64 = 0xc000_0000_0000_0000;
 /// The bits of a linear-map address that make up the physical one (`__pa()` of the kernel's `page.h`).
 pub(super) const LINEAR_MASK: u64 = 0x0fff_ffff_ffff_ffff;
 
@@ -24,43 +27,35 @@ const LEAF_ADDRESS: u64 = (1 << 53) - 1;
 /// `MMU_FTR_TYPE_RADIX` of `cpu_spec.mmu_features`.
 const FEATURE_RADIX: u32 = 0x40;
 
-/// One level of the kernel's page table.
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    name: &'static str,
-    shift: u32,
-    bits: u32,
+/// The entries of a page table.
+struct PowerEntries;
+
+impl Entries for PowerEntries {
+    fn decode(&self, entry: u64, _index: u64, _level: &Level, last: bool) -> Entry {
+        if entry & PRESENT == 0 {
+            Entry::Nothing
+        } else if last || entry & LEAF != 0 {
+            Entry::Memory(entry & LEAF_ADDRESS)
+        } else {
+            Entry::Table(entry & !TABLE_FLAGS)
+        }
+    }
 }
 
-/// The levels of a page table, the root first.
-///
-/// Sizes of tables follow from `bits` and have nothing to do with the page size: the radix root has 2^13 entries, 64 KiB,
-/// with 4 KiB pages too.
-fn levels(page: PageSize, index_bits: [u32; 4]) -> [Level; 4] {
-    let [pte, pmd, pud, pgd] = index_bits;
-    let shift = page.shift();
-    [
-        Level { name: "PGD", shift: shift + pte + pmd + pud, bits: pgd },
-        Level { name: "PUD", shift: shift + pte + pmd, bits: pud },
-        Level { name: "PMD", shift: shift + pte, bits: pmd },
-        Level { name: "PTE", shift, bits: pte },
-    ]
-}
-
-/// Index bits of PTE, PMD, PUD and PGD: `RADIX_*_INDEX_SIZE` of the kernel's `radix-4k.h` and `radix-64k.h`, which never
+/// Index bits of PGD, PUD, PMD and PTE: `RADIX_*_INDEX_SIZE` of the kernel's `radix-4k.h` and `radix-64k.h`, which never
 /// changed, and `H_*_INDEX_SIZE` of `hash-4k.h` and `hash-64k.h` since 4.17.
 fn index_bits(page: PageSize, radix: bool) -> Option<[u32; 4]> {
     match (page, radix) {
-        (PageSize::K64, true) => Some([5, 9, 9, 13]),
-        (PageSize::K4, true) => Some([9, 9, 9, 13]),
+        (PageSize::K64, true) => Some([13, 9, 9, 5]),
+        (PageSize::K4, true) => Some([13, 9, 9, 9]),
         (PageSize::K64, false) => Some([8, 10, 10, 8]),
-        (PageSize::K4, false) => Some([9, 7, 9, 9]),
+        (PageSize::K4, false) => Some([9, 9, 7, 9]),
         _ => None,
     }
 }
 
 /// The translator of a POWER kernel.
-pub(crate) struct Ppc64 {
+pub(super) struct Ppc64 {
     /// Where the linear map ends at the latest, when the kernel says so (6.9).
     vmalloc_start: Option<u64>,
     /// How the rest is found, or why it cannot be. The linear map, where the kernel and its log are, needs nothing.
@@ -70,8 +65,8 @@ pub(crate) struct Ppc64 {
 /// What leads to addresses outside the linear map.
 struct Rest {
     vmemmap: Option<VmemmapList>,
-    /// The kernel's page table and its levels.
-    root: Option<(PhysAddr, [Level; 4])>,
+    /// The kernel's page table, whose entries are big-endian under either byte order since 4.7.
+    table: Option<PageTable<PowerEntries>>,
 }
 
 impl Rest {
@@ -82,13 +77,19 @@ impl Rest {
         // have. Those that name MAX_PHYSMEM_BITS (5.9) have the last ones. Older ones keep vmalloc addresses to
         // themselves; struct pages and everything else that is asked for lies elsewhere.
         let known = radix || info.number("MAX_PHYSMEM_BITS").is_some();
-        let root = info
+        let page = physical.page_size();
+        let table = info
             .symbol("swapper_pg_dir")
             .filter(|addr| known && addr.0 >> 60 == 0xc)
             .map(|addr| PhysAddr(addr.0 & LINEAR_MASK))
-            .zip(index_bits(physical.page_size(), radix))
-            .map(|(root, bits)| (root, levels(physical.page_size(), bits)));
-        Ok(Self { vmemmap, root })
+            .zip(index_bits(page, radix))
+            .map(|(root, bits)| PageTable {
+                root,
+                levels: levels(page, &bits),
+                order: ByteOrder::Big,
+                entries: PowerEntries,
+            });
+        Ok(Self { vmemmap, table })
     }
 }
 
@@ -98,7 +99,7 @@ impl Ppc64 {
     /// # Errors
     ///
     /// Only when the input is damaged: a kernel whose tables make no sense still has a log.
-    pub(crate) fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
+    pub(super) fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
         let rest = match Rest::open(order, info, physical) {
             Err(Error::Read(error)) => return Err(error.into()),
             rest => rest.map_err(|error| error.to_string()),
@@ -107,7 +108,7 @@ impl Ppc64 {
     }
 
     /// Answers why addresses outside the linear map cannot be translated, if so.
-    pub(crate) fn check(
+    pub(super) fn check(
         &self,
         order: ByteOrder,
         info: &VmcoreInfo,
@@ -120,20 +121,23 @@ impl Ppc64 {
     }
 
     /// Where `addr` lies.
-    pub(crate) fn translate(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
-        if let Some(mapping) = self
-            .rest
-            .as_ref()
-            .ok()
-            .and_then(|rest| rest.vmemmap.as_ref())
-            .and_then(|list| list.translate(addr))
-        {
+    pub(super) fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
+        let vmemmap = self.rest.as_ref().ok().and_then(|rest| rest.vmemmap.as_ref());
+        if let Some(mapping) = vmemmap.and_then(|list| list.translate(addr)) {
             return Ok(mapping);
         }
         if let Some(mapping) = self.linear(physical, addr) {
             return Ok(mapping);
         }
-        self.walk(physical, addr)
+        let stop = |why: &str| Stop { error: not_mapped(addr, why), len: 1 };
+        if addr.0 >> 60 < 0xc {
+            return Err(stop("it is not an address of the kernel"));
+        }
+        let rest = self.rest.as_ref().map_err(|why| stop(why))?;
+        match &rest.table {
+            Some(table) => table.walk(physical, addr),
+            None => Err(stop("VMCOREINFO does not tell the kernel's page table and how it is made")),
+        }
     }
 
     /// The linear map. It reaches as far as memory does: kernels before 6.9 do not tell where other regions start, but
@@ -148,36 +152,6 @@ impl Ppc64 {
             end = end.min(vmalloc & LINEAR_MASK);
         }
         (phys < end).then(|| Mapping { phys: PhysAddr(phys), len: end - phys })
-    }
-
-    /// Walks the kernel's page table, whose entries are big-endian under either byte order since 4.7.
-    fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
-        let rest = self.rest.as_ref().map_err(|why| not_mapped(addr, why))?;
-        let Some((root, levels)) = &rest.root else {
-            return Err(not_mapped(
-                addr,
-                "VMCOREINFO has no SYMBOL(swapper_pg_dir) for the kernel's page table",
-            ));
-        };
-        if addr.0 >> 60 < 0xc {
-            return Err(not_mapped(addr, "it is not an address of the kernel"));
-        }
-        let mut table = root.0;
-        for level in levels {
-            let index = addr.0 >> level.shift & ((1 << level.bits) - 1);
-            let at = PhysAddr(table.saturating_add(index * 8));
-            let entry = physical.entry(at, ByteOrder::Big, level.name)?;
-            if entry & PRESENT == 0 {
-                return Err(not_mapped(addr, format!("the {} entry at {at} is {entry:#x}", level.name)));
-            }
-            if entry & LEAF != 0 || level.name == "PTE" {
-                let offset = addr.0 & ((1 << level.shift) - 1);
-                let base = entry & LEAF_ADDRESS & !((1 << level.shift) - 1);
-                return Ok(Mapping { phys: PhysAddr(base | offset), len: (1 << level.shift) - offset });
-            }
-            table = entry & !TABLE_FLAGS;
-        }
-        Err(not_mapped(addr, "its page table has no last level"))
     }
 }
 
