@@ -1,14 +1,24 @@
-//! FLATMEM: `mem_map` points to one array, whose first element is frame 0.
+//! FLATMEM: `mem_map` points to one array, whose first element is frame 0 or that at the start of memory.
 
 use super::{PageRun, missing, page_struct, part};
 use crate::{Error, Kernel, KernelMemory};
-use vmcore::{Pfn, Range, VirtAddr};
+use vmcore::{Arch, Pfn, Range, VirtAddr};
 
 /// The one array.
 #[derive(Debug)]
 pub(crate) struct Flat {
     array: PageRun,
     page_struct: u64,
+}
+
+/// The frame of the array's first element (`ARCH_PFN_OFFSET`): 0, except where memory usually starts high up.
+fn first_frame(kernel: &Kernel<'_>) -> Pfn {
+    let start = match kernel.machine().arch {
+        Arch::Aarch64 => kernel.info().number("PHYS_OFFSET"),
+        Arch::Riscv64 => kernel.info().number("phys_ram_base"),
+        _ => None,
+    };
+    Pfn(start.map_or(0, |start| start >> kernel.physical().page_size().shift()) as u64)
 }
 
 impl Flat {
@@ -18,7 +28,9 @@ impl Flat {
         let base = kernel.read_word(symbol)?;
         let page_struct = page_struct(kernel)?;
         // With `mem=` the array is shorter than memory. The only node tells how long it is.
-        let mut frames = Range::new(Pfn(0), kernel.memory_map().max_pfn());
+        let first = first_frame(kernel);
+        let from = if (first.0 as i64) < 0 { Pfn(0) } else { first };
+        let mut frames = Range::new(from, kernel.memory_map().max_pfn());
         if let (Some(node), Some(start), Some(span)) = (
             info.symbol("contig_page_data"),
             info.offset("pglist_data.node_start_pfn"),
@@ -28,7 +40,8 @@ impl Flat {
             let span = kernel.read_word(VirtAddr(node.0.wrapping_add(span)))?;
             frames = frames.intersect(&Range::new(Pfn(start), Pfn(start.saturating_add(span))));
         }
-        let at = VirtAddr(base.wrapping_add(frames.start.0.wrapping_mul(page_struct)));
+        let skipped = frames.start.0.wrapping_sub(first.0);
+        let at = VirtAddr(base.wrapping_add(skipped.wrapping_mul(page_struct)));
         Ok(Self { array: PageRun { frames, at }, page_struct })
     }
 

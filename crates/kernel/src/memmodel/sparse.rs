@@ -6,7 +6,7 @@
 
 use super::{PageRun, missing, page_struct};
 use crate::{Error, Kernel, KernelMemory};
-use vmcore::{Arch, Pfn, Range, VirtAddr};
+use vmcore::{Arch, PageSize, Pfn, Range, VirtAddr};
 
 /// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`.
 const VALID: u64 = 0b11;
@@ -28,16 +28,23 @@ pub(crate) struct Sparse {
     word: u64,
 }
 
-/// `SECTION_SIZE_BITS` and the values of `MAX_PHYSMEM_BITS` that an architecture's kernels had before VMCOREINFO told
-/// them (5.10): `arch/*/include/asm/sparsemem.h` and, for ppc64, `book3s/64/mmu.h`. Which of them holds is not guessed:
-/// LENGTH(mem_section) fits one only.
-fn before_the_note_told(arch: Arch) -> Option<(u32, &'static [u32])> {
+/// The values of `SECTION_SIZE_BITS` and `MAX_PHYSMEM_BITS` that an architecture's kernels had before VMCOREINFO told them
+/// (5.13 and 5.9): `arch/*/include/asm/sparsemem.h` and, for ppc64, `book3s/64/mmu.h`. Which of them hold is not guessed:
+/// LENGTH(mem_section) fits one pair only.
+fn before_the_note_told(arch: Arch, page: PageSize) -> (&'static [u32], &'static [u32]) {
     match arch {
         // 44 from the start, 46 since 3.7 (with 47 for a while in 4.15), 51 since 4.20; 52 is not reached.
-        Arch::Ppc64 => Some((24, &[44, 46, 47, 51])),
+        Arch::Ppc64 => (&[24], &[44, 46, 47, 51]),
         // 40 until 2.6.30, 44 in 2.6.31, 46 since, 52 with five levels.
-        Arch::X86_64 => Some((27, &[40, 44, 46, 52])),
-        _ => None,
+        Arch::X86_64 => (&[27], &[40, 44, 46, 52]),
+        // Sections became smaller in 5.12. 40 until 3.10, 52 with 64 KiB pages since 4.16.
+        Arch::Aarch64 if page == PageSize::K64 => (&[30, 29], &[40, 48, 52]),
+        Arch::Aarch64 => (&[30, 27], &[40, 48, 52]),
+        // 42 until 3.2, then 46, which 4.x made a number of the configuration.
+        Arch::S390x => (&[28], &[42, 46, 47, 48, 49, 50, 51, 52, 53]),
+        Arch::Riscv64 => (&[27], &[56]),
+        Arch::LoongArch64 => (&[29], &[48]),
+        _ => (&[], &[]),
     }
 }
 
@@ -59,32 +66,33 @@ impl Sparse {
         if !(8..=page.bytes()).contains(&entry) {
             return Err(implausible("SIZE(mem_section)", entry, "8 to the page size"));
         }
-        let (section_bits, candidates) = bits(kernel)?;
-        let (Ok(section_bits), true) =
-            (u32::try_from(section_bits), (page.shift().into()..=40).contains(&section_bits))
-        else {
-            return Err(implausible("NUMBER(SECTION_SIZE_BITS)", section_bits, "the page's bits to 40"));
-        };
         let per_root = page.bytes() / entry;
         let length = info.length("mem_section");
-        let sections = |bits: &u64| {
-            (u64::from(section_bits)..=60).contains(bits).then(|| 1u64 << (bits - u64::from(section_bits)))
-        };
-        let sections: Vec<u64> = candidates.iter().filter_map(sections).collect();
+        let fits = page.shift().into()..=40;
+        let pairs = bits(kernel)?;
+        if let Some((section_bits, _)) = pairs.iter().find(|(section, _)| !fits.contains(section)) {
+            return Err(implausible("NUMBER(SECTION_SIZE_BITS)", *section_bits, "the page's bits to 40"));
+        }
+        let possible: Vec<(u32, u64)> = pairs
+            .iter()
+            .filter(|(section, physmem)| (*section..=60).contains(physmem))
+            .map(|&(section, physmem)| (section as u32, 1 << (physmem - section)))
+            .collect();
         // Roots are used unless the length says that every section stands in the table. An unknown length means
         // roots: kernels that leave it out (4.15) allocate them at run time.
-        let extreme = |&n: &u64| length.is_none_or(|l| l == n.div_ceil(per_root));
-        let (sections, per_root) = if let Some(&n) = sections.iter().find(|n| extreme(n)) {
-            (n, Some(per_root))
-        } else if let Some(&n) = sections.iter().find(|&&n| length == Some(n)) {
-            (n, None)
-        } else {
-            return Err(implausible(
-                "LENGTH(mem_section)",
-                length.unwrap_or_default(),
-                "the number of sections or of their roots",
-            ));
-        };
+        let extreme = |n: u64| length.is_none_or(|l| l == n.div_ceil(per_root));
+        let (section_bits, sections, per_root) =
+            if let Some(&(bits, n)) = possible.iter().find(|p| extreme(p.1)) {
+                (bits, n, Some(per_root))
+            } else if let Some(&(bits, n)) = possible.iter().find(|p| length == Some(p.1)) {
+                (bits, n, None)
+            } else {
+                return Err(implausible(
+                    "LENGTH(mem_section)",
+                    length.unwrap_or_default(),
+                    "the number of sections or of their roots",
+                ));
+            };
         let sparse = Self {
             table: symbol,
             per_root,
@@ -214,20 +222,20 @@ impl Sparse {
     }
 }
 
-/// The bits of a section's size, and the numbers of physical address bits that are possible.
-fn bits(kernel: &Kernel<'_>) -> Result<(u64, Vec<u64>), Error> {
+/// The bits of a section's size and of physical addresses: those that VMCOREINFO tells, or all pairs that are possible.
+fn bits(kernel: &Kernel<'_>) -> Result<Vec<(u64, u64)>, Error> {
     let info = kernel.info();
-    let number = |name| info.number(name).map(|n| n as u64);
-    let older = before_the_note_told(kernel.machine().arch);
-    let section = number("SECTION_SIZE_BITS")
-        .or(older.map(|(bits, _)| bits.into()))
-        .ok_or_else(|| missing("NUMBER(SECTION_SIZE_BITS)"))?;
-    let physmem = match (number("MAX_PHYSMEM_BITS"), older) {
-        (Some(bits), _) => vec![bits],
-        (None, Some((_, all))) if info.length("mem_section").is_some() => {
-            all.iter().map(|&b| b.into()).collect()
+    let (sections, physmem) = before_the_note_told(kernel.machine().arch, kernel.physical().page_size());
+    // Only the length of the table tells one pair from another.
+    let length = info.length("mem_section").is_some();
+    let told = |key: &str, before: &[u32]| match info.number(key) {
+        Some(bits) => Ok(vec![bits as u64]),
+        None if before.len() == 1 || length && !before.is_empty() => {
+            Ok(before.iter().map(|&bits| bits.into()).collect())
         }
-        _ => return Err(missing("NUMBER(MAX_PHYSMEM_BITS)")),
+        None => Err(missing(&format!("NUMBER({key})"))),
     };
-    Ok((section, physmem))
+    let sections = told("SECTION_SIZE_BITS", sections)?;
+    let physmem = told("MAX_PHYSMEM_BITS", physmem)?;
+    Ok(sections.iter().flat_map(|&s| physmem.iter().map(move |&p| (s, p))).collect())
 }
