@@ -61,8 +61,13 @@ pub(crate) struct Image {
 impl Image {
     /// A machine (`uname -m`) with `frames` frames of zeros.
     pub(crate) fn new(machine: &str, page: PageSize, frames: u64) -> Self {
-        let end = frames * page.bytes();
-        let bytes = [Range::new(PhysAddr(0), PhysAddr(end))].into_iter().collect();
+        Self::with_banks(machine, page, &[(0, frames * page.bytes())])
+    }
+
+    /// A machine with memory at several places, each given as start and length. Tables go to the first.
+    pub(crate) fn with_banks(machine: &str, page: PageSize, banks: &[(u64, u64)]) -> Self {
+        let end = banks[0].0 + banks[0].1;
+        let bytes = banks.iter().map(|&(at, len)| Range::new(PhysAddr(at), PhysAddr(at + len))).collect();
         let map = MemoryMap::new(page, bytes);
         let ram = Ram { map, frames: BTreeMap::new(), gone: BTreeMap::new() };
         let info = format!("OSRELEASE=6.0-synthetic\nPAGESIZE={}\n", page.bytes());

@@ -3,6 +3,7 @@
 //! The images are written by definitions of their own, not by the crate's, so that a wrong layout in one does not hide
 //! the same mistake in the other.
 
+mod arches;
 mod classes;
 mod compound;
 mod free_lists;
@@ -12,3 +13,5 @@ mod models;
 mod pages;
 mod tables;
 mod translation;
+mod translation_arches;
+mod trees;
