@@ -86,7 +86,7 @@ fn arm(kib: u64, va_bits: u32, actual: u32, generation: Arm) -> Spec {
         }
         Arm::Turned => {
             // vmemmap itself is moved too: its first struct page is still that of the first memory.
-            let start = top(va_bits) / (1 << (page.shift() - 6)) | top(va_bits - (page.shift() - 6));
+            let start = (top(va_bits) / (1 << (page.shift() - 6))) | top(va_bits - (page.shift() - 6));
             let moved = struct_pages(top(actual).wrapping_sub(top(va_bits)));
             (top(actual).wrapping_sub(base), top(short - 1) + 0x0800_0000, base, start + moved, base)
         }

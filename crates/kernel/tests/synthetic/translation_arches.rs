@@ -277,7 +277,7 @@ proptest! {
         let written = made.image.written();
         for (frame, at, value, shift) in writes {
             let pfn = written[frame.index(written.len())];
-            let offset = u64::from(at) % spec.page.bytes() & !7;
+            let offset = (u64::from(at) % spec.page.bytes()) & !7;
             made.image.put64((pfn << spec.page.shift()) + offset, value >> shift);
         }
         let name = [
