@@ -17,6 +17,7 @@ pub mod output;
 mod pipeline;
 mod raw;
 mod segments;
+pub mod split;
 mod write;
 
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! What is written is read back; what is damaged is an error or a lost page; what others write is understood.
 
+mod cut;
 mod damage;
 mod foreign;
 mod mark;

@@ -184,8 +184,18 @@ impl<'d> Writer<'d> {
     ///
     /// When the output cannot be written.
     pub fn finish(self) -> Result<Written, Error> {
+        self.finish_in_set(true)
+    }
+
+    /// As [`Writer::finish`] for a part of a split set, which stays marked incomplete when another part is: the headers of
+    /// all parts have to be the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::finish`].
+    pub fn finish_in_set(self, set_is_whole: bool) -> Result<Written, Error> {
         let written = self.written();
-        let incomplete = !written.is_whole() || self.dump.source.incomplete;
+        let incomplete = !written.is_whole() || !set_is_whole || self.dump.source.incomplete;
         if self.out.is_stream() {
             if incomplete {
                 self.out.write_at(0, &self.plan.header(true))?;
