@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use phyp::region::Reading;
 use phyp::system::System;
 use phyp::{Leavings, Options, Severity};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vmcore::{Dump, PageSize, PhysAddr, RangeSet};
 
 /// What part of a machine's root is wanted when it offers the same memory twice.
@@ -23,15 +23,15 @@ pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
     match (&args.memory, &args.input[..]) {
         (Some(memory), _) => open_files(args, memory),
         (None, [input]) if input.is_dir() => open_root(args, input, prefer),
-        (None, [input]) => open_file(input),
-        (None, _) => bail!("{}: give one dump", args.name()),
+        (None, files) => open_dump(files, &args.name()),
     }
 }
 
-fn open_file(path: &Path) -> Result<Dump> {
-    let dump = dumpfile::open(path)?;
+/// Opens a dump file, or the files of a split set, which messages call `name`.
+fn open_dump(files: &[PathBuf], name: &str) -> Result<Dump> {
+    let dump = dumpfile::open_set(files)?;
     for remark in &dump.source.remarks {
-        tracing::warn!("{}: {remark}", path.display());
+        tracing::warn!("{name}: {remark}");
     }
     Ok(dump)
 }
@@ -43,7 +43,7 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
         leavings.kernel_dump.is_some() || leavings.release_region.is_some() || leavings.opal.is_some();
     match (&system.vmcore, &system.memory) {
         (Some(vmcore), memory) if prefer == Prefer::Vmcore || !by_hand || memory.is_none() => {
-            open_file(vmcore)
+            open_dump(std::slice::from_ref(vmcore), &vmcore.display().to_string())
         }
         (_, Some(memory)) if by_hand => assemble(args, leavings, memory),
         _ => bail!(

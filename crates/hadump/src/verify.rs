@@ -76,6 +76,11 @@ fn verify(args: &cli::Verify, dump: &Dump, quiet: bool) -> Result<Verdict> {
     if lost.pages > 0 {
         problems.push(format!("lost are {}", lost.text()));
     }
+    let damage = dump.memory.damage();
+    if damage.pages > damage.first.len() as u64 {
+        problems.push(format!("{} pages are damaged, of which the first are:", damage.pages));
+    }
+    problems.extend(damage.first);
     if dump.source.incomplete {
         problems.push("the file says, or shows, that it is incomplete".into());
     }
