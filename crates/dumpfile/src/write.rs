@@ -55,6 +55,9 @@ pub struct Written {
     pub zero_pages: u64,
     /// Of the data pages, those stored as they are because compression did not shrink them.
     pub raw_pages: u64,
+    /// Of the data pages, those that share the bytes of an equal one; of a file that was gone on with, those that the last
+    /// writer found.
+    pub shared_pages: u64,
     /// Pages that were to be kept and could not be read.
     pub lost_pages: u64,
     /// Pages of the selection that an earlier filter had left out of the input.
@@ -79,6 +82,7 @@ impl Written {
         self.data_pages += batch.data_pages;
         self.zero_pages += batch.zero_pages;
         self.raw_pages += batch.raw_pages;
+        self.shared_pages += batch.shared_pages;
         self.lost_pages += batch.lost_pages;
         self.missing_pages += batch.missing_pages;
     }

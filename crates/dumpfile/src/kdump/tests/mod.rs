@@ -2,6 +2,7 @@
 
 mod cut;
 mod damage;
+mod dedup;
 mod foreign;
 mod mark;
 mod parts;

@@ -1,5 +1,6 @@
 //! Storing the pages of a kdump-compressed file.
 
+use super::dedup::{self, Known, Table};
 use super::plan::Plan;
 use super::{Options, PAGE_DESC_LEN};
 use crate::codec::Encoder;
@@ -9,7 +10,7 @@ use crate::pipeline::{Batch, PageJob};
 use crate::{Error, Written};
 use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
-use vmcore::{PageSize, PageState};
+use vmcore::{PageState, PhysicalMemory};
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ enum Entry {
     Lost,
     /// These many bytes of it follow those of the page before.
     Stored { size: u32, flags: u32 },
+    /// It shares the bytes of an earlier page.
+    Shared { offset: u64, size: u32, flags: u32 },
 }
 
 /// A batch on its way into the file.
@@ -34,13 +37,19 @@ pub(super) struct Record {
     /// Where the data goes.
     offset: u64,
     descriptors: Vec<u8>,
+    /// Of each page that is stored its hash, and an earlier page that it equals, if one is known; empty when equal pages
+    /// are not looked for.
+    hashes: Vec<(u64, Option<u64>)>,
 }
 
 /// What is done with the pages of one call.
 pub(super) struct Job<'a> {
     pub(super) options: Options,
     pub(super) plan: &'a Plan,
+    pub(super) memory: &'a dyn PhysicalMemory,
     pub(super) out: &'a dyn Sink,
+    /// The pages that later ones may share, when they are to.
+    pub(super) table: Option<&'a Mutex<Table>>,
     /// What is in the file.
     pub(super) done: &'a Mutex<Written>,
 }
@@ -70,22 +79,47 @@ impl Job<'_> {
     }
 }
 
-impl PageJob for Job<'_> {
-    type Worker = Option<Encoder>;
-    type Record = Record;
+/// Where the next batch goes.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
     /// Where in the file the next bytes go.
-    type Layout = u64;
+    pub(super) next_offset: u64,
+    /// Room for a page.
+    room: Vec<u8>,
+}
 
-    fn worker(&self) -> Result<Self::Worker, Error> {
+impl Cursor {
+    /// The cursor of a file that goes on at `next_offset`.
+    pub(super) fn new(next_offset: u64) -> Self {
+        Self { next_offset, room: Vec::new() }
+    }
+}
+
+/// The tools of a thread.
+pub(super) struct Worker {
+    encoder: Option<Encoder>,
+    /// Room for a page.
+    room: Vec<u8>,
+}
+
+impl PageJob for Job<'_> {
+    type Worker = Worker;
+    type Record = Record;
+    type Layout = Cursor;
+
+    fn worker(&self) -> Result<Worker, Error> {
         let make = |method| Encoder::new(method, self.options.level, self.plan.page_size);
-        self.options
+        let encoder = self
+            .options
             .method
             .map(make)
             .transpose()
-            .map_err(|e| Error::Unsupported { path: self.out.path().to_owned(), what: e.to_string() })
+            .map_err(|e| Error::Unsupported { path: self.out.path().to_owned(), what: e.to_string() })?;
+        Ok(Worker { encoder, room: Vec::new() })
     }
 
-    fn encode(&self, encoder: &mut Self::Worker, batch: &Batch, record: &mut Record) -> Result<(), Error> {
+    fn encode(&self, worker: &mut Worker, batch: &Batch, record: &mut Record) -> Result<(), Error> {
+        let Worker { encoder, room: page_room } = worker;
         record.entries.clear();
         (record.len, record.counts) = (0, Written { lost_pages: batch.lost(), ..Written::default() });
         if let Some(encoder) = encoder {
@@ -113,12 +147,18 @@ impl PageJob for Job<'_> {
             };
             record.entries.push(entry);
         }
+        if let Some(table) = self.table {
+            self.look_ahead(table, batch, record, page_room);
+        }
         Ok(())
     }
 
-    fn place(&self, next_offset: &mut u64, _: &Batch, record: &mut Record) -> Result<(), Error> {
-        record.offset = *next_offset;
-        *next_offset += record.len as u64;
+    fn place(&self, cursor: &mut Cursor, batch: &Batch, record: &mut Record) -> Result<(), Error> {
+        record.offset = cursor.next_offset;
+        if let Some(table) = self.table {
+            self.share(&mut dedup::lock(table), batch, record, &mut cursor.room);
+        }
+        cursor.next_offset += record.len as u64;
         Ok(())
     }
 
@@ -129,7 +169,7 @@ impl PageJob for Job<'_> {
                 self.out.write_at(record.offset, &record.data[..record.len])?;
             }
         } else {
-            self.out.write_parts_at(record.offset, &present_parts(batch, self.plan.page_size))?;
+            self.out.write_parts_at(record.offset, &stored_parts(batch, &record.entries))?;
         }
         self.write_descriptors(batch, record)?;
         // Descriptors of lost pages are zeros, which the file has there anyway.
@@ -162,6 +202,7 @@ impl Job<'_> {
                         offset += u64::from(size);
                         desc
                     }
+                    Entry::Shared { offset, size, flags } => PageDesc { offset, size, flags },
                 };
                 record.descriptors.extend(desc.encode(self.plan.layout.order));
                 next += 1;
@@ -180,18 +221,73 @@ impl Job<'_> {
     }
 }
 
-/// The bytes of the pages with content, where they already are.
-fn present_parts<'b>(batch: &'b Batch, page_size: PageSize) -> Vec<IoSlice<'b>> {
+impl Job<'_> {
+    /// Hashes the pages that are stored, and compares those that look like an earlier one with it.
+    fn look_ahead(&self, table: &Mutex<Table>, batch: &Batch, record: &mut Record, room: &mut Vec<u8>) {
+        record.hashes.clear();
+        let stored = || {
+            let pages = batch.pages().zip(&record.entries);
+            pages.filter(|(_, entry)| matches!(entry, Entry::Stored { .. })).map(|(page, _)| page.bytes)
+        };
+        record.hashes.extend(stored().map(|page| (dedup::hash(page), None)));
+        let known = dedup::lock(table);
+        for (hash, earlier) in &mut record.hashes {
+            *earlier = known.find(*hash).map(|known| known.pfn);
+        }
+        drop(known);
+        for ((_, earlier), page) in record.hashes.iter_mut().zip(stored()) {
+            *earlier = earlier.filter(|&pfn| dedup::is_equal(self.memory, pfn, page, room));
+        }
+    }
+
+    /// Makes pages that equal an earlier one share its bytes, and closes the gaps in those of the batch.
+    fn share(&self, table: &mut Table, batch: &Batch, record: &mut Record, room: &mut Vec<u8>) {
+        let mut hashes = record.hashes.iter();
+        // Where the bytes of the next page are, and where they go.
+        let (mut from, mut to) = (0, 0);
+        let pfns = batch.runs().flat_map(|run| (run.first.0..).take(run.states.len()));
+        for ((entry, page), pfn) in record.entries.iter_mut().zip(batch.pages()).zip(pfns) {
+            let &mut Entry::Stored { size, flags } = entry else { continue };
+            let Some(&(hash, equal)) = hashes.next() else { break };
+            let bytes = from..from + size as usize;
+            from = bytes.end;
+            let earlier = table.find(hash).filter(|known| {
+                equal == Some(known.pfn) || dedup::is_equal(self.memory, known.pfn, page.bytes, room)
+            });
+            if let Some(known) = earlier {
+                let Known { offset, size, flags, .. } = known;
+                *entry = Entry::Shared { offset, size, flags };
+                record.counts.shared_pages += 1;
+                table.put(known);
+                continue;
+            }
+            table.put(Known { hash, pfn, offset: record.offset + to as u64, size, flags });
+            if self.options.method.is_some() && to < bytes.start {
+                record.data.copy_within(bytes, to);
+            }
+            to += size as usize;
+        }
+        record.len = to;
+    }
+}
+
+/// The bytes of the pages that are stored, where they already are.
+fn stored_parts<'b>(batch: &'b Batch, entries: &[Entry]) -> Vec<IoSlice<'b>> {
     let mut parts = Vec::new();
+    let mut entries = entries;
     for run in batch.runs() {
+        let (mine, later) = entries.split_at(run.states.len());
+        let page = run.bytes.len() / run.states.len().max(1);
         let mut at = 0;
-        for same in run.states.chunk_by(|a, b| a == b) {
-            let len = same.len() * page_size.len();
-            if same[0] == PageState::Present {
+        let is_stored = |entry: &Entry| matches!(entry, Entry::Stored { .. });
+        for same in mine.chunk_by(|a, b| is_stored(a) == is_stored(b)) {
+            let len = same.len() * page;
+            if is_stored(&same[0]) {
                 parts.push(IoSlice::new(&run.bytes[at..at + len]));
             }
             at += len;
         }
+        entries = later;
     }
     parts
 }

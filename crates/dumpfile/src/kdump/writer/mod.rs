@@ -10,6 +10,7 @@
 //! takes the pages in parts, of any order, the most valuable ones first, and tells between them how far the file is
 //! durable. An unfinished file can be gone on with: see [`Unfinished`].
 
+mod dedup;
 mod job;
 mod plan;
 mod unfinished;
@@ -21,7 +22,8 @@ use crate::codec::Method;
 use crate::output::Sink;
 use crate::pipeline::{self, Ranks, Source};
 use crate::{Error, Facts, Progress, Written};
-use job::Job;
+use dedup::Table;
+use job::{Cursor, Job};
 use plan::Plan;
 use std::sync::{Mutex, PoisonError};
 use vmcore::{Dump, Pfn, Range, Selection};
@@ -36,6 +38,9 @@ pub struct Options {
     /// The frames whose pages are written, when the file is a part of a split set. The file tells of the pages of the
     /// whole set all the same.
     pub part: Option<Range<Pfn>>,
+    /// Whether equal pages are stored once, as far as a table of 16 MiB remembers them; see [`Written::shared_pages`]. The
+    /// input has to give the same bytes for a page each time it is read, or none.
+    pub dedup: bool,
 }
 
 /// Writes the pages of `selection` as a kdump-compressed file, version 6, in the dump's own byte order and word size.
@@ -79,8 +84,9 @@ pub struct Writer<'d> {
     plan: Plan,
     ranks: Ranks<'d>,
     out: &'d dyn Sink,
-    /// Where the bytes of the next page go.
-    next_offset: u64,
+    cursor: Cursor,
+    /// The pages that later ones may share.
+    table: Option<Mutex<Table>>,
     done: Mutex<Written>,
 }
 
@@ -104,8 +110,9 @@ impl<'d> Writer<'d> {
         out.write_at(0, &plan.header(!out.is_stream()))?;
         front.write(selection, out)?;
         out.write_at(plan.zero_page, &vec![0; plan.page_size.len()])?;
-        let next_offset = plan.data();
-        Ok(Self { dump, options: *options, plan, ranks, out, next_offset, done: Mutex::default() })
+        let cursor = Cursor::new(plan.data());
+        let table = options.dedup.then(|| Mutex::new(Table::new(plan.pages)));
+        Ok(Self { dump, options: *options, plan, ranks, out, cursor, table, done: Mutex::default() })
     }
 
     /// Goes on with an unfinished file, which `out` writes to: its pages that are done stay, and `pages` of
@@ -136,7 +143,8 @@ impl<'d> Writer<'d> {
             options: *options,
             ranks: Ranks::new(unfinished.whole())?,
             out,
-            next_offset: unfinished.next_offset(),
+            cursor: Cursor::new(unfinished.next_offset()),
+            table: options.dedup.then(|| Mutex::new(Table::new(plan.pages))),
             done: Mutex::new(*unfinished.done()),
             plan,
         })
@@ -151,17 +159,25 @@ impl<'d> Writer<'d> {
     /// When the method or level cannot be used, the output cannot be written, the input is damaged, or `progress`
     /// asks to stop.
     pub fn write(&mut self, pages: &Selection, progress: &Progress) -> Result<(), Error> {
-        let Self { dump, options, plan, ranks, out, next_offset, done } = self;
-        let job = Job { options: *options, plan, out: *out, done };
-        let source = Source::new(&*dump.memory, pages).ranked(ranks, plan.frames);
-        pipeline::run(&job, source, next_offset, progress)
+        let Self { dump, options, plan, ranks, out, cursor, table, done } = self;
+        let memory = &*dump.memory;
+        let job = Job { options: *options, plan, memory, out: *out, table: table.as_ref(), done };
+        let source = Source::new(memory, pages).ranked(ranks, plan.frames);
+        let result = pipeline::run(&job, source, cursor, progress);
+        if result.is_err()
+            && let Some(table) = table
+        {
+            // Some of the pages it knows had their places and were not written there.
+            dedup::lock(table).clear();
+        }
+        result
     }
 
     /// What was written until now; pages that are still to be written count as unwritten.
     pub fn written(&self) -> Written {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let unwritten_pages = self.plan.pages.saturating_sub(done.seen());
-        Written { bytes: self.next_offset, unwritten_pages, ..*done }
+        Written { bytes: self.cursor.next_offset, unwritten_pages, ..*done }
     }
 
     /// Makes the file durable as it is, and says how far that is. A stream only hands on what it holds back.
@@ -173,7 +189,7 @@ impl<'d> Writer<'d> {
         // Also after a write that failed: a descriptor is written after the bytes that it points at, and no byte below
         // this offset will be given to another page.
         self.out.sync()?;
-        Ok(Checkpoint { next_offset: self.next_offset, written: self.written() })
+        Ok(Checkpoint { next_offset: self.cursor.next_offset, written: self.written() })
     }
 
     /// Ends the file: it is no longer marked incomplete if every page of it was written, and the input was complete.
