@@ -229,22 +229,31 @@ impl Headers {
 }
 
 /// The byte order in which the version is a version; for version 0, which is the same in either, that in which the block
-/// size is one.
+/// size and the sub header's length make sense. One is not enough: 4096 is 1 MiB in the other order.
 fn byte_order(input: &Input, bytes: &[u8]) -> Result<ByteOrder, Error> {
     let version = &bytes[8..12];
     let orders = [ByteOrder::Little, ByteOrder::Big];
-    let has_block_size = |order: &ByteOrder| {
-        let block_size = |abi| Header::decode(bytes, Layout { order: *order, abi }).block_size;
-        [Abi::Bits64, Abi::Bits32].into_iter().any(|abi| PageSize::new(block_size(abi).into()).is_some())
+    let fits = |order: &ByteOrder| {
+        [Abi::Bits64, Abi::Bits32].into_iter().any(|abi| {
+            let header = Header::decode(bytes, Layout { order: *order, abi });
+            sensible_page_size(input, &header).is_some()
+        })
     };
     let found = if version == [0; 4] {
-        orders.into_iter().find(has_block_size)
+        orders.into_iter().find(fits)
     } else {
         orders.into_iter().find(|order| order.u32(version) <= MAX_VERSION)
     };
     found.ok_or_else(|| {
         input.damaged("header_version", 8, format!("{version:02x?}"), "0 to 6 in either byte order").into()
     })
+}
+
+/// The page size of a header in the right layout: one that a kernel has, with a sub header inside the file.
+fn sensible_page_size(input: &Input, header: &Header) -> Option<PageSize> {
+    let page_size = PageSize::new(header.block_size.into())?;
+    let blocks = 1 + u64::from(header.sub_hdr_size);
+    (header.sub_hdr_size > 0 && blocks * page_size.bytes() <= input.len()).then_some(page_size)
 }
 
 /// The machine that the header names, in the byte order that the header has.
@@ -283,10 +292,8 @@ fn word_size(
     let decode = |abi| Header::decode(bytes, Layout { order, abi });
     let sensible = |abi| {
         let header = decode(abi);
-        let page_size = PageSize::new(header.block_size.into())?;
-        let blocks = 1 + u64::from(header.sub_hdr_size);
-        let inside = header.sub_hdr_size > 0 && blocks * page_size.bytes() <= input.len();
-        inside.then_some((abi, header, page_size))
+        let page_size = sensible_page_size(input, &header)?;
+        Some((abi, header, page_size))
     };
     let narrow = machine.is_some_and(|m| m.word == WordSize::Bits32);
     let abis = if narrow { [Abi::Bits32, Abi::Bits64] } else { [Abi::Bits64, Abi::Bits32] };

@@ -129,11 +129,10 @@ fn other_bits(a: &File, b: &File) -> Result<Option<u64>, ReadError> {
 /// Works out which pages each file has, and which no file has.
 pub(super) fn members(files: Vec<File>, bitmaps: &Bitmaps) -> Result<Member, Error> {
     let index = &bitmaps.index;
-    let several = files.len() > 1;
     let mut member = Member { files: Vec::new(), remarks: Vec::new(), incomplete: false };
     let mut gaps = Vec::new();
     let mut done = (0, 0);
-    for (n, File { input, mut headers, geometry }) in files.into_iter().enumerate() {
+    for (n, File { input, headers, geometry }) in files.into_iter().enumerate() {
         let split = headers.part();
         let (start, end) = split.unwrap_or((0, u64::MAX));
         let bits = match member.files.first() {
@@ -144,10 +143,6 @@ pub(super) fn members(files: Vec<File>, bitmaps: &Bitmaps) -> Result<Member, Err
         let after = index.rank(bits, end)?.max(before);
         gaps.push((done.0, start, before.saturating_sub(done.1)));
         done = (end, after);
-        if split.is_some() && !several {
-            let part = format!("a part of a split set, with frames {start:#x} to {end:#x}");
-            headers.remarks.push(format!("{part}; pages of the other parts count as lost"));
-        }
         let zero_page = find_zero_page(&input, headers.page_size.len(), geometry.descriptors, index.total());
         let descriptors = geometry.descriptors;
         let file = PartFile { input, descriptors, zero_page, start, end, before, within: after - before };
@@ -164,13 +159,18 @@ pub(super) fn members(files: Vec<File>, bitmaps: &Bitmaps) -> Result<Member, Err
         member.files.push(file);
     }
     gaps.push((done.0, index.max_pfn(), index.total().saturating_sub(done.1)));
-    for (start, end, pages) in gaps.into_iter().filter(|&(_, _, pages)| pages > 0) {
+    gaps.retain(|&(_, _, pages)| pages > 0);
+    if let ([only], false) = (&member.files[..], gaps.is_empty()) {
+        let (start, end) = (only.start, only.end);
+        member
+            .remarks
+            .push(format!("a part of a split set, with frames {start:#x} to {end:#x}; give the others too"));
+    }
+    for (start, end, pages) in gaps {
         member.incomplete = true;
-        if several {
-            member
-                .remarks
-                .push(format!("frames {start:#x} to {end:#x} are in no part: {pages} pages are lost"));
-        }
+        member
+            .remarks
+            .push(format!("frames {start:#x} to {end:#x} are in no part given: {pages} pages are lost"));
     }
     Ok(member)
 }

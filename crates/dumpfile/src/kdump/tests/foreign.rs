@@ -255,3 +255,139 @@ fn stored_pages_may_come_in_any_order_with_gaps_and_be_shared() {
         assert!(page == content.page(4096).1);
     }
 }
+
+#[test]
+fn a_wrong_number_of_bitmap_blocks_is_put_right() {
+    for blocks in [0, 1, 3, 6, 8] {
+        let mut sample = Sample::new("x86_64");
+        sample.header.bitmap_blocks = blocks;
+        let dump = sample.open().unwrap();
+        assert_pages(&dump);
+        let said = format!("bitmap_blocks is {blocks}");
+        assert!(remarks(&dump).contains(&said), "{}", remarks(&dump));
+        assert!(remarks(&dump).contains("2 was used"), "{}", remarks(&dump));
+    }
+    // Where nothing looks like descriptors there is no telling.
+    let mut sample = Sample::new("x86_64");
+    sample.header.bitmap_blocks = 0;
+    sample.bytes[4 * 4096..][..3 * 24].fill(0xff);
+    let error = sample.open().err().unwrap().to_string();
+    assert!(error.contains("bitmap_blocks at offset 0x1b4 is 0, expected blocks for 0x42 frames"), "{error}");
+}
+
+#[test]
+fn bitmaps_that_are_longer_than_needed_are_read_where_they_are() {
+    let mut sample = Sample::new("ppc64le");
+    // Both bitmaps get a second block; what follows moves by two.
+    for (at, added) in [(4 * 4096, 4096), (3 * 4096, 4096)] {
+        sample.bytes.splice(at..at, vec![0; added]);
+    }
+    let descriptors = 6 * 4096;
+    for desc in sample.bytes[descriptors..].chunks_mut(24).take(3) {
+        let offset = u64::from_le_bytes(desc[..8].try_into().unwrap()) + 2 * 4096;
+        desc[..8].copy_from_slice(&offset.to_le_bytes());
+    }
+    sample.header.bitmap_blocks = 4;
+    let dump = sample.open().unwrap();
+    assert_pages(&dump);
+    assert!(remarks(&dump).contains("bitmap_blocks is 4, more than"), "{}", remarks(&dump));
+}
+
+#[test]
+fn an_empty_utsname_is_filled_from_vmcoreinfo_and_the_machine() {
+    let mut sample = Sample::new("ppc64le");
+    sample.header.utsname = Utsname::default();
+    let dump = sample.open().unwrap();
+    assert_pages(&dump);
+    let uts = dump.source.utsname.as_ref().unwrap();
+    assert_eq!((&*uts.sysname, &*uts.release, &*uts.machine), ("Linux", "6.1.0-test", "ppc64le"));
+    assert_eq!(uts.version, "");
+    let said = "utsname is not filled in (sysname, release, machine put right, version still missing)";
+    assert!(remarks(&dump).contains(said), "{}", remarks(&dump));
+}
+
+#[test]
+fn phys_base_and_the_record_of_erased_data_are_kept() {
+    let mut sample = Sample::new("x86_64");
+    sample.sub.phys_base = 0xffff_ffff_f000_0000;
+    let text = b"erase init_task.comm 16\n";
+    (sample.sub.offset_eraseinfo, sample.sub.size_eraseinfo) = (sample.bytes.len() as u64, text.len() as u64);
+    sample.bytes.extend(text);
+    let dump = sample.open().unwrap();
+    assert_eq!(dump.source.phys_base, Some(0xffff_ffff_f000_0000));
+    assert_eq!(dump.source.erase_info, text);
+    assert!(remarks(&dump).contains("erased"));
+}
+
+#[test]
+fn a_diskdump_is_read_with_one_bitmap_or_two() {
+    for (name, version) in [("i686", 0), ("x86_64", 1), ("ppc64", 0)] {
+        let mut sample = Sample::new(name);
+        sample.header.version = version;
+        // What stands in the sub header are registers.
+        sample.sub = SubHeader::default();
+        sample.open().unwrap();
+        sample.bytes[..8].copy_from_slice(b"DISKDUMP");
+        sample.bytes[4096..8192].fill(0x77);
+        std::fs::write(&sample.path, &sample.bytes).unwrap();
+        let dump = open(&sample.path).unwrap();
+        assert_eq!(dump.machine, machine(name));
+        assert_pages(&dump);
+        assert_eq!(dump.source.format, format!("diskdump v{version} (zlib)"));
+        assert_eq!((dump.source.phys_base, dump.cpus()), (None, 0));
+        assert!(dump.vmcoreinfo.is_none());
+        // The public way in takes it for what it is.
+        assert_pages(&crate::open(&sample.path).unwrap());
+
+        let first = 2 * 4096;
+        let second: Vec<u8> = sample.bytes[first + 4096..first + 8192].to_vec();
+        sample.bytes.splice(first..first + 8192, second);
+        for desc in sample.bytes[first + 4096..].chunks_mut(24).take(3) {
+            let order = sample.layout.order;
+            let offset = order.put_u64(order.u64(desc) - 4096);
+            desc[..8].copy_from_slice(&offset);
+        }
+        sample.header.bitmap_blocks = 1;
+        let header = sample.header.encode(sample.layout);
+        sample.bytes[8..header.len()].copy_from_slice(&header[8..]);
+        std::fs::write(&sample.path, &sample.bytes).unwrap();
+        let dump = open(&sample.path).unwrap();
+        assert_eq!(page_of(&dump, 65), Content::Noise(7).page(4096), "{name}");
+        assert_eq!(page_of(&dump, 64).0, PageState::Absent);
+        assert!(remarks(&dump).contains("one bitmap"));
+    }
+}
+
+#[test]
+fn the_user_may_tell_the_machine_that_a_header_does_not() {
+    let mut sample = Sample::new("s390x");
+    sample.header.utsname.machine.clear();
+    (sample.sub.size_note, sample.sub.offset_note) = (0, 0);
+    assert!(sample.open().is_err());
+    let assume = |name| crate::Assume { machine: Some(machine(name)), page_size: None };
+    let open = |name| crate::open_set_assuming(&[sample.path.clone()], &assume(name));
+    let dump = open("s390x").unwrap();
+    assert_eq!(dump.machine, machine("s390x"));
+    assert!(remarks(&dump).contains("s390x was given"));
+    assert!(open("x86_64").is_err(), "the header is big endian");
+}
+
+#[test]
+fn frames_that_an_unfinished_writer_may_not_have_come_to_are_told() {
+    let contents: Vec<_> = (0..100_000)
+        .map(|pfn| (pfn, if pfn < 10 { Content::Text(pfn as u8) } else { Content::Excluded }))
+        .collect();
+    let far = dump(machine("x86_64"), PageSize::K4, &contents);
+    let out: Vec<u64> = (10..100_000).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vmcore");
+    write_to(&path, &far, &without(&far, &out), None, 1);
+    assert!(!remarks(&open(&path).unwrap()).contains("did not finish"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[424] |= 8;
+    std::fs::write(&path, bytes).unwrap();
+    let dump = open(&path).unwrap();
+    assert!(
+        remarks(&dump).contains("no page from frame 0x10 on is in the file, whose writer did not finish")
+    );
+}

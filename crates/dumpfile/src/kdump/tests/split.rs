@@ -93,7 +93,7 @@ fn what_a_missing_part_held_is_lost_and_said_by_frames() {
         some.remove(missing);
         let dump = open_bytes(some).unwrap();
         assert!(dump.source.incomplete);
-        let said = format!("frames {:#x} to {:#x} are in no part", range[0], range[1]);
+        let said = format!("frames {:#x} to {:#x} are in no part given", range[0], range[1]);
         assert!(dump.source.remarks.iter().any(|r| r.starts_with(&said)), "{:?}", dump.source.remarks);
         let (states, bytes) = all(&dump);
         for pfn in 0..420 {
