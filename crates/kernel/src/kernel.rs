@@ -2,7 +2,7 @@
 
 use crate::memmodel::MemModel;
 use crate::physical::Physical;
-use crate::translate::{Mapping, Translator};
+use crate::translate::{Mapping, TableVisitor, Translator};
 use crate::{Error, KernelMemory, uts};
 use vmcore::{Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VirtSegment, VmcoreInfo};
 
@@ -80,6 +80,11 @@ impl<'d> Kernel<'d> {
     /// The physical address of `addr` and how many bytes from there on lie side by side.
     pub(crate) fn map(&self, addr: VirtAddr) -> Result<Mapping, Error> {
         self.translator.translate(&self.physical, addr)
+    }
+
+    /// Shows `visitor` the kernel's page table, as far as its layout is known.
+    pub(crate) fn visit_tables(&self, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        self.translator.visit(&self.physical, visitor)
     }
 
     pub(crate) fn physical(&self) -> &Physical<'d> {

@@ -8,6 +8,7 @@
 
 mod crash_notes;
 mod error;
+mod frames;
 pub mod kallsyms;
 mod kernel;
 pub mod log;
@@ -20,9 +21,12 @@ mod select;
 mod testing;
 mod translate;
 mod uts;
+mod value;
+mod walk;
 
 pub use crash_notes::{CrashNotes, crash_notes};
 pub use error::Error;
 pub use kernel::Kernel;
 pub use memory::KernelMemory;
 pub use select::Selected;
+pub use value::Value;

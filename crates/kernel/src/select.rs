@@ -4,15 +4,13 @@
 //! of pages may reach past the chunk in which its head lies (huge pages of 16 GiB do): what reaches further is carried
 //! over and taken out of later chunks before they are appended.
 
-use crate::memmodel::{MemModel, PageRun};
-use crate::page::{Carry, Classes, FreeList, Scan, Window};
+use crate::memmodel::MemModel;
+use crate::page::{Carry, Classes, FreeList, Scan};
+use crate::walk::Walk;
 use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
 use std::fs::File;
-use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, Pfn, Range, Reason, Selection, VirtAddr, WordSize};
-
-/// `struct page`s read at once: 512 KiB of them.
-const WINDOW_PAGES: u64 = 8192;
+use vmcore::{CHUNK_FRAMES, Chunk, DumpLevel, Pfn, Range, Reason, Selection, WordSize};
 
 /// Chunks of a wave for each thread, so that one slow chunk does not leave the other threads idle.
 const CHUNKS_PER_THREAD: usize = 4;
@@ -40,7 +38,6 @@ struct Prepared {
 struct Decided<'a> {
     index: u64,
     scan: Scan<'a>,
-    undecided: u64,
 }
 
 impl Kernel<'_> {
@@ -76,10 +73,10 @@ impl Kernel<'_> {
         for wave in indices.chunks(wave) {
             let decided: Vec<Decided<'_>> =
                 wave.par_iter().map(|&index| self.decide(&prepared, index)).collect::<Result<_, Error>>()?;
-            for Decided { index, mut scan, undecided: here } in decided {
+            for Decided { index, mut scan } in decided {
                 apply(&mut carries, index, &mut scan);
                 carries.append(&mut scan.carries);
-                undecided += here;
+                undecided += scan.undecided;
                 bad_orders += scan.bad_orders;
                 selection.push(index, scan.chunk, &scan.reasons)?;
             }
@@ -137,60 +134,11 @@ impl Kernel<'_> {
         for &(pfn, order) in free.within(Range::new(Pfn(first), Pfn(first + CHUNK_FRAMES))) {
             scan.free_block(pfn, order);
         }
-        let mut window = Window::default();
-        let mut runs: Vec<PageRun> = Vec::new();
-        let mut undecided = 0;
-        // Frames before this one have been taken out with their block.
-        let mut resume = first;
+        let mut walk = Walk::new(self, model, Pfn(first));
         for frames in map.frames().within(Range::new(Pfn(first), Pfn(first + CHUNK_FRAMES))) {
-            runs.clear();
-            model.runs(self, frames, &mut runs)?;
-            // Frames that an earlier filter left out need no decision, and those that no run covers get none.
-            let mut judged = frames.start;
-            for run in &runs {
-                undecided += scan.kept(judged, run.frames.start);
-                undecided += self.scan_run(run, &mut resume, &mut window, &mut scan)?;
-                judged = run.frames.end;
-            }
-            undecided += scan.kept(judged, frames.end);
+            walk.frames(frames, &mut scan)?;
         }
-        Ok(Decided { index, scan, undecided })
-    }
-
-    /// Judges the pages of one array; answers how many have no `struct page` in the dump.
-    fn scan_run(
-        &self,
-        run: &PageRun,
-        resume: &mut u64,
-        window: &mut Window,
-        scan: &mut Scan<'_>,
-    ) -> Result<u64, Error> {
-        let size = scan.page_struct();
-        let mut undecided = 0;
-        let mut pfn = run.frames.start.0.max(*resume);
-        while pfn < run.frames.end.0 {
-            // A head's facts stand in the next struct page. Compound pages are aligned, so windows that end at an even
-            // frame never part the two.
-            let end = (pfn / WINDOW_PAGES + 1).saturating_mul(WINDOW_PAGES).min(run.frames.end.0);
-            let count = (end - pfn + (end & 1)) as usize;
-            let at = run.at.0.wrapping_add((pfn - run.frames.start.0).wrapping_mul(size as u64));
-            let loaded = window.load(self, VirtAddr(at), count * size)?;
-            let mut next = pfn;
-            for known in loaded.known {
-                let from = (pfn + known.start.div_ceil(size) as u64).max(next);
-                let to = (pfn + (known.end / size) as u64).min(end);
-                if from >= to {
-                    continue;
-                }
-                undecided += scan.kept(Pfn(next), Pfn(from));
-                let bytes = &loaded.bytes[(from - pfn) as usize * size..known.end];
-                next = scan.pages(bytes, from, to).max(to);
-            }
-            undecided += scan.kept(Pfn(next), Pfn(end));
-            pfn = end.max(next);
-        }
-        *resume = pfn.max(*resume);
-        Ok(undecided)
+        Ok(Decided { index, scan })
     }
 }
 

@@ -81,6 +81,22 @@ impl Chunk {
         self.words.iter_mut().zip(other.words()).for_each(|(mine, other)| *mine |= other);
     }
 
+    /// Moves the frames among `start..end` that are kept here to `other` and answers how many that were.
+    pub fn move_to(&mut self, start: u64, end: u64, other: &mut Self) -> u64 {
+        let mut count = 0;
+        let mut i = start;
+        while i < end {
+            let (word, bit) = ((i / 64) as usize, i % 64);
+            let run = (64 - bit).min(end - i);
+            let moved = self.words[word] & (u64::MAX >> (64 - run)) << bit;
+            self.words[word] ^= moved;
+            other.words[word] |= moved;
+            count += u64::from(moved.count_ones());
+            i += run;
+        }
+        count
+    }
+
     /// The number of frames kept.
     pub fn count(&self) -> u64 {
         self.words.iter().map(|w| u64::from(w.count_ones())).sum()
@@ -153,6 +169,14 @@ mod tests {
                 }
             }
             prop_assert_eq!(chunk.count(), model.len() as u64);
+            let (start, end) = (CHUNK_FRAMES / 3, CHUNK_FRAMES / 2);
+            let (mut outside, mut inside) = (chunk.clone(), Chunk::empty());
+            inside.set(start + 1, start + 2, true);
+            let moved = outside.move_to(start, end, &mut inside);
+            prop_assert_eq!(moved, model.range(start..end).count() as u64);
+            prop_assert_eq!(outside.count() + moved, chunk.count());
+            prop_assert!(inside.contains(start + 1) && outside.count_within(start, end) == 0);
+            prop_assert!(model.range(start..end).all(|&i| inside.contains(i)));
             let members: Vec<u64> = chunk.runs().flatten().collect();
             prop_assert_eq!(members, model.into_iter().collect::<Vec<_>>());
         }

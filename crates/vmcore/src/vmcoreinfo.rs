@@ -51,6 +51,12 @@ impl VmcoreInfo {
         u64::from_str_radix(value.trim_start_matches("0x"), 16).ok().filter(|&v| v != 0).map(VirtAddr)
     }
 
+    /// All symbols that the kernel has, with their addresses.
+    pub fn symbols(&self) -> impl Iterator<Item = (&str, VirtAddr)> {
+        let names = self.values.keys().filter_map(|key| key.strip_prefix("SYMBOL(")?.strip_suffix(')'));
+        names.filter_map(|name| Some((name, self.symbol(name)?)))
+    }
+
     /// The offset in bytes of `member`, given as `struct.member`.
     pub fn offset(&self, member: &str) -> Option<u64> {
         self.get(&format!("OFFSET({member})"))?.parse().ok()
@@ -112,6 +118,7 @@ mod tests {
         assert_eq!(info.page_size(), Some(PageSize::K64));
         assert_eq!(info.symbol("_stext"), Some(VirtAddr(0xc000_0000_0000_0000)));
         assert_eq!(info.symbol("none"), None);
+        assert!(info.symbols().eq([("_stext", VirtAddr(0xc000_0000_0000_0000))]));
         assert_eq!(info.offset("page.flags"), Some(0));
         assert_eq!(info.size("page"), Some(64));
         assert_eq!(info.length("mem_section"), Some(65536));

@@ -7,7 +7,7 @@ use super::compound::{Compound, Head, LARGEST};
 use super::fields::{Layout, Order, half, missing, word};
 use super::kind::Kind;
 use crate::Error;
-use vmcore::{DumpLevel, PageSize, Reason, VmcoreInfo};
+use vmcore::{DumpLevel, PageSize, Reason, VirtAddr, VmcoreInfo};
 
 const CACHE: &str = "telling page cache";
 const USER: &str = "telling pages of processes";
@@ -19,6 +19,8 @@ pub(crate) struct Classes {
     /// Bytes of a `struct page`.
     pub(super) size: usize,
     flags: usize,
+    /// `_refcount`, `_count` before 4.6; `None` where VMCOREINFO does not tell.
+    refcount: Option<usize>,
     mapcount: usize,
     mapping: usize,
     private: usize,
@@ -82,6 +84,10 @@ impl Classes {
         };
         let compound = Compound::new(&layout, page, head)?;
         let mapcount = layout.field("page._mapcount", 4)?;
+        let refcount = match layout.field("page._refcount", 4)? {
+            None => layout.field("page._count", 4)?,
+            refcount => refcount,
+        };
         // Without the word that holds types no page has one.
         let kind = |name: &str| mapcount.and_then(|_| Kind::of(info, name));
 
@@ -90,6 +96,7 @@ impl Classes {
         let mut classes = Self {
             size: layout.size,
             flags: layout.need("page.flags", 8, "classifying pages")?,
+            refcount,
             mapcount: mapcount.unwrap_or(0),
             mapping: 0,
             private: 0,
@@ -147,6 +154,16 @@ impl Classes {
         Ok(classes)
     }
 
+    /// Bytes of a `struct page`.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where the flags of the `struct page` at `page` stand.
+    pub(crate) fn flags_of(&self, page: VirtAddr) -> VirtAddr {
+        VirtAddr(page.0.wrapping_add(self.flags as u64))
+    }
+
     /// Reports whether any page could be left out.
     pub(crate) fn finds_something(&self) -> bool {
         self.any_cache
@@ -190,6 +207,51 @@ impl Classes {
         };
         self.reason::<O>(page, flags, mapcount, slab, head.hugetlb)
             .map_or(Verdict::Keep, |reason| Verdict::Drop(reason, head.order))
+    }
+
+    /// The order of the block that begins at frame `pfn` when a kernel cannot be understood without it: slab, or what has
+    /// the flag `reserved`. It is a page that is kept.
+    pub(super) fn foundation<O: Order>(
+        &self,
+        page: &[u8],
+        next: Option<&[u8]>,
+        pfn: u64,
+        reserved: u64,
+    ) -> Option<u32> {
+        let flags = word::<O>(page, self.flags);
+        if word::<O>(page, self.head) & self.tail != 0 {
+            return None;
+        }
+        let mapcount = half::<O>(page, self.mapcount);
+        let slab = flags & self.slab != 0 || self.slab_kind.is(mapcount);
+        if !slab {
+            return (flags & reserved != 0).then_some(0);
+        }
+        match next {
+            Some(next) if flags & self.compound.head != 0 => {
+                Some(self.compound.read::<O>(next, pfn, mapcount).order)
+            }
+            _ => Some(0),
+        }
+    }
+
+    /// Reports whether a page is part of a block that was allocated at once and is not compound, as stacks are without
+    /// `CONFIG_VMAP_STACK`. Only the first of its pages is counted as in use; `inside` says that the page before this
+    /// one is of such a block.
+    pub(super) fn in_block<O: Order>(
+        &self,
+        page: &[u8],
+        next: Option<&[u8]>,
+        pfn: u64,
+        inside: bool,
+    ) -> bool {
+        let Some(refcount) = self.refcount else { return false };
+        let further = |page: &[u8]| {
+            let alone = word::<O>(page, self.head) & self.tail == 0;
+            half::<O>(page, refcount) == 0 && half::<O>(page, self.mapcount) == u32::MAX && alone
+        };
+        let first = pfn & 1 == 0 && half::<O>(page, refcount) == 1 && next.is_some_and(further);
+        first || inside && further(page)
     }
 
     /// The class of a page that is neither free nor a tail.

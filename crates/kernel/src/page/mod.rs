@@ -6,9 +6,11 @@ mod fields;
 mod free_list;
 mod kind;
 mod scan;
+mod sorter;
 mod window;
 
 pub(crate) use classes::Classes;
 pub(crate) use free_list::FreeList;
 pub(crate) use scan::{Carry, Scan};
+pub(crate) use sorter::Sorter;
 pub(crate) use window::Window;

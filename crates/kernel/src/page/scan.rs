@@ -2,6 +2,7 @@
 
 use super::classes::{Classes, Verdict};
 use super::fields::{Big, Little, Order};
+use crate::walk::Visitor;
 use vmcore::{ByteOrder, CHUNK_FRAMES, Chunk, Pfn, Range, Reason, ReasonCounts};
 
 /// Pages to leave out that lie past the chunk in which they were found.
@@ -24,6 +25,27 @@ pub(crate) struct Scan<'a> {
     pub(crate) carries: Vec<Carry>,
     /// Free blocks whose size made no sense and which were kept.
     pub(crate) bad_orders: u64,
+    /// Pages kept because the dump does not hold their `struct page`.
+    pub(crate) undecided: u64,
+}
+
+impl Visitor for Scan<'_> {
+    fn page_struct(&self) -> usize {
+        self.classes.size
+    }
+
+    fn pages(&mut self, bytes: &[u8], from: u64, to: u64) -> u64 {
+        match self.order {
+            ByteOrder::Little => self.pages_in::<Little>(bytes, from, to),
+            ByteOrder::Big => self.pages_in::<Big>(bytes, from, to),
+        }
+    }
+
+    /// Frames that an earlier filter left out need no decision; the others are kept for want of one.
+    fn unknown(&mut self, from: Pfn, to: Pfn) {
+        let inside = |pfn: Pfn| pfn.0.saturating_sub(self.first).min(CHUNK_FRAMES);
+        self.undecided += self.chunk.count_within(inside(from), inside(to));
+    }
 }
 
 impl<'a> Scan<'a> {
@@ -37,26 +59,7 @@ impl<'a> Scan<'a> {
             reasons: ReasonCounts::default(),
             carries: Vec::new(),
             bad_orders: 0,
-        }
-    }
-
-    /// How many of the frames from `from` up to `to` are kept until now; frames outside the chunk do not count.
-    pub(crate) fn kept(&self, from: Pfn, to: Pfn) -> u64 {
-        let inside = |pfn: Pfn| pfn.0.saturating_sub(self.first).min(CHUNK_FRAMES);
-        self.chunk.count_within(inside(from), inside(to))
-    }
-
-    /// Bytes of a `struct page`.
-    pub(crate) fn page_struct(&self) -> usize {
-        self.classes.size
-    }
-
-    /// Judges frames `from..to`, of which `bytes` holds the `struct page`s from `from` on and, when there is one, the
-    /// one after. Answers the next frame to look at, which is past `to` when a block reaches further.
-    pub(crate) fn pages(&mut self, bytes: &[u8], from: u64, to: u64) -> u64 {
-        match self.order {
-            ByteOrder::Little => self.pages_in::<Little>(bytes, from, to),
-            ByteOrder::Big => self.pages_in::<Big>(bytes, from, to),
+            undecided: 0,
         }
     }
 

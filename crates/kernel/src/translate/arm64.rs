@@ -4,6 +4,7 @@
 //! the kernel's addresses and the direct map in the upper one. A walk need not know which it is.
 
 use super::table::{Entries, Entry, Level, PageTable, Stop, levels, page_sized};
+use super::tables::TableVisitor;
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
@@ -125,6 +126,11 @@ impl Arm64 {
             return Err(Stop { error: not_mapped(addr, "it is not an address of the kernel"), len: 1 });
         }
         self.table.walk(physical, untagged)
+    }
+
+    /// Shows all of the kernel's page table.
+    pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        self.table.visit(physical, self.kernel_half(), visitor)
     }
 
     /// The image and the direct map, by their distance from memory, where a dump lacks the page tables.

@@ -4,6 +4,7 @@
 //! address in the window of cached memory, and where nothing is mapped they hold that of a table of invalid entries.
 
 use super::table::{Entries, Entry, Level, PageTable, Stop, levels, page_sized};
+use super::tables::TableVisitor;
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
@@ -92,6 +93,14 @@ impl LoongArch64 {
             order: ByteOrder::Little,
             entries: LoongEntries { address: (1 << WINDOW_BITS) - page.bytes() },
         })
+    }
+
+    /// Shows all of the kernel's page table.
+    pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        match &self.table {
+            Ok(table) => table.visit(physical, 0b11 << 62, visitor),
+            Err(_) => Ok(()),
+        }
     }
 
     pub(super) fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {

@@ -11,6 +11,7 @@ mod riscv64;
 mod s390x;
 mod segments;
 mod table;
+mod tables;
 mod virt;
 mod vmemmap_list;
 mod x86_64;
@@ -25,6 +26,7 @@ use riscv64::Riscv64;
 use s390x::S390x;
 use segments::Segments;
 use table::Stop;
+pub(crate) use tables::TableVisitor;
 use vmcore::{Arch, Dump, PhysAddr, VirtAddr, VmcoreInfo};
 use x86_64::X86_64;
 
@@ -129,6 +131,22 @@ impl Translator {
             Way::LoongArch64(way) => way.check(info, physical),
             Way::SegmentsOnly => Way::open(dump, info, &self.segments, physical).map(|_| ()),
             _ => Ok(()),
+        }
+    }
+
+    /// Shows `visitor` the kernel's page table, all of it; nothing where its layout is not known, nor on s390x.
+    ///
+    /// # Errors
+    ///
+    /// Only when the input is damaged.
+    pub(crate) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        match &self.way {
+            Way::Ppc64(way) => way.visit(physical, visitor),
+            Way::X86_64(way) => way.visit(physical, visitor),
+            Way::Arm64(way) => way.visit(physical, visitor),
+            Way::Riscv64(way) => way.visit(physical, visitor),
+            Way::LoongArch64(way) => way.visit(physical, visitor),
+            Way::S390x(_) | Way::Lowmem(_) | Way::SegmentsOnly => Ok(()),
         }
     }
 

@@ -5,6 +5,7 @@
 //! hash), 0xc00c… (radix, and hash with 64 KiB pages since 5.3), 0xc0003f… (hash with 4 KiB pages).
 
 use super::table::{Entries, Entry, Level, PageTable, Stop, levels};
+use super::tables::TableVisitor;
 use super::vmemmap_list::VmemmapList;
 use super::{Mapping, not_mapped};
 use crate::Error;
@@ -137,6 +138,14 @@ impl Ppc64 {
         match &rest.table {
             Some(table) => table.walk(physical, addr),
             None => Err(stop("VMCOREINFO does not tell the kernel's page table and how it is made")),
+        }
+    }
+
+    /// Shows all of the kernel's page table.
+    pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        match self.rest.as_ref().ok().and_then(|rest| rest.table.as_ref()) {
+            Some(table) => table.visit(physical, LINEAR, visitor),
+            None => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::segments::Segments;
 use super::table::{Entries, Entry, Level, PageTable, Stop, levels, page_sized};
+use super::tables::TableVisitor;
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
@@ -114,6 +115,11 @@ impl Riscv64 {
             return Err(Stop { error: not_mapped(addr, "it is not canonical"), len: 1 });
         }
         self.table.walk(physical, addr)
+    }
+
+    /// Shows all of the kernel's page table.
+    pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        self.table.visit(physical, u64::MAX << (self.table.va_bits() - 1), visitor)
     }
 
     /// The image, which is mapped in the last 2 GiB, where a dump lacks the page tables.

@@ -2,6 +2,7 @@
 
 use super::segments::Segments;
 use super::table::{Entries, Entry, Level, PageTable, Stop, levels};
+use super::tables::TableVisitor;
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
@@ -127,6 +128,11 @@ impl X86_64 {
             return Err(Stop { error: not_mapped(addr, "it is not canonical"), len: 1 });
         }
         self.table.walk(physical, addr)
+    }
+
+    /// Shows all of the kernel's page table.
+    pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        self.table.visit(physical, self.kernel_half(), visitor)
     }
 
     /// The kernel's image, found by its base where a dump lacks its page tables.

@@ -15,3 +15,4 @@ mod tables;
 mod translation;
 mod translation_arches;
 mod trees;
+mod values;

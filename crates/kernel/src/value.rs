@@ -1,0 +1,207 @@
+//! Pages in the order of what they are worth to whoever reads the dump.
+//!
+//! A dump that runs out of space or time should have lost what is missed least. What debuggers read before they can
+//! say anything at all comes first, memory that the kernel has given back last.
+
+use crate::frames::{self, Mapped};
+use crate::memmodel::MemModel;
+use crate::page::{Classes, FreeList, Sorter};
+use crate::walk::Walk;
+use crate::{Error, Kernel, KernelMemory};
+use rayon::prelude::*;
+use std::fs::File;
+use std::io;
+use vmcore::{
+    CHUNK_FRAMES, Chunk, DumpLevel, Pfn, Range, RangeSet, ReasonCounts, Selection, VirtAddr, WordSize,
+};
+
+/// Chunks of a wave for each thread.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// What pages are worth, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// What no reader can do without: the kernel's image, per-CPU data and all else reserved at boot, page tables,
+    /// `struct page`s, slab, and what vmalloc maps, modules and stacks among it.
+    Essential,
+    /// What else the kernel uses, and what could not be told apart.
+    Kernel,
+    /// Page cache with private data.
+    CachePrivate,
+    /// Page cache without.
+    Cache,
+    /// Memory of processes.
+    User,
+    /// Free memory.
+    Free,
+}
+
+impl Value {
+    /// All values, the most valuable first.
+    pub const ALL: [Self; 6] =
+        [Self::Essential, Self::Kernel, Self::CachePrivate, Self::Cache, Self::User, Self::Free];
+
+    /// The name in reports and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Essential => "essential",
+            Self::Kernel => "kernel",
+            Self::CachePrivate => "cache_private",
+            Self::Cache => "cache",
+            Self::User => "user",
+            Self::Free => "free",
+        }
+    }
+}
+
+/// What the order needs to know of the kernel.
+struct Prepared {
+    /// The memory model and the tests; without them what `essential` holds is all that is known.
+    pages: Option<(MemModel, Classes, FreeList)>,
+    /// The flag of pages that were never in the allocator's hands; 0 when it is not known.
+    reserved: u64,
+    essential: RangeSet<Pfn>,
+}
+
+impl Kernel<'_> {
+    /// Takes `selection` apart by the value of its pages: disjoint parts, the most valuable first, none empty, that
+    /// together are the whole. Works on the current rayon pool. `spill` makes an empty file for each part that may
+    /// outgrow memory.
+    ///
+    /// What the kernel does not tell apart stays together, so there are fewer parts then; at worst one.
+    ///
+    /// # Errors
+    ///
+    /// When the input is damaged, or a work file cannot be made, written or read.
+    pub fn by_value(
+        &self,
+        selection: &Selection,
+        spill: &dyn Fn() -> io::Result<File>,
+    ) -> Result<Vec<(Value, Selection)>, Error> {
+        let prepared = self.prepare_values()?;
+        let mut parts = Vec::new();
+        for value in Value::ALL {
+            let file = spill().map_err(|source| vmcore::SelectionError::Spill {
+                action: "keep",
+                offset: 0,
+                source,
+            })?;
+            parts.push((value, Selection::new(selection.map().clone(), selection.level(), Some(file))));
+        }
+        let positions: Vec<usize> = (0..selection.chunk_count()).collect();
+        let wave = rayon::current_num_threads().max(1) * CHUNKS_PER_THREAD;
+        let mut carries: Vec<(Range<Pfn>, Value)> = Vec::new();
+        for wave in positions.chunks(wave) {
+            let sorted: Vec<Sorter<'_>> = wave
+                .par_iter()
+                .map(|&position| {
+                    let (first, chunk) = selection.chunk(position)?;
+                    self.sort(&prepared, first, chunk)
+                })
+                .collect::<Result<_, Error>>()?;
+            for mut sorter in sorted {
+                let frames = Range::new(sorter.first, Pfn(sorter.first.0 + CHUNK_FRAMES));
+                for &(carried, value) in &carries {
+                    sorter.found(carried.intersect(&frames), value);
+                }
+                carries.retain(|(carried, _)| carried.end > frames.end);
+                carries.append(&mut sorter.carries);
+                let index = sorter.first.0 / CHUNK_FRAMES;
+                for ((_, part), chunk) in parts.iter_mut().zip(sorter.chunks) {
+                    part.push(index, chunk, &ReasonCounts::default())?;
+                }
+            }
+        }
+        parts.retain(|(_, part)| part.kept() > 0);
+        Ok(parts)
+    }
+
+    /// Learns what can be learned; what cannot leaves pages together.
+    fn prepare_values(&self) -> Result<Prepared, Error> {
+        let Mapped { tables, memory } = Mapped::walk(self)?;
+        let mut essential = vec![tables, memory, frames::image(self)?];
+        let mut reserved = 0;
+        let pages = match self.pages_by_class() {
+            Ok(pages) => Some(pages),
+            Err(Error::Read(error)) => return Err(error.into()),
+            Err(why) => {
+                tracing::debug!("pages cannot be put in order by class: {why}");
+                None
+            }
+        };
+        if let Some((model, classes, _)) = &pages {
+            essential.push(frames::arrays(self, model, classes.size() as u64)?);
+            reserved = self.reserved(model, classes)?;
+        }
+        let essential = essential.iter().flat_map(|set| set.iter()).collect();
+        Ok(Prepared { pages, reserved, essential })
+    }
+
+    /// The memory model and the tests of all classes that this kernel tells.
+    fn pages_by_class(&self) -> Result<(MemModel, Classes, FreeList), Error> {
+        if self.machine().word != WordSize::Bits64 {
+            return Err(Error::Unsupported("a 32-bit kernel".to_owned()));
+        }
+        let (info, page) = (self.info(), self.physical().page_size());
+        let classes = |bits: u8| {
+            Classes::new(info, page, DumpLevel::new(bits.into()).unwrap_or_default(), &mut Vec::new())
+        };
+        let told = [DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE, DumpLevel::USER, DumpLevel::FREE];
+        let told = told.into_iter().filter(|&bits| classes(bits).is_ok()).sum();
+        let classes = classes(told)?;
+        let model = self.mem_model()?;
+        let free = match classes.by_free_list {
+            true => FreeList::walk(self, &model, &mut Vec::new())?,
+            false => FreeList::default(),
+        };
+        Ok((model, classes, free))
+    }
+
+    /// PG_reserved, whose number VMCOREINFO does not tell: the one flag that the pages of the kernel's text have.
+    fn reserved(&self, model: &MemModel, classes: &Classes) -> Result<u64, Error> {
+        const SAMPLES: u64 = 16;
+        const STEP: u64 = 1 << 16;
+        /// Above are the numbers of nodes and the like. The flag's own has been between 10 and 13.
+        const FLAGS: u64 = (1 << 20) - 1;
+        let Some(text) = self.info().symbol("_stext") else { return Ok(0) };
+        let mut seen = Vec::new();
+        let mut runs = Vec::new();
+        for addr in (0..SAMPLES).map(|i| VirtAddr(text.0.wrapping_add(i * STEP))) {
+            let found = self.translate(addr).and_then(|phys| {
+                let pfn = self.physical().page_size().pfn(phys);
+                runs.clear();
+                model.runs(self, Range::new(pfn, Pfn(pfn.0.saturating_add(1))), &mut runs)?;
+                let run = runs.first().copied();
+                run.map(|run| self.read_word(classes.flags_of(run.at))).transpose()
+            });
+            match found {
+                Ok(Some(flags)) => seen.push(flags & FLAGS),
+                Ok(None) => {}
+                Err(Error::Read(error)) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        let common = seen.iter().fold(FLAGS, |all, flags| all & flags);
+        Ok(if !seen.is_empty() && common.is_power_of_two() { common } else { 0 })
+    }
+
+    /// Sorts the pages of the chunk that begins at `first`.
+    fn sort<'a>(&self, prepared: &'a Prepared, first: Pfn, chunk: Chunk) -> Result<Sorter<'a>, Error> {
+        let frames = Range::new(first, Pfn(first.0 + CHUNK_FRAMES));
+        let classes = prepared.pages.as_ref().map(|(_, classes, _)| classes);
+        let mut sorter = Sorter::new(classes, self.machine().order, prepared.reserved, first, chunk);
+        for known in prepared.essential.within(frames) {
+            sorter.found(known, Value::Essential);
+        }
+        if let Some((model, _, free)) = &prepared.pages {
+            for &(pfn, order) in free.within(frames) {
+                sorter.block(pfn.0, order, Value::Free);
+            }
+            let mut walk = Walk::new(self, model, first);
+            for frames in self.memory_map().frames().within(frames) {
+                walk.frames(frames, &mut sorter)?;
+            }
+        }
+        Ok(sorter)
+    }
+}

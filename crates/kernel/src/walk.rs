@@ -1,0 +1,88 @@
+//! The walk over the arrays of `struct page`s, for whoever wants to see each of them once.
+
+use crate::memmodel::{MemModel, PageRun};
+use crate::page::Window;
+use crate::{Error, Kernel};
+use vmcore::{Pfn, Range, VirtAddr};
+
+/// `struct page`s read at once: 512 KiB of them.
+const WINDOW_PAGES: u64 = 8192;
+
+/// What looks at `struct page`s.
+pub(crate) trait Visitor {
+    /// Bytes of a `struct page`.
+    fn page_struct(&self) -> usize;
+
+    /// Looks at frames `from..to`, of which `bytes` holds the `struct page`s from `from` on and, when there is one,
+    /// the one after. Answers the next frame to look at, which is past `to` when a block reaches further.
+    fn pages(&mut self, bytes: &[u8], from: u64, to: u64) -> u64;
+
+    /// Learns that the dump does not hold the `struct page`s of frames `from` up to `to`, or does not tell where they
+    /// are. `to` may be below `from`.
+    fn unknown(&mut self, from: Pfn, to: Pfn);
+}
+
+/// A walk over frames in ascending order.
+pub(crate) struct Walk<'k, 'd> {
+    kernel: &'k Kernel<'d>,
+    model: &'k MemModel,
+    window: Window,
+    runs: Vec<PageRun>,
+    /// Frames before this one have been dealt with as part of a block.
+    resume: u64,
+}
+
+impl<'k, 'd> Walk<'k, 'd> {
+    /// A walk that begins at frame `first` or later.
+    pub(crate) fn new(kernel: &'k Kernel<'d>, model: &'k MemModel, first: Pfn) -> Self {
+        Self { kernel, model, window: Window::default(), runs: Vec::new(), resume: first.0 }
+    }
+
+    /// Shows `visitor` the `struct page`s of `frames`.
+    ///
+    /// # Errors
+    ///
+    /// Only when the input is damaged.
+    pub(crate) fn frames(&mut self, frames: Range<Pfn>, visitor: &mut impl Visitor) -> Result<(), Error> {
+        self.runs.clear();
+        self.model.runs(self.kernel, frames, &mut self.runs)?;
+        let mut seen = frames.start;
+        for i in 0..self.runs.len() {
+            let run = self.runs[i];
+            visitor.unknown(seen, run.frames.start);
+            self.run(run, visitor)?;
+            seen = run.frames.end;
+        }
+        visitor.unknown(seen, frames.end);
+        Ok(())
+    }
+
+    /// Shows the pages of one array.
+    fn run(&mut self, run: PageRun, visitor: &mut impl Visitor) -> Result<(), Error> {
+        let size = visitor.page_struct();
+        let mut pfn = run.frames.start.0.max(self.resume);
+        while pfn < run.frames.end.0 {
+            // A head's facts stand in the next struct page. Compound pages are aligned, so windows that end at an even
+            // frame never part the two.
+            let end = (pfn / WINDOW_PAGES + 1).saturating_mul(WINDOW_PAGES).min(run.frames.end.0);
+            let count = (end - pfn + (end & 1)) as usize;
+            let at = run.at.0.wrapping_add((pfn - run.frames.start.0).wrapping_mul(size as u64));
+            let loaded = self.window.load(self.kernel, VirtAddr(at), count * size)?;
+            let mut next = pfn;
+            for known in loaded.known {
+                let from = (pfn + known.start.div_ceil(size) as u64).max(next);
+                let to = (pfn + (known.end / size) as u64).min(end);
+                if from >= to {
+                    continue;
+                }
+                visitor.unknown(Pfn(next), Pfn(from));
+                let bytes = &loaded.bytes[(from - pfn) as usize * size..known.end];
+                next = visitor.pages(bytes, from, to).max(to);
+            }
+            visitor.unknown(Pfn(next), Pfn(end));
+            pfn = end.max(next);
+        }
+        self.resume = pfn.max(self.resume);
+        Ok(())
+    }
+}
