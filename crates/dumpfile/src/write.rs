@@ -73,17 +73,18 @@ impl Written {
     }
 
     /// The pages that the writer went over, whatever became of them.
-    pub(crate) fn seen(&self) -> u64 {
+    pub fn seen(&self) -> u64 {
         self.data_pages + self.zero_pages + self.lost_pages + self.missing_pages
     }
 
-    /// Counts what a batch of pages became.
-    pub(crate) fn add(&mut self, batch: &Self) {
-        self.data_pages += batch.data_pages;
-        self.zero_pages += batch.zero_pages;
-        self.raw_pages += batch.raw_pages;
-        self.shared_pages += batch.shared_pages;
-        self.lost_pages += batch.lost_pages;
-        self.missing_pages += batch.missing_pages;
+    /// Adds the counts of pages, as of another part of a split set.
+    pub fn add(&mut self, other: &Self) {
+        self.data_pages += other.data_pages;
+        self.zero_pages += other.zero_pages;
+        self.raw_pages += other.raw_pages;
+        self.shared_pages += other.shared_pages;
+        self.lost_pages += other.lost_pages;
+        self.missing_pages += other.missing_pages;
+        self.unwritten_pages += other.unwritten_pages;
     }
 }

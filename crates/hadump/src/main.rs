@@ -9,6 +9,7 @@ mod choose;
 mod cli;
 mod convert;
 mod crash_notes;
+mod destination;
 mod diff;
 mod dmesg;
 mod frameset;
@@ -17,6 +18,7 @@ mod info;
 mod input;
 mod pages;
 mod progress;
+mod receive;
 mod regs;
 mod report;
 mod status;
@@ -64,7 +66,7 @@ const NOT_COMPARED: u8 = 2;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::Convert(args) = &cli.command
-        && let Some(contradiction) = args.write.contradiction()
+        && let Some(contradiction) = args.contradiction()
     {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, contradiction).exit();
     }
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Regs(args) => regs::run(args),
         Command::Hpte(args) => hpte::run(args),
+        Command::Receive(args) => receive::run(args, cli.quiet),
         Command::Verify(args) => verify::run(args, cli.quiet),
         Command::Diff(args) => diff::run(args, cli.quiet),
         Command::Pages(args) => pages::run(args, cli.quiet),

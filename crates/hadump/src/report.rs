@@ -34,16 +34,21 @@ pub(crate) struct Input {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Output {
+    /// The file, or the first of them.
     pub(crate) path: String,
+    /// All files.
+    pub(crate) paths: Vec<String>,
     pub(crate) format: &'static str,
     /// `null` when pages are stored as they are.
     pub(crate) compression: Option<&'static str>,
     pub(crate) dump_level: u8,
     pub(crate) bytes: u64,
     pub(crate) complete: bool,
+    /// What ended the output before its end.
+    pub(crate) error: Option<String>,
 }
 
-/// Pages by state; `total` is the sum of `data`, `zero`, `lost` and all of `excluded`.
+/// Pages by state; `total` is the sum of `data`, `zero`, `lost`, `unwritten` and all of `excluded`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Pages {
     pub(crate) total: u64,
@@ -55,6 +60,10 @@ pub(crate) struct Pages {
     pub(crate) raw: u64,
     pub(crate) zero: u64,
     pub(crate) lost: u64,
+    /// Of `data`, those that share the bytes of an equal one.
+    pub(crate) shared: u64,
+    /// Those of other shards, or those that the output had no more room for.
+    pub(crate) unwritten: u64,
     /// Left out, by reason.
     pub(crate) excluded: BTreeMap<&'static str, u64>,
 }
@@ -93,6 +102,8 @@ impl Pages {
             raw: written.raw_pages,
             zero: written.zero_pages,
             lost: written.lost_pages + written.missing_pages,
+            shared: written.shared_pages,
+            unwritten: selection.kept().saturating_sub(written.seen()),
             excluded: Reason::ALL.map(|r| (r.name(), selection.reasons().get(r))).into_iter().collect(),
         }
     }

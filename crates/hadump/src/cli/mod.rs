@@ -6,7 +6,9 @@ mod write;
 pub(crate) use input::InputArgs;
 pub(crate) use write::{Format, WriteArgs};
 
+use crate::destination::{self, Cut, Shard};
 use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Regs(Regs),
     /// List the page-table entries that the hypervisor saved
     Hpte(Hpte),
+    /// Write a dump that comes through a pipe into a file, whatever happens to the pipe
+    Receive(Receive),
     /// Read every page of a dump, and say what is wrong with it
     Verify(Verify),
     /// Compare two dumps page by page, whatever their formats (exit codes: 0 same, 1 different, 2 not comparable)
@@ -53,17 +57,62 @@ pub(crate) enum Command {
 pub(crate) struct Convert {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// The file to make; it appears under this name only when it is whole
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+    /// The file to make; it appears under this name only when it is whole. `-` is standard output, which gets a
+    /// flattened stream for `hadump receive`; several are the files of a split set
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub(crate) output: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+    /// Write the flattened form that pipes take, also into a file
+    #[arg(long)]
+    pub(crate) flattened: bool,
+    /// Cut the output into N files of about as many pages, or files of SIZE before compression, as 4G. They are named
+    /// FILE.0, FILE.1 and so on, unless there is a name for each; readers take all of them together
+    #[arg(long, value_name = "N|SIZE", value_parser = destination::parse_cut)]
+    pub(crate) split: Option<Cut>,
+    /// Make only part I, counted from 0, of what --split N would make: the same bytes on any machine that has the
+    /// input
+    #[arg(long, value_name = "I/N", value_parser = destination::parse_shard, conflicts_with = "split")]
+    pub(crate) shard: Option<Shard>,
     /// Replace an existing output file
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Print the report as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl Convert {
+    /// How the output is cut: several names without a number are as many parts.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        let names = u16::try_from(self.output.len()).ok().and_then(NonZeroU16::new);
+        self.split.or_else(|| names.filter(|count| count.get() > 1).map(Cut::Count))
+    }
+
+    /// What is wrong with options that do not go together.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let stream = self.output.iter().any(|output| destination::is_stream(output));
+        let in_parts = self.cut().is_some() || self.shard.is_some();
+        let names = self.output.len();
+        if names > 1
+            && self.cut().is_some_and(|cut| !matches!(cut, Cut::Count(n) if usize::from(n.get()) == names))
+        {
+            return Some(format!("--split does not cut into as many files as there are names, {names}"));
+        }
+        if names > 1 && self.shard.is_some() {
+            return Some("a shard is one file: give one name".into());
+        }
+        if in_parts && self.write.format == Format::Elf {
+            return Some("an ELF file cannot be split: leave that out, or use --format kdump".into());
+        }
+        if in_parts && (stream || self.flattened) {
+            return Some("the files of a split set are not flattened".into());
+        }
+        if stream && self.json {
+            return Some("the dump goes to standard output, so the report cannot: leave out --json".into());
+        }
+        self.write.contradiction()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +157,25 @@ pub(crate) struct Hpte {
     #[command(flatten)]
     pub(crate) input: InputArgs,
     /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Receive {
+    /// The file to make; until everything arrived it is called FILE-incomplete
+    pub(crate) file: PathBuf,
+    /// A private key that opens an encrypted stream: an identity file of age, or an SSH key without a passphrase
+    #[arg(short, long, value_name = "KEYFILE")]
+    pub(crate) identity: Vec<PathBuf>,
+    /// Whenever the stream pauses, make what arrived durable and print on standard output how much that is, for a
+    /// sender that gives memory back only then
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ack: bool,
+    /// Replace an existing file
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Print the report as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -21,6 +21,9 @@ pub(crate) struct WriteArgs {
     /// The file format to write; an ELF file is never compressed
     #[arg(long, value_name = "FORMAT", default_value = "kdump")]
     pub(crate) format: Format,
+    /// Store pages with the same content once; takes 2 to 40 % more time
+    #[arg(long)]
+    pub(crate) dedup: bool,
     /// Threads to work with, at most one for every CPU, which is the default
     #[arg(short = 'j', long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
@@ -56,6 +59,11 @@ impl WriteArgs {
     /// What is wrong with options that do not go together.
     pub(crate) fn contradiction(&self) -> Option<String> {
         if self.format == Format::Elf {
+            if self.dedup {
+                return Some(
+                    "only kdump files can share pages: leave out --dedup, or use --format kdump".into(),
+                );
+            }
             let compressed = self.compression.is_some_and(|c| c != Compression::None);
             return (compressed || self.compression_level.is_some())
                 .then(|| "an ELF file is not compressed: leave that out, or use --format kdump".into());

@@ -1,0 +1,233 @@
+//! `hadump receive`: a dump as it comes through a pipe, into a file.
+
+use crate::{Outcome, cli, report, units};
+use anyhow::{Context, Result, bail};
+use dumpfile::flattened::{StreamEnd, Unflattened, unflatten};
+use dumpfile::output::{OutputFile, Sink};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sealed::{Identities, Unsealer};
+use serde::Serialize;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, IoSlice, Read, Stdin, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// How long a stream may pause before what arrived of it is made durable, and how often the wish to stop is looked at.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// What arrived. `docs/json.md` describes the fields.
+#[derive(Debug, Serialize)]
+struct Report {
+    path: PathBuf,
+    /// Bytes of the stream.
+    received: u64,
+    complete: bool,
+    /// Pages that should have arrived and did not, where the stream ended too early.
+    lost: Option<Lost>,
+    /// What ended the stream before its end.
+    error: Option<String>,
+    exit_code: u8,
+}
+
+#[derive(Debug, Serialize)]
+struct Lost {
+    pages: u64,
+    of: u64,
+}
+
+/// Receives and reports.
+pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot catch signals")?;
+    }
+    let identities = Identities::read(&args.identity)?;
+    let output = OutputFile::create_resumable(&args.file, args.force)?;
+    let sink = Counted { out: &output, bytes: AtomicU64::new(0) };
+    let pausing = || if args.ack { acknowledge(&sink) } else { Ok(()) };
+    let mut input = Patient { input: io::stdin(), stop: &stop, pausing: &pausing };
+    let arrived = match read(&mut input, &identities, &sink) {
+        Ok(arrived) => arrived,
+        Err(error) => return stopped_writing(args, output, &error, quiet),
+    };
+    if let Some(bytes) = arrived.foreign {
+        output.discard();
+        let shown: Vec<String> = bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let found =
+            if bytes.is_empty() { "nothing".into() } else { format!("it begins with {}", shown.join(" ")) };
+        bail!("standard input is no flattened dump: {found}; send one with: hadump convert DUMP -o -");
+    }
+    let (received, bytes) = (arrived.received, sink.bytes.load(Ordering::Relaxed));
+    let error = match arrived.end {
+        StreamEnd::Whole => return whole(args, output, bytes, received, quiet),
+        _ if stop.load(Ordering::Relaxed) => "stopped on request".to_owned(),
+        StreamEnd::Cut(None) => "the stream ended without its end record".to_owned(),
+        StreamEnd::Cut(Some(error)) => format!("the stream broke: {error}"),
+        StreamEnd::Damaged(what) => format!("the stream is damaged: {what}"),
+    };
+    cut_short(args, output, received, error, quiet)
+}
+
+/// Puts the stream in order, decrypted if it is encrypted.
+fn read(input: &mut dyn Read, identities: &Identities, sink: &dyn Sink) -> Result<Unflattened> {
+    let mut prefix = Vec::new();
+    (&mut *input).take(32).read_to_end(&mut prefix).context("standard input cannot be read")?;
+    let sealed = sealed::is_sealed(&prefix);
+    let mut input = prefix.chain(input);
+    if sealed {
+        let inputs = std::iter::once(Ok((PathBuf::from("standard input"), input)));
+        return Ok(unflatten(&mut Unsealer::new(identities, inputs), sink)?);
+    }
+    Ok(unflatten(&mut input, sink)?)
+}
+
+/// Everything arrived: what it is decides.
+fn whole(args: &cli::Receive, output: OutputFile, bytes: u64, received: u64, quiet: bool) -> Result<Outcome> {
+    let name = OutputFile::incomplete_name(&args.file)?;
+    output.sync()?;
+    let dump = dumpfile::open(&name).with_context(|| {
+        format!("the stream arrived whole, and what it held is kept in {}, but is no dump", name.display())
+    })?;
+    let complete = !dump.source.incomplete;
+    let path = if complete { output.commit()? } else { output.keep_incomplete()? };
+    if args.ack {
+        print(&format!("complete {bytes}\n"))?;
+    }
+    let outcome = if complete { Outcome::Complete } else { Outcome::Incomplete };
+    Report { path, received, complete, lost: None, error: None, exit_code: outcome.code() }
+        .print(args, quiet)?;
+    Ok(outcome)
+}
+
+/// The disk took no more: what it took is kept, if it is of use.
+fn stopped_writing(
+    args: &cli::Receive,
+    output: OutputFile,
+    error: &anyhow::Error,
+    quiet: bool,
+) -> Result<Outcome> {
+    let received = std::fs::metadata(OutputFile::incomplete_name(&args.file)?).map_or(0, |m| m.len());
+    cut_short(args, output, received, format!("{error:#}"), quiet)
+}
+
+/// The stream ended too early: what came is kept, if it is of use.
+fn cut_short(
+    args: &cli::Receive,
+    output: OutputFile,
+    received: u64,
+    error: String,
+    quiet: bool,
+) -> Result<Outcome> {
+    let name = OutputFile::incomplete_name(&args.file)?;
+    let file = OpenOptions::new().read(true).write(true).open(&name);
+    let file = file.with_context(|| format!("{}: cannot be opened again", name.display()))?;
+    let marked = match dumpfile::kdump::mark_incomplete(&file, &name) {
+        Ok(marked) => marked,
+        Err(unusable) => {
+            output.discard();
+            bail!("{error}; what arrived is of no use: {unusable}");
+        }
+    };
+    drop(file);
+    tracing::error!("{error}");
+    let path = output.keep_incomplete()?;
+    let outcome = Outcome::Incomplete;
+    let lost = Some(Lost { pages: marked.lost, of: marked.pages });
+    Report { path, received, complete: false, lost, error: Some(error), exit_code: outcome.code() }
+        .print(args, quiet)?;
+    Ok(outcome)
+}
+
+impl Report {
+    fn print(&self, args: &cli::Receive, quiet: bool) -> Result<()> {
+        if args.json {
+            return report::print_json(self);
+        }
+        if quiet {
+            return Ok(());
+        }
+        let mut text = format!("{:>10}  {}\n", "received", units::bytes(self.received));
+        if let Some(lost) = &self.lost {
+            text += &format!("{:>10}  {} of {} pages did not arrive\n", "lost", lost.pages, lost.of);
+        }
+        let state = if self.complete { "" } else { ", INCOMPLETE" };
+        text += &format!("{:>10}  {}{state}\n", "output", self.path.display());
+        io::stderr().write_all(text.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// Says on standard output how many bytes of the dump's file are on the disk, for a sender that waits for it before it
+/// gives memory back.
+fn acknowledge(sink: &Counted<'_>) -> io::Result<()> {
+    let bytes = sink.bytes.load(Ordering::Relaxed);
+    sink.sync().map_err(io::Error::other)?;
+    print(&format!("durable {bytes}\n"))
+}
+
+fn print(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(line.as_bytes())?;
+    out.flush()
+}
+
+/// A sink that counts the bytes that it takes.
+struct Counted<'a> {
+    out: &'a OutputFile,
+    bytes: AtomicU64,
+}
+
+impl Sink for Counted<'_> {
+    fn path(&self) -> &Path {
+        self.out.path()
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), dumpfile::Error> {
+        self.out.write_at(offset, bytes)?;
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), dumpfile::Error> {
+        self.out.write_parts_at(offset, parts)?;
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), dumpfile::Error> {
+        self.out.sync()
+    }
+}
+
+/// Standard input, for a reader that can be stopped and does something useful in the pauses.
+struct Patient<'a> {
+    input: Stdin,
+    stop: &'a AtomicBool,
+    /// Called once when nothing came for a while.
+    pausing: &'a dyn Fn() -> io::Result<()>,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut said = false;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            // What the standard library holds back already does not show in the descriptor, so it is read around it.
+            let ready = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&PAUSE));
+            match ready {
+                Ok(0) if said => {}
+                Ok(0) => {
+                    (self.pausing)()?;
+                    said = true;
+                }
+                Ok(_) => return Ok(rustix::io::read(&self.input, bytes)?),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
