@@ -16,6 +16,7 @@ mod frameset;
 mod hpte;
 mod info;
 mod input;
+mod join;
 mod pages;
 mod progress;
 mod receive;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         Command::Regs(args) => regs::run(args),
         Command::Hpte(args) => hpte::run(args),
         Command::Receive(args) => receive::run(args, cli.quiet),
+        Command::Join(args) => join::run(args, cli.quiet),
         Command::Verify(args) => verify::run(args, cli.quiet),
         Command::Diff(args) => diff::run(args, cli.quiet),
         Command::Pages(args) => pages::run(args, cli.quiet),

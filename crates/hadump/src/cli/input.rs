@@ -41,8 +41,13 @@ const LEAVINGS: &str = "What the hypervisor left, file by file";
 impl InputArgs {
     /// One dump, or the root of a machine.
     pub(crate) fn path(path: &Path) -> Self {
+        Self::paths(vec![path.to_owned()])
+    }
+
+    /// One dump, or all files of a split set.
+    pub(crate) fn paths(input: Vec<PathBuf>) -> Self {
         Self {
-            input: vec![path.to_owned()],
+            input,
             memory: None,
             kernel_dump: None,
             release_region: None,

@@ -4,11 +4,11 @@ mod input;
 mod write;
 
 pub(crate) use input::InputArgs;
-pub(crate) use write::{Format, WriteArgs};
+pub(crate) use write::{Compression, Format, WriteArgs};
 
 use crate::destination::{self, Cut, Shard};
 use clap::{Args, Parser, Subcommand};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Hpte(Hpte),
     /// Write a dump that comes through a pipe into a file, whatever happens to the pipe
     Receive(Receive),
+    /// Put the files of a split set together
+    Join(Join),
     /// Read every page of a dump, and say what is wrong with it
     Verify(Verify),
     /// Compare two dumps page by page, whatever their formats (exit codes: 0 same, 1 different, 2 not comparable)
@@ -173,6 +175,28 @@ pub(crate) struct Receive {
     #[arg(long, conflicts_with = "json")]
     pub(crate) ack: bool,
     /// Replace an existing file
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Print the report as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The files of the set, in any order; what the missing ones held is lost, and said
+    #[arg(required = true)]
+    pub(crate) parts: Vec<PathBuf>,
+    /// The file to make; it appears under this name only when it is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How to compress pages [default: as the parts are]
+    #[arg(short, long, value_name = "METHOD")]
+    pub(crate) compression: Option<Compression>,
+    /// Threads to work with, at most one for every CPU, which is the default
+    #[arg(short = 'j', long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Replace an existing output file
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Print the report as JSON on standard output

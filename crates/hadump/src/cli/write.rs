@@ -38,6 +38,20 @@ pub(crate) struct WriteArgs {
 }
 
 impl WriteArgs {
+    /// Everything that the input holds, in a kdump file.
+    pub(crate) fn everything(compression: Compression, threads: Option<NonZeroUsize>) -> Self {
+        Self {
+            level: LevelArgs { level: DumpLevel::new(0), exclude: Vec::new() },
+            compression: Some(compression),
+            compression_level: None,
+            format: Format::Kdump,
+            dedup: false,
+            threads,
+            fill_crash_notes: false,
+            vmlinux: None,
+        }
+    }
+
     /// How pages are stored. An ELF file holds them as they are, whatever the default for kdump files is.
     pub(crate) fn compression(&self) -> Compression {
         match self.format {

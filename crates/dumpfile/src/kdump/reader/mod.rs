@@ -74,6 +74,7 @@ pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     let bytes =
         bitmaps.frames.iter().map(|r| Range::new(page_size.addr(r.start), page_size.addr(r.end))).collect();
     let map = MemoryMap::new(page_size, bytes);
+    let compression = methods(headers.header.status).next();
     let Member { files, mut remarks, mut incomplete } = part::members(files, &bitmaps)?;
     incomplete |= header.status & STATUS_INCOMPLETE != 0;
     if incomplete && let Some(from) = repair::unreached(&bitmaps) {
@@ -85,6 +86,7 @@ pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     let memory = KdumpMemory::new(files, machine.order, map, bitmaps.index);
     let source = Source {
         format,
+        compression,
         dump_level: level,
         incomplete,
         utsname: Some(utsname),
@@ -105,11 +107,15 @@ pub(super) fn pages(file: &File) -> Result<(u64, u64), Error> {
 
 /// The format for people.
 fn format(headers: &Headers) -> String {
-    let methods: Vec<_> =
-        Method::ALL.into_iter().filter(|m| headers.header.status & m.flag() != 0).map(Method::name).collect();
+    let methods: Vec<_> = methods(headers.header.status).collect();
     let methods = if methods.is_empty() { "uncompressed".to_owned() } else { methods.join(", ") };
     let name = if headers.diskdump { "diskdump" } else { "kdump-compressed" };
     format!("{name} v{} ({methods})", headers.header.version)
+}
+
+/// The compressions that a header's status tells.
+fn methods(status: u32) -> impl Iterator<Item = &'static str> {
+    Method::ALL.into_iter().filter(move |method| status & method.flag() != 0).map(Method::name)
 }
 
 fn dump_level(headers: &mut Headers) -> Option<DumpLevel> {
