@@ -3,7 +3,6 @@
 use crate::memmodel::{MemModel, PageRun};
 use crate::translate::TableVisitor;
 use crate::{Error, Kernel};
-use std::collections::BTreeMap;
 use vmcore::{PageSize, Pfn, PhysAddr, Range, RangeSet, VirtAddr};
 
 /// Pieces that are remembered, 16 bytes each.
@@ -55,17 +54,13 @@ impl Mapped {
     /// Only when the input is damaged.
     pub(crate) fn walk(kernel: &Kernel<'_>) -> Result<Self, Error> {
         let page = kernel.physical().page_size();
-        let mut walk =
-            TableWalk { page, tables: Frames::default(), memory: Vec::new(), offsets: BTreeMap::new() };
+        let linear = kernel.direct_distance();
+        let mut walk = TableWalk { page, tables: Frames::default(), memory: Vec::new(), linear };
         kernel.visit_tables(&mut walk)?;
-        // The linear map is what maps the most memory at one distance.
-        let linear = walk.offsets.iter().max_by_key(|(_, bytes)| **bytes).map(|(offset, _)| *offset);
         let mut memory = Frames::default();
         let all = kernel.memory_map().bytes();
-        for (offset, at) in walk.memory {
-            if Some(offset) != linear {
-                all.within(at).for_each(|at| memory.add(page, at));
-            }
+        for (_, at) in walk.memory {
+            all.within(at).for_each(|at| memory.add(page, at));
         }
         Ok(Self { tables: walk.tables.done(), memory: memory.done() })
     }
@@ -76,8 +71,8 @@ struct TableWalk {
     tables: Frames,
     /// What is mapped, with its distance from the virtual address.
     memory: Vec<(u64, Range<PhysAddr>)>,
-    /// Bytes mapped at each distance.
-    offsets: BTreeMap<u64, u64>,
+    /// The distance of the linear map, which is left out. Not all architectures have it in their tables.
+    linear: Option<u64>,
 }
 
 impl TableVisitor for TableWalk {
@@ -87,16 +82,17 @@ impl TableVisitor for TableWalk {
 
     fn memory(&mut self, virt: VirtAddr, at: Range<PhysAddr>) {
         let offset = virt.0.wrapping_sub(at.start.0);
+        if Some(offset) == self.linear {
+            return;
+        }
         match self.memory.last_mut() {
             Some((last, before)) if *last == offset && before.end == at.start => before.end = at.end,
             _ => {
-                if self.memory.len() == MOST_PIECES {
-                    return;
+                if self.memory.len() < MOST_PIECES {
+                    self.memory.push((offset, at));
                 }
-                self.memory.push((offset, at));
             }
         }
-        *self.offsets.entry(offset).or_default() += at.len();
     }
 }
 

@@ -87,6 +87,11 @@ impl<'d> Kernel<'d> {
         self.translator.visit(&self.physical, visitor)
     }
 
+    /// What the virtual addresses of the direct map are further than the physical ones, if that can be found.
+    pub(crate) fn direct_distance(&self) -> Option<u64> {
+        self.translator.direct_distance(&self.physical)
+    }
+
     pub(crate) fn physical(&self) -> &Physical<'d> {
         &self.physical
     }

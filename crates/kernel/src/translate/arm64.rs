@@ -3,8 +3,8 @@
 //! The virtual address space was turned around in 5.4: before, the image, modules and vmalloc were in the lower half of
 //! the kernel's addresses and the direct map in the upper one. A walk need not know which it is.
 
-use super::table::{Entries, Entry, Level, PageTable, Stop, levels, page_sized};
-use super::tables::TableVisitor;
+use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels, page_sized};
+use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
@@ -130,7 +130,7 @@ impl Arm64 {
 
     /// Shows all of the kernel's page table.
     pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
-        self.table.visit(physical, self.kernel_half(), visitor)
+        visit(&self.table, physical, self.kernel_half(), visitor)
     }
 
     /// The image and the direct map, by their distance from memory, where a dump lacks the page tables.
@@ -153,7 +153,9 @@ impl Arm64 {
         let turned = self.text.is_none_or(|text| text >> (self.configured.min(48) - 1) & 1 != 0);
         let before = (!turned).then(|| from(self.configured - 1)).flatten();
         let since = |bits: u32| turned.then(|| from(bits)).flatten();
-        [before.or(since(self.configured)), since(self.actual), from(self.configured - 1)]
+        // 5.4 to 5.8 do not tell the bits that the hardware has.
+        let fewer = if self.actual < self.configured { self.actual } else { self.configured.min(48) };
+        [before.or(since(self.configured)), since(fewer), from(self.configured - 1)]
     }
 
     /// Where the kernel's addresses begin.

@@ -3,8 +3,8 @@
 //! Page tables are walked by software, and what stands in them is up to the kernel: entries hold the next table's
 //! address in the window of cached memory, and where nothing is mapped they hold that of a table of invalid entries.
 
-use super::table::{Entries, Entry, Level, PageTable, Stop, levels, page_sized};
-use super::tables::TableVisitor;
+use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels, page_sized};
+use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
@@ -98,7 +98,7 @@ impl LoongArch64 {
     /// Shows all of the kernel's page table.
     pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
         match &self.table {
-            Ok(table) => table.visit(physical, 0b11 << 62, visitor),
+            Ok(table) => visit(table, physical, 0b11 << 62, visitor),
             Err(_) => Ok(()),
         }
     }

@@ -62,7 +62,7 @@ impl Way {
         let order = dump.machine.order;
         Ok(match dump.machine.arch {
             Arch::Ppc64 => Self::Ppc64(Ppc64::open(order, info, physical)?),
-            Arch::X86_64 => Self::X86_64(X86_64::open(info, segments, physical)?),
+            Arch::X86_64 => Self::X86_64(X86_64::open(dump, info, segments, physical)?),
             Arch::Aarch64 => Self::Arm64(Arm64::open(order, info, segments, physical)?),
             Arch::S390x => Self::S390x(S390x::open(info, physical)?),
             Arch::Riscv64 => Self::Riscv64(Riscv64::open(info, segments, physical)?),
@@ -134,7 +134,7 @@ impl Translator {
         }
     }
 
-    /// Shows `visitor` the kernel's page table, all of it; nothing where its layout is not known, nor on s390x.
+    /// Shows `visitor` the kernel's page table, all of it; nothing where its layout is not known.
     ///
     /// # Errors
     ///
@@ -146,7 +146,8 @@ impl Translator {
             Way::Arm64(way) => way.visit(physical, visitor),
             Way::Riscv64(way) => way.visit(physical, visitor),
             Way::LoongArch64(way) => way.visit(physical, visitor),
-            Way::S390x(_) | Way::Lowmem(_) | Way::SegmentsOnly => Ok(()),
+            Way::S390x(way) => way.visit(physical, visitor),
+            Way::Lowmem(_) | Way::SegmentsOnly => Ok(()),
         }
     }
 
@@ -168,7 +169,7 @@ impl Translator {
 
     /// Where the kernel's link address 0 lies in physical memory, as kdump readers expect it for each architecture.
     pub(crate) fn phys_base(&self, dump: &Dump, info: &VmcoreInfo) -> u64 {
-        let number = |name| info.number(name).map(|n| n as u64);
+        let number = |name| info.number(name).map(|n| n as u64).or(dump.source.phys_base);
         let lowest = || dump.memory.map().bytes().iter().next().map_or(0, |range| range.start.0);
         match (&self.way, dump.machine.arch) {
             (Way::X86_64(way), _) => way.phys_base,

@@ -4,8 +4,8 @@
 //! where the kernel keeps one, and through the kernel's page tables elsewhere, wherever it lies: 0xf000… (before 4.14,
 //! hash), 0xc00c… (radix, and hash with 64 KiB pages since 5.3), 0xc0003f… (hash with 4 KiB pages).
 
-use super::table::{Entries, Entry, Level, PageTable, Stop, levels};
-use super::tables::TableVisitor;
+use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels};
+use super::tables::{TableVisitor, visit};
 use super::vmemmap_list::VmemmapList;
 use super::{Mapping, not_mapped};
 use crate::Error;
@@ -144,7 +144,7 @@ impl Ppc64 {
     /// Shows all of the kernel's page table.
     pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
         match self.rest.as_ref().ok().and_then(|rest| rest.table.as_ref()) {
-            Some(table) => table.visit(physical, LINEAR, visitor),
+            Some(table) => visit(table, physical, LINEAR, visitor),
             None => Ok(()),
         }
     }

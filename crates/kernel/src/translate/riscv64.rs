@@ -1,8 +1,8 @@
 //! 64-bit RISC-V: Sv39, Sv48 and Sv57.
 
 use super::segments::Segments;
-use super::table::{Entries, Entry, Level, PageTable, Stop, levels, page_sized};
-use super::tables::TableVisitor;
+use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels, page_sized};
+use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
@@ -119,7 +119,7 @@ impl Riscv64 {
 
     /// Shows all of the kernel's page table.
     pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
-        self.table.visit(physical, u64::MAX << (self.table.va_bits() - 1), visitor)
+        visit(&self.table, physical, u64::MAX << (self.table.va_bits() - 1), visitor)
     }
 
     /// The image, which is mapped in the last 2 GiB, where a dump lacks the page tables.

@@ -5,11 +5,13 @@
 //! absolute 0 points to. Dumps hold absolute memory: the prefix pages of the CPUs lie where they were allocated, and
 //! virtual 0 is absolute 0, as for crash and makedumpfile.
 
-use super::table::{Entry, Level, Step, Stop, step};
+use super::table::{Entry, Level, Stop, Tree};
+use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
-use vmcore::{ByteOrder, PhysAddr, Range, VirtAddr, VirtSegment, VmcoreInfo};
+use std::ops::Range;
+use vmcore::{ByteOrder, PhysAddr, VirtAddr, VirtSegment, VmcoreInfo};
 
 /// `lowcore.os_info`, an absolute address.
 const LOWCORE_OS_INFO: u64 = 0xe18;
@@ -36,14 +38,14 @@ const PAGE_INVALID: u64 = 0x400;
 /// `_REGION3_ENTRY_LARGE` and `_SEGMENT_ENTRY_LARGE`.
 const LARGE: u64 = 0x400;
 
-/// The levels, that of segments first; the kernel's table type, 0 to 3, says which is the root.
-const LEVELS: [Level; 4] = [
-    Level { name: "segment", shift: 20, bits: 11 },
-    Level { name: "region-third", shift: 31, bits: 11 },
-    Level { name: "region-second", shift: 42, bits: 11 },
+/// The levels. The kernel's table type, 3 to 0, says which of the first four is the root.
+const LEVELS: [Level; 5] = [
     Level { name: "region-first", shift: 53, bits: 11 },
+    Level { name: "region-second", shift: 42, bits: 11 },
+    Level { name: "region-third", shift: 31, bits: 11 },
+    Level { name: "segment", shift: 20, bits: 11 },
+    Level { name: "page", shift: 12, bits: 8 },
 ];
-const PAGES: Level = Level { name: "page", shift: 12, bits: 8 };
 /// A region table's length and offset count 512 entries.
 const UNIT: u64 = 512;
 
@@ -56,11 +58,54 @@ struct Layout {
     image: u64,
 }
 
+/// The kernel's tables.
+struct Tables {
+    root: PhysAddr,
+    levels: &'static [Level],
+}
+
+impl Tables {
+    /// The type of tables of the level `depth`, `None` for those of pages.
+    fn kind(&self, depth: usize) -> Option<u64> {
+        (self.levels.len() as u64).checked_sub(depth as u64 + 2)
+    }
+}
+
+impl Tree for Tables {
+    fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    fn levels(&self) -> &[Level] {
+        self.levels
+    }
+
+    fn order(&self) -> ByteOrder {
+        ByteOrder::Big
+    }
+
+    fn decode(&self, entry: u64, _index: u64, depth: usize) -> Entry {
+        match self.kind(depth) {
+            None if entry & PAGE_INVALID != 0 => Entry::Nothing,
+            None => Entry::Memory(entry & !0xfff),
+            Some(kind) if entry & INVALID != 0 || entry >> 2 & 3 != kind => Entry::Nothing,
+            Some(0 | 1) if entry & LARGE != 0 => Entry::Memory(entry & !0xfff),
+            Some(0) => Entry::Table(entry & !0x7ff),
+            Some(_) => Entry::Table(entry & !0xfff),
+        }
+    }
+
+    fn named(&self, entry: u64, depth: usize) -> Range<u64> {
+        match self.kind(depth) {
+            Some(0) => 0..1 << 8,
+            _ => (entry >> 6 & 3) * UNIT..((entry & 3) + 1) * UNIT,
+        }
+    }
+}
+
 /// The translator of an s390x kernel.
 pub(super) struct S390x {
-    root: PhysAddr,
-    /// The table type of the root.
-    top: usize,
+    tables: Tables,
     layout: Layout,
     /// The image, where `os_info` tells it.
     image: Option<VirtSegment>,
@@ -119,44 +164,20 @@ impl S390x {
             let end = phys.checked_add(len).filter(|_| len > 0 && phys != 0)?;
             Some(VirtSegment {
                 virt: VirtAddr(values[IMAGE_START]),
-                phys: Range::new(PhysAddr(phys), PhysAddr(end)),
+                phys: vmcore::Range::new(PhysAddr(phys), PhysAddr(end)),
             })
         });
-        Ok(Self { root, top: (first >> 2 & 3) as usize, layout, image })
+        let levels = &LEVELS[3 - (first >> 2 & 3) as usize..];
+        Ok(Self { tables: Tables { root, levels }, layout, image })
     }
 
     pub(super) fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
-        let levels = &LEVELS[..=self.top];
-        let span = LEVELS[self.top].shift + LEVELS[self.top].bits;
+        let span = self.tables.va_bits();
         if span < 64 && addr.0 >> span != 0 {
             let why = format!("it has more than the {span} bits that the kernel's tables are for");
             return Err(Stop { error: not_mapped(addr, why), len: addr.0.wrapping_neg() });
         }
-        let order = ByteOrder::Big;
-        let mut table = (self.root.0, 0..4 * UNIT);
-        for (kind, level) in levels.iter().enumerate().rev() {
-            let decode = |entry: u64, _| match entry {
-                _ if entry & INVALID != 0 || entry >> 2 & 3 != kind as u64 => Entry::Nothing,
-                _ if kind < 2 && entry & LARGE != 0 => Entry::Memory(entry),
-                _ if kind == 0 => Entry::Table(entry & !0x7ff),
-                _ => Entry::Table(entry & !0xfff),
-            };
-            match step(physical, order, table, level, addr, decode)? {
-                Step::Mapped(mapping) => return Ok(mapping),
-                Step::Down(entry, next) if kind > 0 => {
-                    table = (next, (entry >> 6 & 3) * UNIT..((entry & 3) + 1) * UNIT);
-                }
-                Step::Down(_, next) => table = (next, 0..1 << PAGES.bits),
-            }
-        }
-        let decode = |entry: u64, _| match entry & PAGE_INVALID {
-            0 => Entry::Memory(entry & !0xfff),
-            _ => Entry::Nothing,
-        };
-        match step(physical, order, table, &PAGES, addr, decode)? {
-            Step::Mapped(mapping) => Ok(mapping),
-            Step::Down(..) => Err(Stop { error: not_mapped(addr, "its page table has no end"), len: 1 }),
-        }
+        self.tables.walk(physical, addr)
     }
 
     /// The image and memory, by how they are mapped, where a dump lacks the tables.
@@ -166,6 +187,10 @@ impl S390x {
             .into_iter()
             .find(|&phys| physical.exists(PhysAddr(phys)))
             .map(|phys| Mapping { phys: PhysAddr(phys), len: (1 << 12) - (addr.0 & 0xfff) })
+    }
+
+    pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
+        visit(&self.tables, physical, 0, visitor)
     }
 
     /// What virtual addresses of memory are further than physical ones.

@@ -66,12 +66,6 @@ pub(super) enum Entry {
     Memory(u64),
 }
 
-/// The entries of one architecture.
-pub(super) trait Entries {
-    /// Takes apart the entry at `index` of its table.
-    fn decode(&self, entry: u64, index: u64, level: &Level, last: bool) -> Entry;
-}
-
 /// Why a walk ended without an answer.
 #[derive(Debug)]
 pub(super) struct Stop {
@@ -86,7 +80,84 @@ impl From<Stop> for Error {
     }
 }
 
-/// A page table of the kernel.
+/// A tree of tables.
+pub(super) trait Tree {
+    /// Where the root lies.
+    fn root(&self) -> PhysAddr;
+
+    /// The levels, the root's first.
+    fn levels(&self) -> &[Level];
+
+    /// The byte order of entries.
+    fn order(&self) -> ByteOrder;
+
+    /// Takes apart the entry at `index` of a table of the level `depth`, 0 for the root.
+    fn decode(&self, entry: u64, index: u64, depth: usize) -> Entry;
+
+    /// The entries that exist in the table that `entry` of the level `depth` names.
+    fn named(&self, _entry: u64, depth: usize) -> Range<u64> {
+        0..self.levels().get(depth + 1).map_or(0, |level| 1 << level.bits)
+    }
+
+    /// The bits of an address that are looked at.
+    fn va_bits(&self) -> u32 {
+        self.levels().first().map_or(0, |level| level.shift + level.bits)
+    }
+
+    /// Where `addr` lies. Bits above those that there are indices for are not looked at.
+    fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
+        let mut table = self.root().0;
+        let mut indices = 0..self.levels().first().map_or(0, |level| 1 << level.bits);
+        for (depth, level) in self.levels().iter().enumerate() {
+            let index = addr.0 >> level.shift & ((1 << level.bits) - 1);
+            let inside = addr.0 & ((1 << level.shift) - 1);
+            let stop = |error| Stop { error, len: (1 << level.shift) - inside };
+            if !indices.contains(&index) {
+                let why = format!("its {} table has the entries {indices:?}, not {index}", level.name);
+                return Err(stop(not_mapped(addr, why)));
+            }
+            // All groups are of aligned entries, so none leaves its table.
+            let count = (GROUP - index % GROUP).min(indices.end - index) as usize;
+            let at = PhysAddr(table.saturating_add(index * 8));
+            let mut bytes = [0; GROUP as usize * 8];
+            let bytes = &mut bytes[..count * 8];
+            physical.read(at, bytes, level.name).map_err(stop)?;
+            let mut entries = bytes.chunks_exact(8).zip(index..).map(|(bytes, index)| {
+                let entry = self.order().u64(bytes);
+                (entry, self.decode(entry, index, depth))
+            });
+            match entries.next() {
+                Some((entry, Entry::Table(next))) => {
+                    table = next;
+                    indices = self.named(entry, depth);
+                }
+                Some((_, Entry::Memory(base))) => {
+                    let base = base >> level.shift << level.shift;
+                    let beside = |(i, (_, entry)): (u64, (u64, Entry))| matches!(entry, Entry::Memory(next) if base.checked_add(i << level.shift) == Some(next));
+                    let run = 1 + (1..).zip(entries).take_while(|&next| beside(next)).count() as u64;
+                    let len = (run << level.shift) - inside;
+                    return Ok(Mapping { phys: PhysAddr(base | inside), len });
+                }
+                found => {
+                    let entry = found.map_or(0, |(entry, _)| entry);
+                    let why = format!("the {} entry at {at} is {entry:#x}", level.name);
+                    let more = entries.take_while(|(_, entry)| *entry == Entry::Nothing).count() as u64;
+                    let Stop { error, len } = stop(not_mapped(addr, why));
+                    return Err(Stop { error, len: len + (more << level.shift) });
+                }
+            }
+        }
+        Err(Stop { error: not_mapped(addr, "its page table has no last level"), len: 1 })
+    }
+}
+
+/// The entries of one architecture.
+pub(super) trait Entries {
+    /// Takes apart the entry at `index` of its table.
+    fn decode(&self, entry: u64, index: u64, level: &Level, last: bool) -> Entry;
+}
+
+/// A page table whose tables are whole and whose levels are alike.
 #[derive(Debug)]
 pub(super) struct PageTable<E> {
     pub(super) root: PhysAddr,
@@ -95,74 +166,21 @@ pub(super) struct PageTable<E> {
     pub(super) entries: E,
 }
 
-/// What stands at an index of a table.
-pub(super) enum Step {
-    /// The entry itself, and the physical address of the table that it names.
-    Down(u64, u64),
-    /// Memory.
-    Mapped(Mapping),
-}
-
-/// Looks `addr` up in the table at `table`, of which the entries `indices` exist.
-pub(super) fn step(
-    physical: &Physical<'_>,
-    order: ByteOrder,
-    (table, indices): (u64, Range<u64>),
-    level: &Level,
-    addr: VirtAddr,
-    decode: impl Fn(u64, u64) -> Entry,
-) -> Result<Step, Stop> {
-    let index = addr.0 >> level.shift & ((1 << level.bits) - 1);
-    let inside = addr.0 & ((1 << level.shift) - 1);
-    let stop = |error| Stop { error, len: (1 << level.shift) - inside };
-    if !indices.contains(&index) {
-        let why = format!("its {} table has the entries {indices:?}, not {index}", level.name);
-        return Err(stop(not_mapped(addr, why)));
-    }
-    // All groups are of aligned entries, so none leaves its table.
-    let count = (GROUP - index % GROUP).min(indices.end - index) as usize;
-    let at = PhysAddr(table.saturating_add(index * 8));
-    let mut bytes = [0; GROUP as usize * 8];
-    let bytes = &mut bytes[..count * 8];
-    physical.read(at, bytes, level.name).map_err(stop)?;
-    let mut entries = bytes.chunks_exact(8).zip(index..).map(|(bytes, index)| {
-        let entry = order.u64(bytes);
-        (entry, decode(entry, index))
-    });
-    match entries.next() {
-        Some((entry, Entry::Table(next))) => Ok(Step::Down(entry, next)),
-        Some((_, Entry::Memory(base))) => {
-            let base = base >> level.shift << level.shift;
-            let beside = |(i, (_, entry)): (u64, (u64, Entry))| matches!(entry, Entry::Memory(next) if base.checked_add(i << level.shift) == Some(next));
-            let run = 1 + (1..).zip(entries).take_while(|&next| beside(next)).count() as u64;
-            let len = (run << level.shift) - inside;
-            Ok(Step::Mapped(Mapping { phys: PhysAddr(base | inside), len }))
-        }
-        found => {
-            let entry = found.map_or(0, |(entry, _)| entry);
-            Err(stop(not_mapped(addr, format!("the {} entry at {at} is {entry:#x}", level.name))))
-        }
-    }
-}
-
-impl<E: Entries> PageTable<E> {
-    /// The bits of an address that are looked at.
-    pub(super) fn va_bits(&self) -> u32 {
-        self.levels.first().map_or(0, |level| level.shift + level.bits)
+impl<E: Entries> Tree for PageTable<E> {
+    fn root(&self) -> PhysAddr {
+        self.root
     }
 
-    /// Where `addr` lies. Bits above those that the table has indices for are not looked at.
-    pub(super) fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
-        let mut table = self.root.0;
-        for (level, depth) in self.levels.iter().zip(1..) {
-            let last = depth == self.levels.len();
-            let decode = |entry, index| self.entries.decode(entry, index, level, last);
-            match step(physical, self.order, (table, 0..1 << level.bits), level, addr, decode)? {
-                Step::Down(_, next) => table = next,
-                Step::Mapped(mapping) => return Ok(mapping),
-            }
-        }
-        Err(Stop { error: not_mapped(addr, "its page table has no last level"), len: 1 })
+    fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    fn order(&self) -> ByteOrder {
+        self.order
+    }
+
+    fn decode(&self, entry: u64, index: u64, depth: usize) -> Entry {
+        self.entries.decode(entry, index, &self.levels[depth], depth + 1 == self.levels.len())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The whole of the kernel's page table, from its root down.
 
-use super::table::{Entries, Entry, PageTable};
+use super::table::{Entry, Tree};
 use crate::Error;
 use crate::physical::Physical;
 use std::collections::HashSet;
@@ -19,47 +19,44 @@ pub(crate) trait TableVisitor {
     fn memory(&mut self, virt: VirtAddr, at: Range<PhysAddr>);
 }
 
-impl<E: Entries> PageTable<E> {
-    /// Shows `visitor` the tables of all addresses from `start` on, where the kernel's begin. A table that is not in the
-    /// dump ends its branch.
-    ///
-    /// # Errors
-    ///
-    /// Only when the input is damaged.
-    pub(super) fn visit(
-        &self,
-        physical: &Physical<'_>,
-        start: u64,
-        visitor: &mut dyn TableVisitor,
-    ) -> Result<(), Error> {
-        let Some(root) = self.levels.first() else { return Ok(()) };
-        // Above the bits that the table has indices for all addresses are alike.
-        let above = u64::MAX.checked_shl(self.va_bits()).unwrap_or(0) & start;
-        let mut walk = Walk { physical, table: self, visitor, seen: HashSet::new(), left: 0 };
-        for (index, entry) in walk.entries(self.root.0, 0)? {
-            let virt = above | index << root.shift;
-            if virt >= start {
-                walk.left = MOST_TABLES;
-                walk.entry(index, entry, 0, virt)?;
-            }
+/// Shows `visitor` the tables of all addresses from `start` on, where the kernel's begin. A table that is not in the dump
+/// ends its branch.
+///
+/// # Errors
+///
+/// Only when the input is damaged.
+pub(super) fn visit(
+    tree: &impl Tree,
+    physical: &Physical<'_>,
+    start: u64,
+    visitor: &mut dyn TableVisitor,
+) -> Result<(), Error> {
+    let Some(level) = tree.levels().first() else { return Ok(()) };
+    // Above the bits that there are indices for all addresses are alike.
+    let above = u64::MAX.checked_shl(tree.va_bits()).unwrap_or(0) & start;
+    let mut walk = Walk { tree, physical, visitor, seen: HashSet::new() };
+    for (index, entry) in walk.entries(tree.root().0, 0, 0..1 << level.bits)? {
+        let virt = above | index << level.shift;
+        if virt >= start {
+            walk.seen.clear();
+            walk.entry((index, entry), 0, virt)?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
-struct Walk<'a, 'd, E> {
+struct Walk<'a, 'd, T> {
+    tree: &'a T,
     physical: &'a Physical<'d>,
-    table: &'a PageTable<E>,
     visitor: &'a mut dyn TableVisitor,
-    /// Tables may be shared: those of a sanitizer's shadow are, by the million.
+    /// Tables below the same entry of the root. They may be shared: those of a sanitizer's shadow are, by the million.
     seen: HashSet<u64>,
-    left: usize,
 }
 
-impl<E: Entries> Walk<'_, '_, E> {
-    fn entry(&mut self, index: u64, entry: u64, depth: usize, virt: u64) -> Result<(), Error> {
-        let Some(level) = self.table.levels.get(depth) else { return Ok(()) };
-        match self.table.entries.decode(entry, index, level, depth + 1 == self.table.levels.len()) {
+impl<T: Tree> Walk<'_, '_, T> {
+    fn entry(&mut self, (index, entry): (u64, u64), depth: usize, virt: u64) -> Result<(), Error> {
+        let Some(level) = self.tree.levels().get(depth) else { return Ok(()) };
+        match self.tree.decode(entry, index, depth) {
             Entry::Nothing => Ok(()),
             Entry::Memory(at) => {
                 let at = at >> level.shift << level.shift;
@@ -67,32 +64,44 @@ impl<E: Entries> Walk<'_, '_, E> {
                 self.visitor.memory(VirtAddr(virt), Range::new(PhysAddr(at), PhysAddr(end)));
                 Ok(())
             }
-            Entry::Table(at) => self.below(at, depth + 1, virt),
+            Entry::Table(at) => self.table(at, depth + 1, self.tree.named(entry, depth), virt),
         }
     }
 
-    fn below(&mut self, at: u64, depth: usize, virt: u64) -> Result<(), Error> {
-        let Some(level) = self.table.levels.get(depth) else { return Ok(()) };
-        if self.left == 0 || !self.seen.insert(at) {
+    fn table(
+        &mut self,
+        at: u64,
+        depth: usize,
+        indices: std::ops::Range<u64>,
+        virt: u64,
+    ) -> Result<(), Error> {
+        let Some(level) = self.tree.levels().get(depth) else { return Ok(()) };
+        if self.seen.len() == MOST_TABLES || !self.seen.insert(at) {
             return Ok(());
         }
-        self.left -= 1;
-        for (index, entry) in self.entries(at, depth)? {
-            self.entry(index, entry, depth, virt.wrapping_add(index << level.shift))?;
+        for found in self.entries(at, depth, indices)? {
+            self.entry(found, depth, virt.wrapping_add(found.0 << level.shift))?;
         }
         Ok(())
     }
 
     /// The entries of a table that are not zero, with their indices.
-    fn entries(&mut self, at: u64, depth: usize) -> Result<Vec<(u64, u64)>, Error> {
-        let mut bytes = vec![0; 8 << self.table.levels[depth].bits];
+    fn entries(
+        &mut self,
+        at: u64,
+        depth: usize,
+        indices: std::ops::Range<u64>,
+    ) -> Result<Vec<(u64, u64)>, Error> {
+        let count = indices.end.saturating_sub(indices.start).min(1 << self.tree.levels()[depth].bits);
+        let at = at.saturating_add(indices.start * 8);
+        let mut bytes = vec![0; count as usize * 8];
         match self.physical.read(PhysAddr(at), &mut bytes, "a page table") {
             Ok(()) => {}
             Err(Error::Read(error)) => return Err(error.into()),
             Err(_) => return Ok(Vec::new()),
         }
         self.visitor.table(Range::new(PhysAddr(at), PhysAddr(at.saturating_add(bytes.len() as u64))));
-        let entries = bytes.chunks_exact(8).map(|entry| self.table.order.u64(entry));
-        Ok((0..).zip(entries).filter(|(_, entry)| *entry != 0).collect())
+        let entries = bytes.chunks_exact(8).map(|entry| self.tree.order().u64(entry));
+        Ok((indices.start..).zip(entries).filter(|(_, entry)| *entry != 0).collect())
     }
 }

@@ -26,13 +26,15 @@ struct Finder<'a, 'd> {
 impl Translator {
     /// Where memory and the kernel's image are mapped; see [`crate::Kernel::virt_segments`].
     pub(crate) fn virt_segments(&self, info: &VmcoreInfo, physical: &Physical<'_>) -> Vec<VirtSegment> {
-        let map = physical.memory().map();
-        let finder = Finder { translator: self, physical, map };
+        let finder = self.finder(physical);
         let direct = finder.direct();
         let mut segments = Vec::new();
         if let Some((distance, end)) = direct {
-            let ranges =
-                map.bytes().iter().map(|range| range.intersect(&Range::new(PhysAddr(0), PhysAddr(end))));
+            let ranges = finder
+                .map
+                .bytes()
+                .iter()
+                .map(|range| range.intersect(&Range::new(PhysAddr(0), PhysAddr(end))));
             segments.extend(ranges.filter_map(|phys| {
                 let virt = VirtAddr(phys.start.0.wrapping_add(distance));
                 (!phys.is_empty() && virt.0.checked_add(phys.len() - 1).is_some())
@@ -41,6 +43,15 @@ impl Translator {
         }
         segments.extend(finder.image(info, direct.map(|(distance, _)| distance)));
         segments
+    }
+
+    /// What the virtual addresses of the direct map are further than the physical ones.
+    pub(crate) fn direct_distance(&self, physical: &Physical<'_>) -> Option<u64> {
+        self.finder(physical).direct().map(|(distance, _)| distance)
+    }
+
+    fn finder<'a, 'd>(&'a self, physical: &'a Physical<'d>) -> Finder<'a, 'd> {
+        Finder { translator: self, physical, map: physical.memory().map() }
     }
 }
 

@@ -1,13 +1,13 @@
 //! x86_64: a walk of the kernel's page table of 4 or 5 levels.
 
 use super::segments::Segments;
-use super::table::{Entries, Entry, Level, PageTable, Stop, levels};
-use super::tables::TableVisitor;
+use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels};
+use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
 use crate::physical::Physical;
 use crate::uts;
-use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
+use vmcore::{ByteOrder, Dump, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
 
 /// `__START_KERNEL_map`: the virtual address that link address 0 is mapped at.
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -49,8 +49,13 @@ pub(super) struct X86_64 {
 }
 
 /// The physical address of link address 0: NUMBER(phys_base), or for kernels before 4.10 what the segment of the
-/// kernel's image says, or where its own name stands.
-fn phys_base(info: &VmcoreInfo, segments: &Segments, physical: &Physical<'_>) -> Result<Option<u64>, Error> {
+/// kernel's image says, or where its own name stands, or what the header of the input says.
+fn phys_base(
+    dump: &Dump,
+    info: &VmcoreInfo,
+    segments: &Segments,
+    physical: &Physical<'_>,
+) -> Result<Option<u64>, Error> {
     if let Some(base) = info.number("phys_base") {
         return Ok(Some(base as u64));
     }
@@ -61,7 +66,7 @@ fn phys_base(info: &VmcoreInfo, segments: &Segments, physical: &Physical<'_>) ->
     };
     match from_image() {
         Some(base) => Ok(Some(base)),
-        None => search_base(info, physical),
+        None => Ok(search_base(info, physical)?.or(dump.source.phys_base)),
     }
 }
 
@@ -98,6 +103,7 @@ fn search_base(info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Option<u64>
 impl X86_64 {
     /// Finds the root of the kernel's page table.
     pub(super) fn open(
+        dump: &Dump,
         info: &VmcoreInfo,
         segments: &Segments,
         physical: &Physical<'_>,
@@ -108,8 +114,8 @@ impl X86_64 {
             .iter()
             .find_map(|name| info.symbol(name))
             .ok_or_else(|| missing("SYMBOL(swapper_pg_dir)", PURPOSE))?;
-        let phys_base =
-            phys_base(info, segments, physical)?.ok_or_else(|| missing("NUMBER(phys_base)", PURPOSE))?;
+        let phys_base = phys_base(dump, info, segments, physical)?
+            .ok_or_else(|| missing("NUMBER(phys_base)", PURPOSE))?;
         let encryption = info.number("sme_mask").unwrap_or(0) as u64;
         let five = info.number("pgtable_l5_enabled").is_some_and(|n| n != 0);
         let address = ADDRESS & !encryption;
@@ -132,7 +138,7 @@ impl X86_64 {
 
     /// Shows all of the kernel's page table.
     pub(super) fn visit(&self, physical: &Physical<'_>, visitor: &mut dyn TableVisitor) -> Result<(), Error> {
-        self.table.visit(physical, self.kernel_half(), visitor)
+        visit(&self.table, physical, self.kernel_half(), visitor)
     }
 
     /// The kernel's image, found by its base where a dump lacks its page tables.

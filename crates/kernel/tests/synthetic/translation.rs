@@ -167,6 +167,77 @@ fn a_base_that_the_note_lacks_is_taken_from_the_segment_of_the_image() {
 }
 
 #[test]
+fn a_base_that_only_a_variable_holds_is_found_where_it_says_itself() {
+    let mut image = Machine::new(Kind::X86Four, 8192).finish();
+    let base = (2 * MEBI).wrapping_sub(16 * MEBI);
+    image.without("NUMBER(phys_base)");
+    image.symbol("phys_base", 0xffff_ffff_8000_0000 + 16 * MEBI + 0x2000);
+    let variable = 2 * MEBI + 0x2000;
+    image.put64(variable, base);
+    {
+        let dump = image.dump();
+        let kernel = Kernel::open(&dump).unwrap();
+        assert_eq!((kernel.phys_base(), kernel.utsname().unwrap().sysname.as_str()), (base, "Linux"));
+    }
+    // The right place with a wrong number is not the right place, and a header is believed only then.
+    image.put64(variable, 0);
+    let mut dump = image.dump();
+    assert!(matches!(Kernel::open(&dump), Err(Error::MissingKey { key, .. }) if key == "NUMBER(phys_base)"));
+    dump.source.phys_base = Some(base);
+    assert_eq!(Kernel::open(&dump).unwrap().phys_base(), base);
+}
+
+#[test]
+fn a_direct_map_that_no_note_tells_is_found_in_the_tables() {
+    for (kind, linear, image_virt) in [
+        (Kind::X86Four, 0xffff_8880_0000_0000, 0xffff_ffff_8100_0000),
+        (Kind::X86Five, 0xff11_0000_0000_0000, 0xffff_ffff_8100_0000),
+    ] {
+        let dump = Machine::new(kind, 8192).finish().dump();
+        let segments = Kernel::open(&dump).unwrap().virt_segments();
+        let expected =
+            [(linear, 0, 32 * MEBI), (image_virt, 2 * MEBI, 4 * MEBI)].map(|(virt, start, end)| {
+                VirtSegment { virt: VirtAddr(virt), phys: Range::new(PhysAddr(start), PhysAddr(end)) }
+            });
+        assert_eq!(segments, expected, "{kind:?}");
+    }
+    for kind in [Kind::Radix4K, Kind::Radix64K, Kind::HashLittle64K, Kind::HashBig4K] {
+        let dump = Machine::new(kind, kind.page().frames(32 * MEBI)).finish().dump();
+        let all = VirtSegment {
+            virt: VirtAddr(0xc000_0000_0000_0000),
+            phys: Range::new(PhysAddr(0), PhysAddr(32 * MEBI)),
+        };
+        assert_eq!(Kernel::open(&dump).unwrap().virt_segments(), [all], "{kind:?}");
+    }
+}
+
+#[test]
+fn kernels_of_32_bits_are_read_in_the_memory_they_always_map() {
+    for (machine, text, start, end) in [
+        ("i686", 0xc100_0000_u64, 0, 0x3800_0000),
+        ("i686", 0x8010_0000, 0, 0x7800_0000),
+        ("armv7l", 0xc010_8000, 0x6000_0000, 0x9000_0000),
+        ("ppc", 0xc000_0000, 0, 0x3000_0000),
+    ] {
+        // More memory than is mapped.
+        let mut image = Image::with_banks(machine, PageSize::K4, &[(start, 2 << 30)]);
+        let base = text & 0xf000_0000;
+        image.symbol("_stext", text);
+        image.name(text + 0x5000, text - base + start + 0x5000);
+        let dump = image.dump();
+        let kernel = Kernel::open(&dump).unwrap();
+        let segment = VirtSegment { virt: VirtAddr(base), phys: Range::new(PhysAddr(start), PhysAddr(end)) };
+        assert_eq!(kernel.virt_segments(), [segment], "{machine}");
+        assert_eq!(kernel.phys_base(), start);
+        assert!(kernel.translate(VirtAddr(0xff00_0000)).is_err());
+        let kept = kernel.select(DumpLevel::new(1).unwrap(), None).unwrap();
+        assert_eq!(kept.selection.kept(), 2 << (30 - 12));
+        let refused = kernel.select(DumpLevel::ALL, None).map(|_| ()).unwrap_err();
+        assert!(matches!(&refused, Error::Unsupported(why) if why.contains(machine)), "{refused}");
+    }
+}
+
+#[test]
 fn kernels_of_other_machines_are_read_through_segments_and_their_pages_kept() {
     let mut image = Image::new("aarch64", PageSize::K4, 1024);
     let start = 0xffff_8000_8000_0000;

@@ -3,10 +3,10 @@
 use crate::arches::{IMAGE_LEN, Made, Spec, specs};
 use crate::image::dropped;
 use crate::pages::LRU;
-use kernel::{Error, Kernel};
+use kernel::{Error, Kernel, Value};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use vmcore::{DumpLevel, PageState, PhysAddr, Range, VirtAddr, VirtSegment};
+use vmcore::{DumpLevel, PageState, PhysAddr, Range, Selection, VirtAddr, VirtSegment};
 
 const MEBI: u64 = 1 << 20;
 
@@ -53,6 +53,43 @@ fn pages_of_both_banks_are_told_apart() {
         let selected = made.image.select(8).unwrap();
         assert_eq!(dropped(&selected), users);
         assert_eq!((selected.undecided, selected.remarks), (0, vec![]));
+    });
+}
+
+#[test]
+fn page_tables_and_what_they_map_beside_the_direct_map_are_essential() {
+    for_each(|spec| {
+        let mut made = spec.make();
+        // A page that vmalloc has mapped, in the middle of the low bank, among pages of processes.
+        let page = spec.page.bytes();
+        let phys = spec.banks[0] + 40 * MEBI;
+        let (first, bits) = made.tree.levels[0];
+        let above = u64::MAX.checked_shl(first + bits).unwrap_or(0);
+        let above = if spec.name.starts_with("s390x") { 0 } else { above };
+        let virt = above | ((1 << bits) * 21 / 32) << first;
+        made.tree.map(&mut made.image, virt, phys, 0);
+        for pfn in phys / page - 3..phys / page + 3 {
+            made.write(pfn, LRU, 0x5001);
+        }
+        let dump = made.image.dump();
+        let kernel = Kernel::open(&dump).unwrap();
+        assert_eq!(kernel.translate(VirtAddr(virt)).unwrap(), PhysAddr(phys));
+        let whole = Selection::everything(&*dump.memory, DumpLevel::default(), None).unwrap();
+        let parts = kernel.by_value(&whole, &tempfile::tempfile).unwrap();
+        let value = |pfn: u64| {
+            let has = |part: &Selection| {
+                (0..part.chunk_count()).any(|i| {
+                    let (first, chunk) = part.chunk(i).unwrap();
+                    pfn >= first.0 && pfn - first.0 < vmcore::CHUNK_FRAMES && chunk.contains(pfn - first.0)
+                })
+            };
+            parts.iter().find(|(_, part)| has(part)).map(|(value, _)| *value).unwrap()
+        };
+        assert_eq!(value(phys / page), Value::Essential);
+        assert_eq!([value(phys / page - 1), value(phys / page + 1)], [Value::User; 2]);
+        assert_eq!(value(made.tree.root / page), Value::Essential);
+        // The table made last: that of the page.
+        assert_eq!(value(made.image.alloc(0, 1) / page), Value::Essential);
     });
 }
 
