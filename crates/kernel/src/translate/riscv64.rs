@@ -20,6 +20,12 @@ const PFN: u64 = (1 << 44) - 1;
 const NAPOT: u64 = 1 << 63;
 const NAPOT_PAGES: u64 = 16;
 
+/// Where images are linked (`KERNEL_LINK_ADDR`): 2 GiB at the end.
+const IMAGES: u64 = 0xffff_ffff_8000_0000;
+const IMAGE_ALIGN: u64 = 2 << 20;
+/// Places that are looked into for the image: the first GiB of memory.
+const IMAGE_PLACES: u64 = 512;
+
 /// The entries of a page table.
 #[derive(Debug)]
 struct RiscvEntries;
@@ -35,6 +41,21 @@ impl Entries for RiscvEntries {
             (true, false) if !last => Entry::Table(pfn << PageSize::K4.shift()),
             _ => Entry::Nothing,
         }
+    }
+}
+
+/// Whether `table` maps the image where it would be if it were mapped at this distance.
+fn has_image(
+    table: &PageTable<RiscvEntries>,
+    physical: &Physical<'_>,
+    text: Option<u64>,
+    distance: u64,
+) -> Result<bool, Error> {
+    let Some(text) = text else { return Ok(false) };
+    match table.walk(physical, VirtAddr(text)) {
+        Ok(mapping) => Ok(mapping.phys.0 == text.wrapping_sub(distance)),
+        Err(Stop { error: Error::Read(error), .. }) => Err(Error::Read(error)),
+        Err(_) => Ok(false),
     }
 }
 
@@ -56,10 +77,7 @@ impl Riscv64 {
     ) -> Result<Self, Error> {
         let number = |name: &str| info.number(name).map(|n| n as u64);
         let root = info.symbol("swapper_pg_dir").ok_or_else(|| missing("SYMBOL(swapper_pg_dir)", PURPOSE))?;
-        // Told since 6.1; before, the segment of the image says it.
-        let image = number("va_kernel_pa_offset")
-            .or_else(|| segments.translate(root).map(|mapping| root.0.wrapping_sub(mapping.phys.0)))
-            .ok_or_else(|| missing("NUMBER(va_kernel_pa_offset)", PURPOSE))?;
+        let (page_offset, ram_base) = (number("PAGE_OFFSET"), number("phys_ram_base"));
         let text = info.symbol("_stext").map(|text| text.0);
         // The mode of the satp register.
         let mode = number("satp").and_then(|satp| match satp >> 60 {
@@ -68,45 +86,41 @@ impl Riscv64 {
             10 => Some(57),
             _ => None,
         });
-        let table = |va_bits: u64| {
+        let table = |va_bits: u64, image: u64| {
             let bits = u32::try_from(va_bits).ok().filter(|bits| [39, 48, 57].contains(bits));
             let index_bits = bits.and_then(|bits| page_sized(PageSize::K4, bits)).ok_or_else(|| {
                 Error::Unsupported(format!(
                     "NUMBER(VA_BITS)={va_bits}: RISC-V kernels have addresses of 39, 48 or 57 bits"
                 ))
             })?;
-            Ok(PageTable {
+            Ok::<_, Error>(PageTable {
                 root: PhysAddr(root.0.wrapping_sub(image)),
                 levels: levels(PageSize::K4, &index_bits),
                 order: ByteOrder::Little,
                 entries: RiscvEntries,
             })
         };
-        let known = match number("VA_BITS").or(mode) {
-            Some(bits) => table(bits)?,
-            None => Self::probe([39, 48, 57].map(table), text, image, physical)?,
-        };
-        let (page_offset, ram_base) = (number("PAGE_OFFSET"), number("phys_ram_base"));
-        Ok(Self { table: known, image, text, page_offset, ram_base })
-    }
-
-    /// The table that has the image where it is. Until 6.1 nothing tells how many levels there are.
-    fn probe(
-        tables: [Result<PageTable<RiscvEntries>, Error>; 3],
-        text: Option<u64>,
-        image: u64,
-        physical: &Physical<'_>,
-    ) -> Result<PageTable<RiscvEntries>, Error> {
-        let text = text.ok_or_else(|| missing("NUMBER(VA_BITS)", PURPOSE))?;
-        for table in tables {
-            let table = table?;
-            match table.walk(physical, VirtAddr(text)) {
-                Ok(mapping) if mapping.phys.0 == text.wrapping_sub(image) => return Ok(table),
-                Err(Stop { error: Error::Read(error), .. }) => return Err(Error::Read(error)),
-                _ => {}
+        let told = number("va_kernel_pa_offset")
+            .or_else(|| segments.translate(root).map(|mapping| root.0.wrapping_sub(mapping.phys.0)));
+        let va_bits = number("VA_BITS").or(mode);
+        if let (Some(image), Some(va_bits)) = (told, va_bits) {
+            return Ok(Self { table: table(va_bits, image)?, image, text, page_offset, ram_base });
+        }
+        // Before 6.5 nothing tells where the image is, and before 6.1 how many levels there are. The image begins a
+        // multiple of 2 MiB after the first memory, mostly none.
+        let link = number("KERNEL_LINK_ADDR").unwrap_or(IMAGES);
+        let lowest = ram_base.unwrap_or(physical.start().0) & !(IMAGE_ALIGN - 1);
+        let places = (0..IMAGE_PLACES).map(|n| link.wrapping_sub(lowest.wrapping_add(n * IMAGE_ALIGN)));
+        let places = told.map_or_else(|| places.collect(), |image| vec![image]);
+        let depths = va_bits.map_or_else(|| vec![39, 48, 57], |va_bits| vec![va_bits]);
+        for (&image, &va_bits) in places.iter().flat_map(|image| depths.iter().map(move |bits| (image, bits)))
+        {
+            let table = table(va_bits, image)?;
+            if physical.exists(table.root) && has_image(&table, physical, text, image)? {
+                return Ok(Self { table, image, text, page_offset, ram_base });
             }
         }
-        Err(missing("NUMBER(VA_BITS)", PURPOSE))
+        Err(missing(if told.is_none() { "NUMBER(va_kernel_pa_offset)" } else { "NUMBER(VA_BITS)" }, PURPOSE))
     }
 
     pub(super) fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
@@ -125,7 +139,7 @@ impl Riscv64 {
     /// The image, which is mapped in the last 2 GiB, where a dump lacks the page tables.
     pub(super) fn computed(&self, physical: &Physical<'_>, addr: VirtAddr) -> Option<Mapping> {
         let phys = PhysAddr(addr.0.wrapping_sub(self.image));
-        (addr.0 >= 0xffff_ffff_8000_0000 && physical.exists(phys))
+        (addr.0 >= IMAGES && physical.exists(phys))
             .then(|| Mapping { phys, len: (1 << 12) - (addr.0 & 0xfff) })
     }
 

@@ -134,14 +134,15 @@ fn arm(kib: u64, va_bits: u32, actual: u32, generation: Arm) -> Spec {
 fn riscv(va_bits: u32, page_offset: u64, vmemmap_start: u64, told: bool) -> Spec {
     let base = 0x8000_0000;
     let count = (va_bits - 12) / 9;
-    let image = 0xffff_ffff_8000_0000 + 74 * MEBI;
+    // Untold kernels have no KASLR.
+    let image = 0xffff_ffff_8000_0000 + if told { 74 * MEBI } else { 0 };
     let mut keys = vec![
         ("NUMBER(phys_ram_base)".to_owned(), base.to_string()),
         ("NUMBER(PAGE_OFFSET)".to_owned(), format!("{page_offset:#x}")),
-        ("NUMBER(va_kernel_pa_offset)".to_owned(), format!("{:#x}", image - (base + IMAGE))),
     ];
     if told {
         keys.push(("NUMBER(VA_BITS)".to_owned(), va_bits.to_string()));
+        keys.push(("NUMBER(va_kernel_pa_offset)".to_owned(), format!("{:#x}", image - (base + IMAGE))));
     }
     Spec {
         name: format!("riscv64 Sv{va_bits}{}", if told { "" } else { ", untold" }),
