@@ -96,7 +96,7 @@ impl Kernel<'_> {
     fn prepare(&self, level: DumpLevel, remarks: &mut Vec<String>) -> Result<Option<Prepared>, Error> {
         if self.machine().word != WordSize::Bits64 {
             return Err(Error::Unsupported(format!(
-                "pages of 32-bit kernels ({}) are not classified",
+                "pages of 32-bit kernels ({}) are not told apart; dump levels 0 and 1 need not tell them apart",
                 self.machine()
             )));
         }
