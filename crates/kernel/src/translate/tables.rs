@@ -8,7 +8,9 @@ use vmcore::{PhysAddr, Range, VirtAddr};
 
 /// Tables looked at below one entry of the root. A linear map of 512 GiB in pages of 4 KiB needs as many; damage and
 /// sanitizers' shadow memory must not keep the walk busy for longer.
-const MOST_TABLES: usize = 1 << 18;
+const MOST_BELOW: usize = 1 << 18;
+/// Tables looked at in all. Remembering them takes less than 10 MiB.
+const MOST_TABLES: usize = 1 << 19;
 
 /// Who is told of tables and of the memory they map.
 pub(crate) trait TableVisitor {
@@ -34,11 +36,12 @@ pub(super) fn visit(
     let Some(level) = tree.levels().first() else { return Ok(()) };
     // Above the bits that there are indices for all addresses are alike.
     let above = u64::MAX.checked_shl(tree.va_bits()).unwrap_or(0) & start;
-    let mut walk = Walk { tree, physical, visitor, seen: HashSet::new() };
-    for (index, entry) in walk.entries(tree.root().0, 0, 0..1 << level.bits)? {
+    let mut walk = Walk { tree, physical, visitor, seen: HashSet::new(), left: 0 };
+    // From the end: the linear map, of which there may be too much, is below vmalloc nearly everywhere.
+    for (index, entry) in walk.entries(tree.root().0, 0, 0..1 << level.bits)?.into_iter().rev() {
         let virt = above | index << level.shift;
         if virt >= start {
-            walk.seen.clear();
+            walk.left = MOST_BELOW.min(MOST_TABLES - walk.seen.len());
             walk.entry((index, entry), 0, virt)?;
         }
     }
@@ -49,8 +52,10 @@ struct Walk<'a, 'd, T> {
     tree: &'a T,
     physical: &'a Physical<'d>,
     visitor: &'a mut dyn TableVisitor,
-    /// Tables below the same entry of the root. They may be shared: those of a sanitizer's shadow are, by the million.
+    /// Tables may be shared: those of a sanitizer's shadow are, by the million.
     seen: HashSet<u64>,
+    /// How many more are looked at below this entry of the root.
+    left: usize,
 }
 
 impl<T: Tree> Walk<'_, '_, T> {
@@ -76,9 +81,10 @@ impl<T: Tree> Walk<'_, '_, T> {
         virt: u64,
     ) -> Result<(), Error> {
         let Some(level) = self.tree.levels().get(depth) else { return Ok(()) };
-        if self.seen.len() == MOST_TABLES || !self.seen.insert(at) {
+        if self.left == 0 || !self.seen.insert(at) {
             return Ok(());
         }
+        self.left -= 1;
         for found in self.entries(at, depth, indices)? {
             self.entry(found, depth, virt.wrapping_add(found.0 << level.shift))?;
         }

@@ -227,6 +227,28 @@ fn region_tables_of_z_may_begin_late_and_end_early() {
     assert!(beyond.contains("more than the 53 bits"), "{beyond}");
 }
 
+#[test]
+fn tables_whose_entries_all_name_themselves_are_looked_at_once() {
+    // With five levels that would be 2^36 tables.
+    let spec = specs().into_iter().find(|spec| spec.name == "arm64 4K VA 52 on 52").unwrap();
+    let mut made = spec.make();
+    let table = made.image.alloc(4096, 4096);
+    for i in 0..512 {
+        made.image.put64(table + i * 8, table | 3);
+    }
+    for i in 2..10 {
+        made.image.put64(made.tree.root + i * 8, table | 3);
+    }
+    let dump = made.image.dump();
+    let kernel = Kernel::open(&dump).unwrap();
+    let whole = Selection::everything(&*dump.memory, DumpLevel::default(), None).unwrap();
+    let start = std::time::Instant::now();
+    let parts = kernel.by_value(&whole, &tempfile::tempfile).unwrap();
+    assert_eq!(parts.iter().map(|(_, part)| part.kept()).sum::<u64>(), whole.kept());
+    assert_eq!(kernel.virt_segments().len(), 3);
+    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+}
+
 /// Entries of memory at a level that has none, tables that name themselves, and addresses outside memory.
 #[test]
 fn hostile_tables_end_in_an_answer() {
@@ -329,6 +351,9 @@ proptest! {
                 let _ = kernel.translate(VirtAddr(addr | u64::MAX << 47));
             }
             let _ = kernel.virt_segments();
+            let whole = Selection::everything(&*dump.memory, DumpLevel::default(), None).unwrap();
+            let parts = kernel.by_value(&whole, &tempfile::tempfile).unwrap();
+            prop_assert_eq!(parts.iter().map(|(_, part)| part.kept()).sum::<u64>(), whole.kept());
             if let Ok(selected) = kernel.select(DumpLevel::ALL, None) {
                 let selection = &selected.selection;
                 let all = selection.map().frames().total();
