@@ -244,6 +244,12 @@ pub(crate) fn specs() -> Vec<Spec> {
         specs.extend(all.iter().map(|&va_bits| arm(kib, va_bits, va_bits, Arm::Now)));
     }
     specs.extend([(4, 48), (16, 47), (64, 48)].map(|(kib, actual)| arm(kib, 52, actual, Arm::Now)));
+    let big = arm(64, 48, 48, Arm::Now);
+    specs.push(Spec {
+        name: "arm64 with its bytes in big-endian order".to_owned(),
+        machine: "aarch64_be",
+        ..big
+    });
     for (va_bits, page_offset, vmemmap) in [
         (39, 0xffff_ffd6_0000_0000, 0xffff_ffc6_0000_0000),
         (48, 0xffff_af80_0000_0000, 0xffff_8d80_0000_0000),

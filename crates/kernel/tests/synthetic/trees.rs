@@ -34,7 +34,7 @@ pub(crate) struct Tree {
 impl Tree {
     /// An empty table with its root at `root`.
     pub(crate) fn new(image: &mut Image, style: Style, levels: &[(u32, u32)], root: u64) -> Self {
-        let order = if style == Style::Z { ByteOrder::Big } else { ByteOrder::Little };
+        let order = image.order();
         let mut tree = Self { root, style, levels: levels.to_vec(), order, empty: vec![0; levels.len()] };
         match style {
             Style::Z => {
