@@ -8,6 +8,7 @@
 //! Address translation ([`radix`], [`hash`]), page classes ([`pages`]) and the note ([`facts`]) are apart, so that
 //! another architecture replaces the first and last and keeps the second.
 
+pub mod dump;
 pub mod facts;
 pub mod hash;
 pub mod pages;

@@ -1,0 +1,127 @@
+//! Dumps of synthetic kernels of every sort: at each of the 32 levels the library keeps what the generator says it must.
+
+#[path = "support/synth.rs"]
+mod synth;
+
+use kernel::Kernel;
+use phyp_model::synth::dump::catalogue::catalogue;
+use phyp_model::synth::dump::{self, Arch, Dump, Spec};
+use rayon::prelude::*;
+use vmcore::{DumpLevel, Reason, VirtAddr};
+
+/// What is wrong with the library's answers about one dump.
+fn judge(made: &Dump) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let dump = synth::open(made);
+    let kernel = match Kernel::open(&dump) {
+        Ok(kernel) => kernel,
+        Err(error) => return vec![format!("does not open: {error}")],
+    };
+    let release = kernel.utsname().unwrap().release;
+    if release != made.release {
+        wrong.push(format!("the release is {release}"));
+    }
+    for (address, physical) in &made.translations {
+        let found = kernel.translate(VirtAddr(*address));
+        let right = match (&found, physical) {
+            (Ok(found), Some(physical)) => found.0 == *physical,
+            (Err(kernel::Error::NotMapped { .. }), None) => true,
+            _ => false,
+        };
+        if !right {
+            wrong.push(format!("{address:#x} should lead to {physical:x?}, but: {found:x?}"));
+        }
+    }
+    for level in 0..32 {
+        let selected = match kernel.select(DumpLevel::new(level).unwrap(), None) {
+            Ok(selected) => selected,
+            Err(error) => {
+                wrong.push(format!("level {level}: {error}"));
+                continue;
+            }
+        };
+        let found = synth::dropped(&selected.selection);
+        let expected = made.truth.dropped(level);
+        if found != expected {
+            let differ = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+            let what = match differ {
+                Some((found, expected)) => {
+                    format!(
+                        "{found:x?} instead of {expected:x?}; it is {:?}",
+                        made.truth.of(found.0.min(expected.0))
+                    )
+                }
+                None => format!("{} runs instead of {}", found.len(), expected.len()),
+            };
+            wrong.push(format!("level {level} leaves out {what}"));
+            continue;
+        }
+        let counts = made.truth.counts(level);
+        for why in [
+            dump::Why::Free,
+            dump::Why::Cache,
+            dump::Why::CachePrivate,
+            dump::Why::User,
+            dump::Why::HwPoison,
+            dump::Why::Offline,
+        ] {
+            let expected = counts.get(&why).copied().unwrap_or(0);
+            let counted = selected.selection.reasons().get(synth::reason(why));
+            if counted != expected {
+                wrong.push(format!("level {level}: {counted} left out as {why:?} instead of {expected}"));
+            }
+        }
+        let rest = selected.selection.reasons().get(Reason::Earlier) + selected.undecided;
+        if rest != 0 {
+            wrong.push(format!("level {level}: {rest} frames undecided or left out earlier"));
+        }
+    }
+    wrong
+}
+
+fn judge_all(of: impl Fn(&Spec) -> bool + Sync) {
+    let only = std::env::var("HADUMP_SYNTH").unwrap_or_default();
+    let specs: Vec<Spec> =
+        catalogue().into_iter().filter(|spec| of(spec) && spec.name.contains(&only)).collect();
+    let wrong: Vec<String> = specs
+        .par_iter()
+        .flat_map_iter(|spec| {
+            let found = match dump::build(spec) {
+                Ok(made) => judge(&made),
+                Err(error) => vec![format!("cannot be built: {error}")],
+            };
+            found.into_iter().take(6).map(|what| format!("{}: {what}", spec.name)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} specs:\n{}", wrong.len(), specs.len(), wrong.join("\n"));
+}
+
+#[test]
+fn x86_64_dumps_are_filtered_as_their_generator_says() {
+    judge_all(|spec| spec.mmu.arch() == Arch::X86_64);
+}
+
+#[test]
+fn ppc64_dumps_are_filtered_as_their_generator_says() {
+    judge_all(|spec| spec.mmu.arch() == Arch::Ppc64);
+}
+
+#[test]
+fn arm64_dumps_are_filtered_as_their_generator_says() {
+    judge_all(|spec| spec.mmu.arch() == Arch::Arm64);
+}
+
+#[test]
+fn s390x_dumps_are_filtered_as_their_generator_says() {
+    judge_all(|spec| spec.mmu.arch() == Arch::S390x);
+}
+
+#[test]
+fn riscv64_dumps_are_filtered_as_their_generator_says() {
+    judge_all(|spec| spec.mmu.arch() == Arch::Riscv64);
+}
+
+#[test]
+fn loongarch64_dumps_are_filtered_as_their_generator_says() {
+    judge_all(|spec| spec.mmu.arch() == Arch::LoongArch64);
+}

@@ -1,0 +1,101 @@
+//! Dumps of synthetic kernels (`phyp_model::synth::dump`) as the library sees them, without a file.
+
+use phyp_model::Memory;
+use phyp_model::synth::dump::{self, Why, catalogue};
+use vmcore::{
+    CHUNK_FRAMES, Chunk, Dump, Machine, MemoryMap, Notes, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory,
+    Range, ReadError, Reason, Selection, Source, VirtAddr, VirtSegment, VmcoreInfo,
+};
+
+/// The memory of a synthetic dump.
+struct Ram {
+    map: MemoryMap,
+    memory: Memory,
+}
+
+impl PhysicalMemory for Ram {
+    fn map(&self) -> &MemoryMap {
+        &self.map
+    }
+
+    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+        if !self.map.frames().contains(pfn) {
+            page.fill(0);
+            return Ok(PageState::Absent);
+        }
+        self.memory.read(self.map.page_size().addr(pfn).0, page).unwrap();
+        Ok(PageState::Present)
+    }
+
+    fn read_run(&self, first: Pfn, pages: &mut [u8], states: &mut [PageState]) -> Result<(), ReadError> {
+        let last = Pfn(first.0 + states.len() as u64 - 1);
+        let whole = self.map.frames().iter().any(|run| run.contains(first) && run.contains(last));
+        if whole {
+            self.memory.read(self.map.page_size().addr(first).0, pages).unwrap();
+            states.fill(PageState::Present);
+            return Ok(());
+        }
+        let size = self.map.page_size().len();
+        for (n, (page, state)) in pages.chunks_exact_mut(size).zip(states).enumerate() {
+            *state = self.read_page(Pfn(first.0 + n as u64), page)?;
+        }
+        Ok(())
+    }
+}
+
+/// Builds the dump of this name in the catalogue, or panics with the names there are.
+pub(crate) fn build(name: &str) -> dump::Dump {
+    let names = || catalogue::catalogue().into_iter().map(|spec| spec.name).collect::<Vec<_>>();
+    let spec = catalogue::named(name).unwrap_or_else(|| panic!("{name} is none of {:?}", names()));
+    dump::build(&spec).unwrap()
+}
+
+/// The dump as the library takes it.
+pub(crate) fn open(made: &dump::Dump) -> Dump {
+    let spec = &made.spec;
+    let range = |extent: &phyp_model::Extent| Range::new(PhysAddr(extent.start), PhysAddr(extent.end()));
+    let bytes = made.loads.iter().map(|load| range(&load.physical)).collect();
+    let map = MemoryMap::new(PageSize::new(spec.page_size).unwrap(), bytes);
+    Dump {
+        machine: Machine::from_name(spec.mmu.arch().name(spec.order)).unwrap(),
+        memory: Box::new(Ram { map, memory: made.memory.clone() }),
+        notes: Notes::default(),
+        vmcoreinfo: Some(VmcoreInfo::parse(made.vmcoreinfo.as_bytes())),
+        virt: made
+            .loads
+            .iter()
+            .map(|load| VirtSegment { virt: VirtAddr(load.address), phys: range(&load.physical) })
+            .collect(),
+        elf_flags: 0,
+        source: Source::default(),
+    }
+}
+
+/// The runs of frames that a selection leaves out: first frame and number.
+pub(crate) fn dropped(selection: &Selection) -> Vec<(u64, u64)> {
+    let mut out: Vec<(u64, u64)> = Vec::new();
+    for position in 0..selection.chunk_count() {
+        let (first, kept) = selection.chunk(position).unwrap();
+        let all = Chunk::of_map(selection.map(), first.0 / CHUNK_FRAMES);
+        for frame in (0..CHUNK_FRAMES).filter(|&n| all.contains(n) && !kept.contains(n)) {
+            let frame = first.0 + frame;
+            match out.last_mut() {
+                Some((first, count)) if *first + *count == frame => *count += 1,
+                _ => out.push((frame, 1)),
+            }
+        }
+    }
+    out
+}
+
+/// What a report calls a reason of the truth.
+pub(crate) fn reason(why: Why) -> Reason {
+    match why {
+        Why::Free => Reason::Free,
+        Why::Cache => Reason::Cache,
+        Why::CachePrivate => Reason::CachePrivate,
+        Why::User => Reason::User,
+        Why::HwPoison => Reason::HwPoison,
+        Why::Offline => Reason::Offline,
+    }
+}
