@@ -6,6 +6,10 @@ use vmcore::{Utsname, VirtAddr, VmcoreInfo};
 /// Bytes of one string (`__NEW_UTS_LEN` + 1 of the kernel's `utsname.h`).
 const LEN: usize = 65;
 
+/// Where the name is in `uts_namespace` when the note does not say: behind a `struct kref`, an `int`. The note says it
+/// since 5.11, when the counter moved away and the name to the beginning.
+const BEHIND_KREF: u64 = 4;
+
 /// Where `struct new_utsname` lies: inside `init_uts_ns`, or before 2.6.19 in `system_utsname`.
 pub(crate) fn address(info: &VmcoreInfo) -> Result<VirtAddr, Error> {
     let missing = |key: &str| Error::MissingKey { key: key.to_owned(), purpose: "the kernel's name" };
@@ -13,7 +17,7 @@ pub(crate) fn address(info: &VmcoreInfo) -> Result<VirtAddr, Error> {
         return Ok(uts);
     }
     let namespace = info.symbol("init_uts_ns").ok_or_else(|| missing("SYMBOL(init_uts_ns)"))?;
-    let name = info.offset("uts_namespace.name").ok_or_else(|| missing("OFFSET(uts_namespace.name)"))?;
+    let name = info.offset("uts_namespace.name").unwrap_or(BEHIND_KREF);
     Ok(VirtAddr(namespace.0.wrapping_add(name)))
 }
 
