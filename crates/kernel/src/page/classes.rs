@@ -122,7 +122,9 @@ impl Classes {
         if any_cache || user {
             let purpose = if user { USER } else { CACHE };
             classes.mapping = layout.need("page.mapping", 8, purpose)?;
-            if slab.is_none() && slab_kind.is_none() {
+            // Kernels before 3.9 tell neither slab nor where map counts are, and have no need to: until 6.2 nothing that
+            // slab writes into `mapping` is odd.
+            if slab.is_none() && slab_kind.is_none() && mapcount.is_some() {
                 return Err(missing("NUMBER(PG_slab)", purpose));
             }
         }
