@@ -74,14 +74,20 @@ pub(crate) fn open(made: &dump::Dump) -> Dump {
 /// The runs of frames that a selection leaves out: first frame and number.
 pub(crate) fn dropped(selection: &Selection) -> Vec<(u64, u64)> {
     let mut out: Vec<(u64, u64)> = Vec::new();
+    let mut push = |frame: u64, count: u64| match out.last_mut() {
+        Some((first, so_far)) if *first + *so_far == frame => *so_far += count,
+        _ => out.push((frame, count)),
+    };
     for position in 0..selection.chunk_count() {
         let (first, kept) = selection.chunk(position).unwrap();
         let all = Chunk::of_map(selection.map(), first.0 / CHUNK_FRAMES);
-        for frame in (0..CHUNK_FRAMES).filter(|&n| all.contains(n) && !kept.contains(n)) {
-            let frame = first.0 + frame;
-            match out.last_mut() {
-                Some((first, count)) if *first + *count == frame => *count += 1,
-                _ => out.push((frame, 1)),
+        for (n, (all, kept)) in all.words().iter().zip(kept.words()).enumerate() {
+            let frame = first.0 + n as u64 * 64;
+            let gone = all & !kept;
+            match gone {
+                0 => {}
+                u64::MAX => push(frame, 64),
+                _ => (0..64).filter(|bit| gone >> bit & 1 != 0).for_each(|bit| push(frame + bit, 1)),
             }
         }
     }

@@ -27,7 +27,7 @@ pub fn machine(mmu: Mmu, order: ByteOrder, page_size: u64, generation: G) -> Spe
         }
         (Mmu::Sv { .. }, _) => vec![bank(2 * GIB, 96 * MIB), bank(5 * GIB, 16 * MIB)],
         (Mmu::Loong { .. }, 0x1000) => vec![bank(0, 96 * MIB), bank(9 * GIB / 4, 32 * MIB)],
-        (Mmu::Loong { .. }, _) => vec![bank(0, 256 * MIB), bank(9 * GIB / 4, 64 * MIB)],
+        (Mmu::Loong { .. }, _) => vec![bank(0, 384 * MIB), bank(9 * GIB / 4, 64 * MIB)],
     };
     Spec {
         name: String::new(),
@@ -112,7 +112,11 @@ fn x86_64(shelf: &mut Shelf) {
     for generation in [G::V2_6_32, G::V3_10, G::V6_12] {
         shelf.add("numa", two_nodes(plain(generation)));
     }
-    shelf.add("discontig", Spec { model: Model::Discontig, ..two_nodes(plain(G::V2_6_32)) });
+    let mut spec = Spec { model: Model::Discontig, ..plain(G::V2_6_32) };
+    // A node has one array, holes included.
+    spec.banks = spec.banks[..2].to_vec();
+    spec.banks.push(Bank { extent: Extent::new(GIB, 24 * MIB), node: 3 });
+    shelf.add("discontig", spec);
     for generation in [G::V6_1, G::V6_6, G::V6_12, G::V7_1] {
         // A gigantic page in each of the two pools, and the crash kernel's memory between RAM.
         let mut spec = Spec { shared_vmemmap: true, ..plain(generation) };
