@@ -37,6 +37,8 @@ enum Task {
     Bench(task::bench::Bench),
     /// Makes the root directory of a machine after its crash, with any fault, to look at
     Model(task::model::Model),
+    /// Makes the dump of a synthetic kernel of any architecture, to look at
+    Synth(task::synth::Synth),
     /// Makes a large dump out of a small one, for bench
     Amplify(task::amplify::Amplify),
     /// Checks formatting, lints and licences
@@ -66,6 +68,7 @@ fn run() -> anyhow::Result<()> {
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
         Task::Model(model) => model.run(),
+        Task::Synth(synth) => synth.run(),
         Task::Amplify(amplify) => amplify.run(),
         Task::Lint => task::lint::run(),
         Task::Ci => {

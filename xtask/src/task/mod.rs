@@ -6,5 +6,6 @@ pub(crate) mod demo;
 pub(crate) mod lint;
 pub(crate) mod measure;
 pub(crate) mod model;
+pub(crate) mod synth;
 pub(crate) mod test;
 pub(crate) mod testdata;

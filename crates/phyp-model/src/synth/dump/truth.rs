@@ -145,7 +145,8 @@ impl Truth {
         counts
     }
 
-    /// The frames kept at `level` as a bitmap: bit `n & 7` of byte `n >> 3` is frame `n`. For small machines.
+    /// The frames kept at `level` as a bitmap: bit `n & 7` of byte `n >> 3` is frame `n`, up to the last in the
+    /// dump. For machines whose RAM is not far away.
     pub fn kept_bitmap(&self, level: u32) -> Vec<u8> {
         let frames = self.runs.last().map_or(0, |run| run.first + run.count);
         let mut bits = vec![0u8; frames.div_ceil(8) as usize];
