@@ -5,7 +5,8 @@ mod synth;
 
 use kernel::Kernel;
 use phyp_model::synth::dump::catalogue::catalogue;
-use phyp_model::synth::dump::{self, Arch, Dump, Spec};
+use phyp_model::synth::dump::{self, Arch, Dump, Generation, Model, Spec};
+use proptest::prelude::*;
 use rayon::prelude::*;
 use vmcore::{DumpLevel, Reason, VirtAddr};
 
@@ -124,4 +125,52 @@ fn riscv64_dumps_are_filtered_as_their_generator_says() {
 #[test]
 fn loongarch64_dumps_are_filtered_as_their_generator_says() {
     judge_all(|spec| spec.mmu.arch() == Arch::LoongArch64);
+}
+
+#[test]
+fn a_dump_by_name_is_filtered_as_its_generator_says() {
+    assert_eq!(judge(&synth::build("x86_64-4k-numa-6.12")), [""; 0]);
+}
+
+/// Whether the architecture tells where its nodes are, as walking free lists needs.
+fn tells_nodes(spec: &Spec) -> bool {
+    matches!(spec.mmu.arch(), Arch::X86_64 | Arch::Ppc64) || spec.generation >= Generation::V3_10
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn dumps_of_any_seed_are_filtered_as_their_generator_says(
+        which in any::<prop::sample::Index>(),
+        seed in any::<u64>(),
+        addresses in any::<bool>(),
+        small in any::<bool>(),
+        shared_vmemmap in any::<bool>(),
+        nodes in prop::collection::vec(0u64..5, 8),
+        cma in prop::option::of(0u64..3),
+    ) {
+        // Gigantic pages make the catalogue's own test long enough.
+        let specs: Vec<Spec> = catalogue().into_iter().filter(|spec| spec.placed.is_empty()).collect();
+        let mut spec = which.get(&specs).clone();
+        (spec.seed, spec.addresses, spec.fill) = (seed, addresses, 0);
+        spec.shared_vmemmap = shared_vmemmap;
+        if small && spec.struct_page == 64 {
+            spec.struct_page = 56;
+        }
+        if matches!(spec.model, Model::SparseExtreme | Model::Vmemmap) && tells_nodes(&spec) {
+            for (bank, node) in spec.banks.iter_mut().zip(nodes) {
+                bank.node = node;
+            }
+        }
+        if let (Some(place), Some(bank), true) = (cma, spec.banks.last(), spec.cma.is_empty()) {
+            // At the beginning of the last bank, in the middle, or all of it.
+            let quarter = bank.extent.length / 4 / spec.page_size * spec.page_size;
+            let (start, length) = [(0, quarter), (quarter, quarter), (0, bank.extent.length)][place as usize];
+            spec.cma.push(phyp_model::Extent::new(bank.extent.start + start, length));
+            spec.absent.extend((place == 1).then_some(spec.cma[0]));
+        }
+        let made = dump::build(&spec).unwrap();
+        prop_assert_eq!(judge(&made), [""; 0], "{:?}", spec);
+    }
 }

@@ -10,6 +10,7 @@ pub mod model;
 pub mod peer;
 pub mod reader;
 pub mod run;
+pub mod synth;
 pub mod unpack;
 
 use std::io::Write;

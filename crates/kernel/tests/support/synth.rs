@@ -43,11 +43,9 @@ impl PhysicalMemory for Ram {
     }
 }
 
-/// Builds the dump of this name in the catalogue, or panics with the names there are.
+/// Builds the dump of this name in the catalogue.
 pub(crate) fn build(name: &str) -> dump::Dump {
-    let names = || catalogue::catalogue().into_iter().map(|spec| spec.name).collect::<Vec<_>>();
-    let spec = catalogue::named(name).unwrap_or_else(|| panic!("{name} is none of {:?}", names()));
-    dump::build(&spec).unwrap()
+    catalogue::build(name).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// The dump as the library takes it.

@@ -1,9 +1,10 @@
 //! Specs by name: every combination that exists in the world, once or more.
 
 use crate::bytes::ByteOrder::{self, Big, Little};
+use crate::error::{ModelError, Result};
 use crate::extent::Extent;
 use crate::synth::dump::Generation as G;
-use crate::synth::dump::{Arch, Bank, Mmu, Model, Placed, Spec};
+use crate::synth::dump::{self, Arch, Bank, Dump, Mmu, Model, Placed, Spec};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -84,6 +85,17 @@ pub fn catalogue() -> Vec<Spec> {
     arm64(&mut shelf);
     others(&mut shelf);
     shelf.0
+}
+
+/// Builds the dump of this name.
+///
+/// # Errors
+///
+/// There is none, or it cannot be built.
+pub fn build(name: &str) -> Result<Dump> {
+    let expected = "a name that `cargo xtask synth --list` prints";
+    let missing = ModelError::Options { what: "name", found: name.len() as u64, expected };
+    dump::build(&named(name).ok_or(missing)?)
 }
 
 /// The spec of this name.
@@ -240,6 +252,13 @@ fn arm64(shelf: &mut Shelf) {
         shelf.add("52pa52", high(plain(arm(52, 52, 52, true), 0x1_0000, generation)));
         shelf.add("48pa52", high(plain(arm(48, 48, 52, false), 0x1_0000, generation)));
     }
+    for (mmu, page_size, generation) in [
+        (arm(48, 48, 48, false), 0x1000, G::V4_14),
+        (arm(52, 48, 52, true), 0x1_0000, G::V6_1),
+        (arm(39, 39, 48, true), 0x1000, G::V6_12),
+    ] {
+        shelf.add("be", machine(mmu, Big, page_size, generation));
+    }
     let flat = one_bank(plain(arm(48, 48, 48, false), 0x1000, G::V4_14));
     shelf.add("flat", Spec { model: Model::Flat, ..flat });
     for page_size in [0x1000, 0x1_0000] {
@@ -277,7 +296,7 @@ fn others(shelf: &mut Shelf) {
     for generation in [G::V5_10, G::V6_6] {
         shelf.add("4level", s390(true, 0, generation));
     }
-    for generation in [G::V6_12, G::V6_16, G::V7_1] {
+    for generation in [G::V6_10, G::V6_12, G::V6_16, G::V7_1] {
         shelf.add("identity0", s390(false, 0, generation));
         shelf.add("identity1t", Spec { huge_vmemmap: true, ..s390(false, 1 << 40, generation) });
         shelf.add("4level", s390(true, 1 << 41, generation));

@@ -55,7 +55,7 @@ pub(crate) fn write(
         Mmu::Radix | Mmu::Hash { .. } => ppc64(spec, space, places, memory, pool),
         Mmu::S390 { identity, .. } => {
             memory.write(0x0e0c, &order.u64(at(image::NOTE)))?;
-            if spec.generation >= Generation::V6_10 {
+            if spec.generation >= Generation::V6_9 {
                 os_info(spec, space, identity, memory)?;
             }
             let end = spec.banks.last().map_or(0, |bank| bank.extent.end());
@@ -99,7 +99,7 @@ fn ppc64(spec: &Spec, space: &Space, places: &Places, memory: &mut Memory, pool:
 fn os_info(spec: &Spec, space: &Space, identity: u64, memory: &mut Memory) -> Result<()> {
     let at = space.image_at + image::OS_INFO;
     let start = space.image.wrapping_add(space.image_at);
-    let uncoupled = spec.generation >= Generation::V6_12;
+    let uncoupled = spec.generation >= Generation::V6_10;
     let values = [
         (0, space.image_at + image::NOTE),
         (4, identity),

@@ -59,8 +59,6 @@ pub(crate) enum Type {
 /// Byte offsets in `struct page`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
-    /// The least that the fields need.
-    pub(crate) size: u64,
     pub(crate) refcount: usize,
     pub(crate) mapcount: usize,
     pub(crate) mapping: usize,
@@ -127,11 +125,11 @@ impl Generation {
 
     pub(crate) fn layout(self) -> Layout {
         if self < Self::V3_2 {
-            Layout { size: 56, refcount: 8, mapcount: 12, private: 16, mapping: 24, index: 32, lru: 40 }
+            Layout { refcount: 8, mapcount: 12, private: 16, mapping: 24, index: 32, lru: 40 }
         } else if self < Self::V5_10 {
-            Layout { size: 56, mapping: 8, index: 16, mapcount: 24, refcount: 28, lru: 32, private: 48 }
+            Layout { mapping: 8, index: 16, mapcount: 24, refcount: 28, lru: 32, private: 48 }
         } else {
-            Layout { size: 56, lru: 8, mapping: 24, index: 32, private: 40, mapcount: 48, refcount: 52 }
+            Layout { lru: 8, mapping: 24, index: 32, private: 40, mapcount: 48, refcount: 52 }
         }
     }
 

@@ -197,8 +197,7 @@ pub fn build(spec: &Spec) -> Result<Dump> {
         (&blocks, orders.free),
         &mut map,
         &places,
-        &mut memory,
-        &mut pool,
+        (&mut memory, &mut pool),
         &mut rng.fork(3),
     )?;
     let mut translations = Vec::new();

@@ -178,6 +178,7 @@ pub(crate) fn lay_out(ground: &Ground<'_>, rng: &mut Rng) -> Vec<Block> {
     let hugetlb = [Kind::Hugetlb, Kind::HugetlbAnonymous, Kind::HugetlbFree];
     let mut wanted_hugetlb: Vec<(Kind, u32)> =
         ground.orders.hugetlb.iter().rev().flat_map(|order| hugetlb.map(|kind| (kind, *order))).collect();
+    let total: u64 = ground.ram.iter().map(|(_, count)| count).sum();
     let mut blocks: Vec<Block> = Vec::new();
     let within = |list: &[(u64, u64)], frame: u64| {
         list.iter().find(|(first, count)| (*first..first + count).contains(&frame)).copied()
@@ -206,11 +207,17 @@ pub(crate) fn lay_out(ground: &Ground<'_>, rng: &mut Rng) -> Vec<Block> {
             let huge = wanted_hugetlb
                 .iter()
                 .position(|(_, order)| *order <= most && frame.trailing_zeros() >= *order);
-            if let Some(at) = huge.filter(|_| !cma && rng.below(3) == 0) {
-                let (kind, order) = wanted_hugetlb.remove(at);
-                blocks.push(Block { frame, order, kind });
-                frame += 1 << order;
-                continue;
+            if let Some(at) = huge {
+                let (kind, order) = wanted_hugetlb[at];
+                // Few places are aligned for the largest, and little room is left beside two of them.
+                let rare = total >> order < 24;
+                if !cma && (rare || rng.below(3) == 0) {
+                    wanted_hugetlb.remove(at);
+                    wanted_hugetlb.retain(|(_, other)| !rare || *other != order);
+                    blocks.push(Block { frame, order, kind });
+                    frame += 1 << order;
+                    continue;
+                }
             }
             let fits = |kind: Kind| {
                 !kind.whole() || kind.order(ground.orders, most, &mut Rng::new(0)) == full(kind, ground)

@@ -148,13 +148,65 @@ impl Truth {
     /// The frames kept at `level` as a bitmap: bit `n & 7` of byte `n >> 3` is frame `n`, up to the last in the
     /// dump. For machines whose RAM is not far away.
     pub fn kept_bitmap(&self, level: u32) -> Vec<u8> {
+        self.bitmap(|run| run.why(level).is_none())
+    }
+
+    /// The frames in the dump, as [`Truth::kept_bitmap`].
+    pub fn bitmap_of_all(&self) -> Vec<u8> {
+        self.bitmap(|_| true)
+    }
+
+    fn bitmap(&self, of: impl Fn(&Run) -> bool) -> Vec<u8> {
         let frames = self.runs.last().map_or(0, |run| run.first + run.count);
         let mut bits = vec![0u8; frames.div_ceil(8) as usize];
-        for run in self.runs.iter().filter(|run| run.why(level).is_none()) {
+        for run in self.runs.iter().filter(|run| of(run)) {
             for frame in run.first..run.first + run.count {
                 bits[(frame >> 3) as usize] |= 1 << (frame & 7);
             }
         }
         bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn levels(class: Class, poisoned: bool) -> u32 {
+        let run = Run { first: 0, count: 1, class, poisoned };
+        (0..32).filter(|level| run.why(*level).is_none()).fold(0, |set, level| set | 1 << level)
+    }
+
+    #[test]
+    fn each_class_is_kept_at_the_levels_that_do_not_ask_for_it() {
+        let without =
+            |bits: u32| (0..32u32).filter(|level| level & bits == 0).fold(0, |set, level| set | 1 << level);
+        for (class, bits) in [
+            (Class::Kernel, 0),
+            (Class::Free, 16),
+            (Class::Cache, 2 | 4),
+            (Class::CachePrivate, 4),
+            (Class::Anonymous, 8),
+            (Class::Hugetlb, 8),
+        ] {
+            assert_eq!(levels(class, false), without(bits), "{class:?}");
+            assert_eq!(levels(class, true), 0, "broken {class:?}");
+        }
+        assert_eq!((levels(Class::HwPoison, false), levels(Class::Offline, false)), (0, 0));
+    }
+
+    #[test]
+    fn frames_that_are_not_in_the_dump_are_in_no_run() {
+        let run = |first, count, class| Run { first, count, class, poisoned: false };
+        let all = vec![run(30, 10, Class::Cache), run(0, 20, Class::Free), run(20, 10, Class::Free)];
+        let truth = Truth::new(all, &[(10, 5)]);
+        assert_eq!(
+            truth.runs,
+            [run(0, 10, Class::Free), run(15, 15, Class::Free), run(30, 10, Class::Cache)]
+        );
+        assert_eq!((truth.frames(), truth.dropped(16)), (35, vec![(0, 10), (15, 15)]));
+        assert!(truth.of(12).is_none() && truth.of(40).is_none());
+        assert_eq!(truth.of(39).map(|run| run.class), Some(Class::Cache));
+        assert_eq!(truth.kept_bitmap(16), [0, 0, 0, 0xc0, 0xff]);
     }
 }

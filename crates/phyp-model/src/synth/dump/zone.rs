@@ -78,8 +78,7 @@ pub(crate) fn write(
     (blocks, orders): (&[Block], u32),
     map: &mut Map,
     places: &Places,
-    memory: &mut Memory,
-    pool: &mut Pool,
+    (memory, pool): (&mut Memory, &mut Pool),
     rng: &mut Rng,
 ) -> Result<u64> {
     let layout = layout(spec, orders);

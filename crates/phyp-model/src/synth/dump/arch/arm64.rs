@@ -12,6 +12,7 @@ use crate::synth::dump::tables::{Entries, Level};
 struct Table {
     levels: Vec<Level>,
     page: u32,
+    order: ByteOrder,
     /// Physical addresses reach beyond 48 bits.
     high: bool,
 }
@@ -36,7 +37,8 @@ impl Entries for Table {
     }
 
     fn order(&self) -> ByteOrder {
-        ByteOrder::Little
+        // Tables are walked in the kernel's byte order (SCTLR_EL1.EE).
+        self.order
     }
 
     fn table(&self, _level: usize, physical: u64) -> u64 {
@@ -144,7 +146,7 @@ pub(super) fn space(basis: Basis) -> Space {
         vmalloc: address.wrapping_add(0x4000_0000),
         section_bits,
         physmem_bits: pa,
-        entries: Some(Box::new(Table { levels, page, high })),
+        entries: Some(Box::new(Table { levels, page, order: basis.order, high })),
         maps_all: true,
         vmemmap_entry: huge,
         image_segment: true,

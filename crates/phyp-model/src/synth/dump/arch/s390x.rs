@@ -66,7 +66,7 @@ pub(crate) const KASLR: (u64, u64) = (0x3ff_e000_0000, 0x200_0000);
 pub(super) fn space(basis: Basis) -> Space {
     let Mmu::S390 { four, identity } = basis.mmu else { unreachable!("s390x only") };
     let generation = basis.generation;
-    let uncoupled = generation >= Generation::V6_12;
+    let uncoupled = generation >= Generation::V6_10;
     let level = |shift, bits| Level { shift, bits };
     let mut levels = vec![level(31, 11), level(20, 11), level(12, 8)];
     if four {
