@@ -160,7 +160,7 @@ proptest! {
         }
         if matches!(spec.model, Model::SparseExtreme | Model::Vmemmap) && tells_nodes(&spec) {
             for (bank, node) in spec.banks.iter_mut().zip(nodes) {
-                bank.node = node;
+                bank.node = node % (1 << spec.mmu.arch().node_bits());
             }
         }
         if let (Some(place), Some(bank), true) = (cma, spec.banks.last(), spec.cma.is_empty()) {

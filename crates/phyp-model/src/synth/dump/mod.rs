@@ -333,7 +333,7 @@ fn new_map(spec: &Spec, space: &Space, covered: &[(u64, u64)]) -> Map {
             .map(|(bank, (first, count))| (first, first + count, bank.node))
             .collect(),
         normal: (4 << 30) >> page,
-        node_bits: if spec.is_numa() { 6 } else { 0 },
+        node_bits: if spec.is_numa() { spec.mmu.arch().node_bits() } else { 0 },
         section: sections,
     };
     Map::new((spec.generation, spec.mmu.arch(), spec.order), spec.struct_page, top, covered)

@@ -134,6 +134,19 @@ impl Map {
         self.put(frame, offset, &self.order.u32(value));
     }
 
+    /// The flags of a page.
+    pub(crate) fn flags_of(&self, frame: u64) -> u64 {
+        let next = self.parts.partition_point(|part| part.first <= frame);
+        let word = self.parts[..next].last().and_then(|part| {
+            let at = ((frame - part.first) * self.size) as usize;
+            part.bytes.get(at..)?.first_chunk()
+        });
+        word.map_or(0, |word| match self.order {
+            ByteOrder::Big => u64::from_be_bytes(*word),
+            ByteOrder::Little => u64::from_le_bytes(*word),
+        })
+    }
+
     /// Changes one of the two pointers of `lru`.
     pub(crate) fn link(&mut self, frame: u64, previous: bool, address: u64) {
         self.put64(frame, self.layout.lru + if previous { 8 } else { 0 }, address);

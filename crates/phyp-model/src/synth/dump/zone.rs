@@ -17,8 +17,8 @@ use crate::synth::dump::{Model, Spec};
 /// Zones that a node has room for, and those that are in use.
 const ZONES: u64 = 4;
 const NR_ZONES: u32 = 3;
-/// Per-CPU counters may hold this much back on each processor.
-const SLACK: u64 = 60;
+/// Per-CPU counters may hold this much back: two processors, each below the threshold of a small zone.
+const SLACK: u64 = 7;
 
 /// Offsets of fields.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,31 @@ pub(crate) fn layout(spec: &Spec, orders: u32) -> Layout {
 struct Zone {
     free: u64,
     lists: BTreeMap<(u32, u64), Vec<u64>>,
+    /// Pages on LRU lists: inactive and active anonymous ones, inactive and active ones of files, unevictable ones.
+    lru: [u64; 5],
+}
+
+/// Where the LRU lists are counted in `vm_stat`: behind NR_FREE_PAGES, or one further, where NR_ALLOC_BATCH (3.12 to 4.7)
+/// or NR_FREE_PAGES_BLOCKS (6.15) stands between.
+fn lru_at(generation: Generation) -> u64 {
+    let between =
+        matches!(generation, Generation::V3_19 | Generation::V4_4) || generation >= Generation::V6_16;
+    if between { 2 } else { 1 }
+}
+
+/// The list that a page with these flags is on.
+fn lru_list(map: &Map, flags: u64) -> Option<usize> {
+    let has = |name: &str| flags & map.flag(name) != 0;
+    let list = match has("swapbacked") {
+        true => usize::from(has("active")),
+        false => 2 + usize::from(has("active")),
+    };
+    has("lru").then_some(if has("unevictable") { 4 } else { list })
+}
+
+/// A counter that has yet to hear of some pages.
+fn lagging(rng: &mut Rng, count: u64) -> u64 {
+    (count + rng.below(2 * SLACK)).saturating_sub(SLACK.min(count))
 }
 
 /// Writes nodes and zones, and links the free blocks; answers the frames that the zones count as free.
@@ -85,9 +110,15 @@ pub(crate) fn write(
     let mut zones: BTreeMap<(u64, u64), Zone> = BTreeMap::new();
     let mut total = 0;
     let cma = spec.frames_of(&spec.cma);
-    for block in blocks.iter().filter(|block| matches!(block.kind, Kind::Free | Kind::Unaccepted)) {
+    for block in blocks {
         let number = u64::from(block.frame >= map.top().normal);
         let zone = zones.entry((map.top().node(block.frame), number)).or_default();
+        if !matches!(block.kind, Kind::Free | Kind::Unaccepted) {
+            if let Some(list) = lru_list(map, map.flags_of(block.frame)) {
+                zone.lru[list] += 1 << block.order;
+            }
+            continue;
+        }
         zone.free += 1 << block.order;
         total += 1 << block.order;
         if block.kind == Kind::Free {

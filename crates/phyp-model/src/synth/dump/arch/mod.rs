@@ -55,6 +55,17 @@ impl Arch {
         }
     }
 
+    /// Bits of a node's number (CONFIG_NODES_SHIFT), where there can be more than one.
+    pub fn node_bits(self) -> u32 {
+        match self {
+            Self::Ppc64 => 8,
+            Self::X86_64 | Self::LoongArch64 => 6,
+            Self::Arm64 => 4,
+            Self::Riscv64 => 2,
+            Self::S390x => 1,
+        }
+    }
+
     /// Bytes of the register set in `NT_PRSTATUS` (`elf_gregset_t`), and of what follows it.
     pub(crate) fn registers(self) -> (usize, usize) {
         match self {
