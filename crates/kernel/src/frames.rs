@@ -47,6 +47,17 @@ pub(crate) struct Mapped {
 }
 
 impl Mapped {
+    /// The tables alone.
+    ///
+    /// # Errors
+    ///
+    /// Only when the input is damaged.
+    pub(crate) fn tables(kernel: &Kernel<'_>) -> Result<RangeSet<Pfn>, Error> {
+        let mut tables = OnlyTables { page: kernel.physical().page_size(), tables: Frames::default() };
+        kernel.visit_tables(&mut tables)?;
+        Ok(tables.tables.done())
+    }
+
     /// Walks the tables.
     ///
     /// # Errors
@@ -64,6 +75,19 @@ impl Mapped {
         }
         Ok(Self { tables: walk.tables.done(), memory: memory.done() })
     }
+}
+
+struct OnlyTables {
+    page: PageSize,
+    tables: Frames,
+}
+
+impl TableVisitor for OnlyTables {
+    fn table(&mut self, at: Range<PhysAddr>) {
+        self.tables.add(self.page, at);
+    }
+
+    fn memory(&mut self, _: VirtAddr, _: Range<PhysAddr>) {}
 }
 
 struct TableWalk {

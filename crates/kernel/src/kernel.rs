@@ -96,6 +96,11 @@ impl<'d> Kernel<'d> {
         &self.physical
     }
 
+    /// The CPUs that the dump has registers of.
+    pub(crate) fn cpus(&self) -> usize {
+        self.dump.cpus()
+    }
+
     pub(crate) fn memory_map(&self) -> &'d MemoryMap {
         self.dump.memory.map()
     }

@@ -9,6 +9,7 @@
 mod crash_notes;
 mod error;
 mod frames;
+mod gate;
 pub mod kallsyms;
 mod kernel;
 pub mod log;
@@ -26,6 +27,7 @@ mod walk;
 
 pub use crash_notes::{CrashNotes, crash_notes};
 pub use error::Error;
+pub use gate::{Check, Gate, Outcome};
 pub use kernel::Kernel;
 pub use memory::KernelMemory;
 pub use select::Selected;

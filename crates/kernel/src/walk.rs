@@ -20,6 +20,10 @@ pub(crate) trait Visitor {
     /// Learns that the dump does not hold the `struct page`s of frames `from` up to `to`, or does not tell where they
     /// are. `to` may be below `from`.
     fn unknown(&mut self, from: Pfn, to: Pfn);
+
+    /// Learns that of the frames that it hears of as unknown so many have no `struct page` at all: no array is about
+    /// them, or the kernel's page tables do not map it.
+    fn uncovered(&mut self, _frames: u64) {}
 }
 
 /// A walk over frames in ascending order.
@@ -49,10 +53,12 @@ impl<'k, 'd> Walk<'k, 'd> {
         let mut seen = frames.start;
         for i in 0..self.runs.len() {
             let run = self.runs[i];
+            visitor.uncovered(run.frames.start.0.saturating_sub(seen.0));
             visitor.unknown(seen, run.frames.start);
             self.run(run, visitor)?;
             seen = run.frames.end;
         }
+        visitor.uncovered(frames.end.0.saturating_sub(seen.0));
         visitor.unknown(seen, frames.end);
         Ok(())
     }
@@ -68,6 +74,7 @@ impl<'k, 'd> Walk<'k, 'd> {
             let count = (end - pfn + (end & 1)) as usize;
             let at = run.at.0.wrapping_add((pfn - run.frames.start.0).wrapping_mul(size as u64));
             let loaded = self.window.load(self.kernel, VirtAddr(at), count * size)?;
+            visitor.uncovered((loaded.unmapped / size) as u64);
             let mut next = pfn;
             for known in loaded.known {
                 let from = (pfn + known.start.div_ceil(size) as u64).max(next);

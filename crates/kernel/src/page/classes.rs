@@ -53,6 +53,8 @@ pub(crate) struct Classes {
 pub(super) enum Verdict {
     /// Keep the page.
     Keep,
+    /// Keep the page: it is a tail of a compound page, which goes with its head or not at all.
+    Tail,
     /// Leave out 2^order pages from here on.
     Drop(Reason, u32),
     /// A block of free pages whose size makes no sense.
@@ -183,7 +185,7 @@ impl Classes {
         if word::<O>(page, self.head) & self.tail != 0 {
             // Tails go with their head, but reading a broken one may stop the machine even if the rest is kept.
             let broken = flags & self.hwpoison != 0;
-            return if broken { Verdict::Drop(Reason::HwPoison, 0) } else { Verdict::Keep };
+            return if broken { Verdict::Drop(Reason::HwPoison, 0) } else { Verdict::Tail };
         }
         let mapcount = half::<O>(page, self.mapcount);
         let slab = flags & self.slab != 0 || self.slab_kind.is(mapcount);
@@ -235,6 +237,30 @@ impl Classes {
             }
             _ => Some(0),
         }
+    }
+
+    /// Reports whether a page that is no tail is slab.
+    #[inline]
+    pub(super) fn is_slab<O: Order>(&self, page: &[u8]) -> bool {
+        word::<O>(page, self.flags) & self.slab != 0 || self.slab_kind.is(half::<O>(page, self.mapcount))
+    }
+
+    /// Reports whether a page begins a free block.
+    pub(super) fn is_buddy<O: Order>(&self, page: &[u8]) -> bool {
+        self.buddy.is(half::<O>(page, self.mapcount))
+    }
+
+    /// Reports whether a page begins a block that the kernel has not accepted from its host yet.
+    pub(super) fn is_unaccepted<O: Order>(&self, page: &[u8]) -> bool {
+        self.unaccepted.is(half::<O>(page, self.mapcount))
+    }
+
+    /// The order of a page that is kept and no tail, as far as its head tells without regard to where it lies.
+    pub(super) fn order<O: Order>(&self, page: &[u8], next: &[u8]) -> u32 {
+        if word::<O>(page, self.flags) & self.compound.head == 0 {
+            return 0;
+        }
+        self.compound.read::<O>(next, 0, half::<O>(page, self.mapcount)).order
     }
 
     /// Reports whether a page is part of a block that was allocated at once and is not compound, as stacks are without

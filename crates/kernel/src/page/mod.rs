@@ -1,5 +1,6 @@
 //! `struct page`: where its fields are, what they say of a page, and how arrays of it are read.
 
+mod census;
 mod classes;
 mod compound;
 mod fields;
@@ -7,10 +8,13 @@ mod free_list;
 mod kind;
 mod scan;
 mod sorter;
+mod sound;
 mod window;
 
+pub(crate) use census::{Census, ORDERS};
 pub(crate) use classes::Classes;
 pub(crate) use free_list::FreeList;
-pub(crate) use scan::{Carry, Scan};
+pub(crate) use scan::{CELL, Carry, REGION, Regions, Scan};
 pub(crate) use sorter::Sorter;
+pub(crate) use sound::Sound;
 pub(crate) use window::Window;

@@ -10,12 +10,16 @@ pub(crate) struct Window {
     /// The parts of the buffer that were read, ascending and apart.
     known: Vec<std::ops::Range<usize>>,
     states: Vec<PageState>,
+    /// Bytes that the kernel's page tables do not map.
+    unmapped: usize,
 }
 
 /// Bytes of virtual memory and which parts of them are known.
 pub(crate) struct Loaded<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) known: &'a [std::ops::Range<usize>],
+    /// Bytes that the kernel's page tables do not map.
+    pub(crate) unmapped: usize,
 }
 
 impl Window {
@@ -31,9 +35,10 @@ impl Window {
         len: usize,
     ) -> Result<Loaded<'a>, Error> {
         self.known.clear();
+        self.unmapped = 0;
         self.buffer.resize(len, 0);
         self.copy(kernel, at)?;
-        Ok(Loaded { bytes: &self.buffer, known: &self.known })
+        Ok(Loaded { bytes: &self.buffer, known: &self.known, unmapped: self.unmapped })
     }
 
     /// Fills the buffer, mapping by mapping.
@@ -51,7 +56,13 @@ impl Window {
                 }
                 Err(Error::Read(error)) => return Err(error.into()),
                 // Every mapping is a whole number of the smallest pages, whatever the kernel's page size is.
-                Err(_) => done += rest.min(4096 - (addr.0 & 4095) as usize).min(page.len()),
+                Err(error) => {
+                    let len = rest.min(4096 - (addr.0 & 4095) as usize).min(page.len());
+                    if matches!(error, Error::NotMapped { .. }) {
+                        self.unmapped += len;
+                    }
+                    done += len;
+                }
             }
         }
         Ok(())

@@ -34,11 +34,16 @@ pub(crate) fn unpack(from: &Path, to: &Path) {
     }
 }
 
-/// Runs `test` with a dump of the corpus and the directory it came from, if there is a corpus.
-pub(crate) fn with_dump(name: &str, test: impl FnOnce(&Path, &Dump)) {
+/// Runs `test` with the unpacked file of a dump of the corpus and the directory it came from, if there is a corpus.
+pub(crate) fn with_file(name: &str, test: impl FnOnce(&Path, &Path)) {
     let Some(dir) = corpus(name) else { return };
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("vmcore.elf");
     unpack(&dir.join("vmcore.elf.zst"), &path);
-    test(&dir, &dumpfile::open(&path).unwrap());
+    test(&dir, &path);
+}
+
+/// The same with the file opened.
+pub(crate) fn with_dump(name: &str, test: impl FnOnce(&Path, &Dump)) {
+    with_file(name, |dir, path| test(dir, &dumpfile::open(path).unwrap()));
 }

@@ -156,10 +156,11 @@ impl Image {
         }
     }
 
-    /// Selects at `level`.
+    /// Selects at `level`, believing what the struct pages say: images mark pages as tests need them, the kernel's own
+    /// among them.
     pub(crate) fn select(&self, level: u32) -> Result<Selected, Error> {
         let dump = self.dump();
-        Kernel::open(&dump)?.select(DumpLevel::new(level).unwrap(), None)
+        Kernel::open(&dump)?.select_unchecked(DumpLevel::new(level).unwrap(), None)
     }
 
     /// The frames that `level` leaves out.
