@@ -1,5 +1,7 @@
 //! Why something could not be learned from the dumped kernel.
 
+use std::io;
+use std::path::PathBuf;
 use vmcore::{PageState, PhysAddr, ReadError, SelectionError, VirtAddr};
 
 /// Why something could not be learned from the dumped kernel.
@@ -49,6 +51,34 @@ pub enum Error {
         found: String,
         /// What would make sense.
         expected: String,
+    },
+    /// A file that was given to explain the kernel could not be read.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What could not be done.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that was given to explain the kernel does not do so.
+    #[error("{}: {why}", path.display())]
+    Given {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+    /// A description of the kernel's types contradicts itself.
+    #[error("{what} at offset {offset:#x} is damaged: {why}")]
+    DebugInfo {
+        /// `BTF`, or a section and its file.
+        what: String,
+        /// Where in it.
+        offset: u64,
+        /// What was found and what expected.
+        why: String,
     },
     /// hadump does not know this kind of kernel.
     #[error("{0}")]

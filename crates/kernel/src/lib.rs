@@ -6,23 +6,30 @@
 
 #![forbid(unsafe_code)]
 
+pub mod btf;
 mod crash_notes;
+pub mod dwarf;
 mod error;
 mod frames;
 mod gate;
 pub mod kallsyms;
 mod kernel;
+pub mod knowledge;
 pub mod log;
 mod memmodel;
 mod memory;
 mod page;
 mod physical;
 mod select;
+pub mod symbols;
 #[cfg(test)]
 mod testing;
 mod translate;
+pub mod types;
 mod uts;
 mod value;
+pub mod vmcoreinfo;
+pub mod vmlinux;
 mod walk;
 
 pub use crash_notes::{CrashNotes, crash_notes};

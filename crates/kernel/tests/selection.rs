@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use support::with_dump;
-use vmcore::{CHUNK_FRAMES, Dump, DumpLevel, Reason, Selection};
+use support::{bitmap, with_dump};
+use vmcore::{Dump, DumpLevel, Reason, Selection};
 
 /// Runs `test` with a dump and what its peers say of its levels.
 fn with_levels(name: &str, test: impl FnOnce(&Path, &Dump, &Value)) {
@@ -16,19 +16,6 @@ fn with_levels(name: &str, test: impl FnOnce(&Path, &Dump, &Value)) {
         let levels = std::fs::read_to_string(dir.join("expected/levels.json")).unwrap();
         test(dir, dump, &serde_json::from_str(&levels).unwrap());
     });
-}
-
-/// The kept pages as the corpus has them: bit `pfn & 7` of byte `pfn >> 3`.
-fn bitmap(selection: &Selection, bytes: usize) -> Vec<u8> {
-    let mut bitmap = vec![0; bytes];
-    for position in 0..selection.chunk_count() {
-        let (first, chunk) = selection.chunk(position).unwrap();
-        let kept = (0..CHUNK_FRAMES).filter(|&i| chunk.contains(i)).map(|i| first.0 + i);
-        for pfn in kept {
-            bitmap[(pfn >> 3) as usize] |= 1 << (pfn & 7);
-        }
-    }
-    bitmap
 }
 
 /// Compares all 32 levels; returns the selections' reasons for each.

@@ -1,0 +1,162 @@
+//! What the user gives, and whether it is of the kernel that crashed.
+
+use super::image::{self, Image, Outcome, Wanted};
+use super::in_memory::{FIRST_KEY, prove};
+use crate::dwarf::Dwarf;
+use crate::vmlinux::Vmlinux;
+use crate::{Error, vmcoreinfo};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use vmcore::{Dump, VmcoreInfo};
+
+/// The largest file believed to be VMCOREINFO: the kernel keeps it in one page.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The text of a VMCOREINFO file that proves to be of this dump's kernel. One with the addresses that the kernel was
+/// linked at, as `makedumpfile -g` writes it, is moved to where the kernel ran.
+pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error> {
+    let unusable = |why: String| Error::Given { path: path.to_owned(), why };
+    let failed = |source| Error::File { path: path.to_owned(), what: "it cannot be read", source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    let text = text(&bytes).ok_or_else(|| {
+        unusable("this is no VMCOREINFO: it has no line OSRELEASE=…; a note or its text is needed".into())
+    })?;
+    let info = VmcoreInfo::parse(text);
+    refuse_another_build(dump, path, info.release(), info.get("BUILD-ID"))?;
+    let text = text.to_vec();
+    let own = dump.vmcoreinfo.replace(info);
+    let proven = prove(dump);
+    let given = std::mem::replace(&mut dump.vmcoreinfo, own).unwrap_or_default();
+    let why = match proven {
+        Ok(()) => return Ok(text),
+        Err(Error::Read(error)) => return Err(error.into()),
+        Err(error) => error,
+    };
+    let release = given.release().unwrap_or_default().to_owned();
+    let link = |name: &str| given.symbol(name).map(|addr| addr.0);
+    let Some(name_at) = name_at(&link, given.offset("uts_namespace.name")) else {
+        return Err(unusable(format!("it does not lead to a kernel in this dump: {why}")));
+    };
+    let wanted = Wanted { release: &release, link: &link, name_at, banner: None };
+    match image::locate(dump, &wanted)? {
+        Outcome::Found(image) => Ok(moved(&given, &image)),
+        Outcome::Others(others) => Err(unusable(foreign(&release, &others, &why.to_string()))),
+    }
+}
+
+/// The VMCOREINFO that a vmlinux makes for this dump; `None` when the dump has its own, of the same kernel.
+pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u8>>, Error> {
+    if vmlinux.machine() != dump.machine {
+        let why = format!("it is a kernel for {}, the dump is of {}", vmlinux.machine(), dump.machine);
+        return Err(vmlinux.unusable(why));
+    }
+    let release = vmlinux.release()?;
+    refuse_another_build(dump, vmlinux.path(), Some(&release), vmlinux.build_id())?;
+    if dump.vmcoreinfo.is_some() && prove(dump).is_ok() {
+        return Ok(None);
+    }
+    let dwarf = Dwarf::open(vmlinux)?.ok_or_else(|| {
+        vmlinux.unusable("it has no debug information (.debug_info), which struct offsets are taken from")
+    })?;
+    let text = vmcoreinfo::of_vmlinux(vmlinux, &dwarf)?;
+    let info = VmcoreInfo::parse(text.as_bytes());
+    let link = |name: &str| vmlinux.symbol(name).map(|symbol| symbol.addr);
+    let name_at = name_at(&link, info.offset("uts_namespace.name"));
+    let name_at = name_at.ok_or_else(|| vmlinux.unusable("it has no symbol init_uts_ns"))?;
+    let banner = link("linux_banner").map(|at| -> Result<_, Error> {
+        let mut text = vec![0; 256];
+        let len = vmlinux.read(at, &mut text)?;
+        text.truncate(text.iter().position(|&b| b == 0).unwrap_or(len));
+        Ok((at, text))
+    });
+    let wanted = Wanted { release: &release, link: &link, name_at, banner: banner.transpose()? };
+    match image::locate(dump, &wanted)? {
+        Outcome::Found(image) => {
+            let text = moved(&info, &image);
+            let own = dump.vmcoreinfo.replace(VmcoreInfo::parse(&text));
+            let proven = prove(dump);
+            dump.vmcoreinfo = own;
+            proven?;
+            Ok(Some(text))
+        }
+        Outcome::Others(others) => {
+            let why = "its name is not where the kernel's image would have it";
+            Err(vmlinux.unusable(foreign(&release, &others, why)))
+        }
+    }
+}
+
+/// The text in a file: from its first line on, up to a NUL. A note's header may stand before it.
+fn text(bytes: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memmem::find(bytes, FIRST_KEY)?;
+    // Keys may stand before it in a text; in a note, bytes that are none.
+    let start = if bytes[..at].contains(&0) { at } else { 0 };
+    let text = &bytes[start..];
+    Some(&text[..memchr::memchr(0, text).unwrap_or(text.len())])
+}
+
+/// Refuses what another kernel's name or build is on.
+fn refuse_another_build(
+    dump: &Dump,
+    path: &Path,
+    release: Option<&str>,
+    build: Option<&str>,
+) -> Result<(), Error> {
+    let Some(own) = &dump.vmcoreinfo else { return Ok(()) };
+    let differ =
+        |theirs: Option<&str>, ours: Option<&str>| matches!((theirs, ours), (Some(a), Some(b)) if a != b);
+    let show = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    // A note that does not lead to the dump's kernel says nothing about it.
+    let refuse = |what, theirs, ours| match prove(dump) {
+        Ok(()) => Err(Error::Given {
+            path: path.to_owned(),
+            why: format!("it belongs to the kernel with {what} {theirs}, the dump to the one with {ours}"),
+        }),
+        Err(Error::Read(error)) => Err(error.into()),
+        Err(_) => Ok(()),
+    };
+    if differ(release, own.release()) {
+        return refuse("release", show(release), show(own.release()));
+    }
+    if differ(build, own.get("BUILD-ID")) {
+        return refuse("build id", show(build), show(own.get("BUILD-ID")));
+    }
+    Ok(())
+}
+
+fn foreign(release: &str, others: &[String], why: &str) -> String {
+    match others {
+        [] => format!("it is of kernel {release}, which is not in this dump: {why}"),
+        others => {
+            format!("it is of kernel {release}, and the dump's memory of {}: {why}", others.join(" and "))
+        }
+    }
+}
+
+/// Where the kernel's name is linked to be.
+fn name_at(link: &dyn Fn(&str) -> Option<u64>, offset: Option<u64>) -> Option<u64> {
+    link("system_utsname").or_else(|| Some(link("init_uts_ns")?.wrapping_add(offset?)))
+}
+
+/// The text with its symbols where the kernel ran, and with what only the running kernel knew.
+fn moved(info: &VmcoreInfo, image: &Image) -> Vec<u8> {
+    let mut text = String::new();
+    for line in String::from_utf8_lossy(info.text()).lines() {
+        let symbol = line.strip_prefix("SYMBOL(").and_then(|rest| rest.split_once(")="));
+        let symbol = symbol.and_then(|(name, hex)| Some((name, u64::from_str_radix(hex, 16).ok()?)));
+        match symbol {
+            Some((name, addr)) => {
+                text.push_str(&format!("SYMBOL({name})={:x}\n", addr.wrapping_add(image.moved)));
+            }
+            None => text.extend([line, "\n"]),
+        }
+    }
+    for (key, value) in image.numbers.iter().filter(|(key, _)| info.get(key).is_none()) {
+        text.push_str(&format!("{key}={value}\n"));
+    }
+    text.push_str(&format!("KERNELOFFSET={:x}\n", image.moved));
+    text.into_bytes()
+}

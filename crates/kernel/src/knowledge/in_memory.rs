@@ -1,0 +1,144 @@
+//! VMCOREINFO where the crashed kernel keeps it in its own memory.
+//!
+//! The kernel writes the text when it starts, and a note around it (`vmcoreinfo_note`), which it brings up to date when
+//! it crashes. Both lie at places that only the kernel's symbols tell, so all memory is searched for the first line.
+
+use super::scan::find_all;
+use crate::{Error, Kernel};
+use vmcore::{Dump, PhysAddr, PhysicalMemory, VmcoreInfo};
+
+/// The first key of every VMCOREINFO.
+pub(super) const FIRST_KEY: &[u8] = b"OSRELEASE=";
+
+/// The most bytes of a text: one page of the kernel, of which VMCOREINFO fills a few thousand bytes.
+const MAX_TEXT: usize = 1 << 16;
+
+/// What stands before the text in a note: sizes and type, 32 bits each, and the name `VMCOREINFO` padded to 12 bytes.
+const NOTE_HEADER: usize = 24;
+const NAME: &[u8] = b"VMCOREINFO\0";
+
+/// A text that was found.
+pub(super) struct Found {
+    pub(super) at: PhysAddr,
+    pub(super) text: Vec<u8>,
+    in_note: bool,
+}
+
+/// The VMCOREINFO of the crashed kernel; `None` when memory holds none that leads to the kernel it names.
+///
+/// # Errors
+///
+/// When the dump cannot be read, and when memory holds those of two kernels that both are there.
+pub(super) fn find(dump: &mut Dump) -> Result<Option<Found>, Error> {
+    let places = find_all(&*dump.memory, &[FIRST_KEY])?.remove(0);
+    let mut found: Vec<Found> = Vec::new();
+    for at in places {
+        let Some(candidate) = read(&*dump.memory, dump.machine, at)? else { continue };
+        if !found.iter().any(|f| f.text == candidate.text) {
+            found.push(candidate);
+        }
+    }
+    let own = dump.vmcoreinfo.take();
+    let mut proven = Vec::new();
+    for candidate in found {
+        dump.vmcoreinfo = Some(VmcoreInfo::parse(&candidate.text));
+        match prove(dump) {
+            Ok(()) => proven.push(candidate),
+            Err(Error::Read(error)) => {
+                dump.vmcoreinfo = own;
+                return Err(error.into());
+            }
+            Err(error) => tracing::debug!("the text at {} is not that of this kernel: {error}", candidate.at),
+        }
+    }
+    dump.vmcoreinfo = own;
+    best(proven)
+}
+
+/// Reads what may be VMCOREINFO at `at`.
+fn read(memory: &dyn PhysicalMemory, machine: vmcore::Machine, at: PhysAddr) -> Result<Option<Found>, Error> {
+    let mut header = [0; NOTE_HEADER];
+    let mut len = MAX_TEXT;
+    let mut in_note = false;
+    if let Some(start) = at.0.checked_sub(NOTE_HEADER as u64)
+        && memory.read(PhysAddr(start), &mut header)?.is_known()
+        && machine.u32(&header) == NAME.len() as u32
+        && header[12..].starts_with(NAME)
+    {
+        in_note = true;
+        len = len.min(machine.u32(&header[4..]) as usize);
+    }
+    // Memory may end, or not be there, before the longest text would.
+    let page = memory.map().page_size();
+    let mut text = Vec::new();
+    while text.len() < len {
+        let here = PhysAddr(at.0.saturating_add(text.len() as u64));
+        let part = (page.len() - page.offset(here.0)).min(len - text.len());
+        let filled = text.len();
+        text.resize(filled + part, 0);
+        if !memory.read(here, &mut text[filled..])?.is_known() {
+            text.truncate(filled);
+            break;
+        }
+        if let Some(end) = text.iter().position(|&b| !(b == b'\n' || (b' '..=b'~').contains(&b))) {
+            text.truncate(end);
+            break;
+        }
+    }
+    // What is cut inside a line is not trusted to its last byte.
+    text.truncate(text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1));
+    let info = VmcoreInfo::parse(&text);
+    // The kernel's code holds the first line as a format, `OSRELEASE=%s`.
+    let plausible = info.release().is_some_and(|r| !r.is_empty() && !r.contains('%'))
+        && info.page_size().is_some()
+        && (info.symbol("init_uts_ns").is_some() || info.symbol("system_utsname").is_some());
+    Ok(plausible.then_some(Found { at, text, in_note }))
+}
+
+/// Proves that VMCOREINFO of `dump` leads to the kernel that it names.
+pub(super) fn prove(dump: &Dump) -> Result<(), Error> {
+    let info = dump.vmcoreinfo.as_ref();
+    let (page, theirs) = (dump.page_size(), info.and_then(VmcoreInfo::page_size));
+    if let Some(theirs) = theirs.filter(|&theirs| theirs != page) {
+        return Err(Error::Unsupported(format!("its pages have {theirs}, those of the dump {page}")));
+    }
+    let found = Kernel::open(dump)?.utsname()?.release;
+    match info.and_then(VmcoreInfo::release) {
+        Some(release) if release != found => Err(Error::Implausible {
+            what: "the kernel's release".into(),
+            addr: info.and_then(|info| info.symbol("init_uts_ns")).unwrap_or_default(),
+            found,
+            expected: release.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The text of the kernel that crashed. A kernel that crashed by its own will wrote the time; the one that was loaded to
+/// take the dump did not, and its note is no younger than its text.
+fn best(proven: Vec<Found>) -> Result<Option<Found>, Error> {
+    let info = |found: &Found| VmcoreInfo::parse(&found.text);
+    let identity = |found: &Found| {
+        let info = info(found);
+        let text = info.symbol("_stext").or(info.symbol("init_uts_ns"));
+        (info.release().map(str::to_owned), text)
+    };
+    let crashed = proven.iter().any(|f| info(f).crash_time().is_some());
+    let mut left: Vec<Found> =
+        proven.into_iter().filter(|f| !crashed || info(f).crash_time().is_some()).collect();
+    if let Some(first) = left.first()
+        && let Some(other) = left.iter().find(|f| identity(f) != identity(first))
+    {
+        let name = |f: &Found| info(f).release().unwrap_or_default().to_owned();
+        return Err(Error::Unsupported(format!(
+            "memory holds the VMCOREINFO of two kernels, {} at {} and {} at {}; say which one crashed with \
+             --vmcoreinfo or --vmlinux",
+            name(first),
+            first.at,
+            name(other),
+            other.at
+        )));
+    }
+    left.sort_by_key(|f| (f.in_note, f.text.len()));
+    Ok(left.pop())
+}

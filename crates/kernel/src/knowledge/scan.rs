@@ -1,0 +1,59 @@
+//! A search through all memory of a dump.
+
+use crate::Error;
+use rayon::prelude::*;
+use vmcore::{PageState, Pfn, PhysAddr, PhysicalMemory};
+
+/// Bytes that are read at once by each thread.
+const PIECE: u64 = 1 << 20;
+
+/// The most places that are remembered: whoever puts more there wants to keep us busy.
+const MAX_PLACES: usize = 4096;
+
+/// Where the `needles` stand in memory, ascending, for each of them. A needle that crosses from one frame into the next is
+/// found if the frames are neighbours.
+pub(super) fn find_all(memory: &dyn PhysicalMemory, needles: &[&[u8]]) -> Result<Vec<Vec<PhysAddr>>, Error> {
+    let page = memory.map().page_size();
+    let step = (PIECE / page.bytes()).max(1);
+    let mut pieces = memory.map().frames().iter().flat_map(|range| {
+        let (start, end) = (range.start.0, range.end.0);
+        let pieces = (end - start).div_ceil(step);
+        (0..pieces).map(move |i| (start + i * step, end.min(start + (i + 1) * step), end))
+    });
+    let finders: Vec<_> = needles.iter().map(memchr::memmem::Finder::new).collect();
+    let longest = needles.iter().map(|n| n.len()).max().unwrap_or(0).min(page.len());
+    let look = |&(start, end, range_end): &(u64, u64, u64)| -> Result<Vec<(usize, PhysAddr)>, Error> {
+        // What begins here may end in the next piece.
+        let beyond = u64::from(end < range_end && longest > 1);
+        let frames = (end - start + beyond) as usize;
+        let mut bytes = vec![0; frames * page.len()];
+        let mut states = vec![PageState::Absent; frames];
+        if memory.lost_run(Pfn(start), end - start) < end - start {
+            memory.read_run(Pfn(start), &mut bytes, &mut states)?;
+        }
+        let own = (end - start) as usize * page.len();
+        let seen = bytes.len().min(own + longest.saturating_sub(1));
+        let base = page.addr(Pfn(start)).0;
+        let mut places = Vec::new();
+        for (i, finder) in finders.iter().enumerate() {
+            let hits = finder.find_iter(&bytes[..seen]).filter(|&at| at < own).take(MAX_PLACES);
+            places.extend(hits.map(|at| (i, PhysAddr(base + at as u64))));
+        }
+        Ok(places)
+    };
+    let mut found = vec![Vec::new(); needles.len()];
+    let wave = rayon::current_num_threads().max(1) * 4;
+    loop {
+        let pieces: Vec<_> = pieces.by_ref().take(wave).collect();
+        if pieces.is_empty() {
+            return Ok(found);
+        }
+        let places: Vec<_> = pieces.par_iter().map(look).collect::<Result<_, _>>()?;
+        for (i, addr) in places.into_iter().flatten() {
+            let found: &mut Vec<PhysAddr> = &mut found[i];
+            if found.len() < MAX_PLACES {
+                found.push(addr);
+            }
+        }
+    }
+}
