@@ -80,6 +80,16 @@ pub enum Error {
         /// What was found and what expected.
         why: String,
     },
+    /// A rule of what to erase cannot be followed.
+    #[error("line {line}, column {column}: {why}")]
+    Rule {
+        /// The line of the rule, from 1.
+        line: usize,
+        /// The character in it, from 1.
+        column: usize,
+        /// What is not known, or does not fit.
+        why: String,
+    },
     /// hadump does not know this kind of kernel.
     #[error("{0}")]
     Unsupported(String),

@@ -9,6 +9,7 @@
 pub mod btf;
 mod crash_notes;
 pub mod dwarf;
+pub mod erase;
 mod error;
 mod frames;
 mod gate;
@@ -18,6 +19,7 @@ pub mod knowledge;
 pub mod log;
 mod memmodel;
 mod memory;
+pub mod overlay;
 mod page;
 mod physical;
 mod select;

@@ -190,6 +190,16 @@ impl<'a> Known<'a> {
         })
     }
 
+    /// Symbols and types made by hand.
+    #[cfg(test)]
+    pub(crate) fn made_of(
+        memory: &'a dyn KernelMemory,
+        symbols: Box<dyn Symbols + 'a>,
+        types: Box<dyn Types + 'a>,
+    ) -> Self {
+        Self { memory, symbols: Some(symbols), types: Some(types) }
+    }
+
     /// The types, if there are any.
     pub fn types(&self) -> Option<&dyn Types> {
         self.types.as_deref()
