@@ -46,17 +46,15 @@ impl Chunk {
 
     /// Keeps or drops frames `start..end` of the chunk.
     pub fn set(&mut self, start: u64, end: u64, keep: bool) {
-        let mut i = start;
-        while i < end {
-            let (word, bit) = ((i / 64) as usize, i % 64);
-            let run = (64 - bit).min(end - i);
-            let mask = (u64::MAX >> (64 - run)) << bit;
+        let Some(Span { head, whole, tail }) = Span::of(start, end) else { return };
+        // Whole words at once: the chunks of a large machine are mostly full or empty.
+        self.words[whole].fill(if keep { u64::MAX } else { 0 });
+        for (word, mask) in head.into_iter().chain(tail) {
             if keep {
                 self.words[word] |= mask;
             } else {
                 self.words[word] &= !mask;
             }
-            i += run;
         }
     }
 
@@ -104,16 +102,10 @@ impl Chunk {
 
     /// The number of frames kept among `start..end`.
     pub fn count_within(&self, start: u64, end: u64) -> u64 {
-        let mut count = 0;
-        let mut i = start;
-        while i < end {
-            let (word, bit) = ((i / 64) as usize, i % 64);
-            let run = (64 - bit).min(end - i);
-            let mask = (u64::MAX >> (64 - run)) << bit;
-            count += u64::from((self.words[word] & mask).count_ones());
-            i += run;
-        }
-        count
+        let Some(Span { head, whole, tail }) = Span::of(start, end) else { return 0 };
+        let whole: u64 = self.words[whole].iter().map(|w| u64::from(w.count_ones())).sum();
+        let ends = head.into_iter().chain(tail);
+        whole + ends.map(|(word, mask)| u64::from((self.words[word] & mask).count_ones())).sum::<u64>()
     }
 
     /// The kept frames as runs `start..end` relative to the chunk, ascending.
@@ -145,6 +137,32 @@ impl Chunk {
             word += 1;
         }
         None
+    }
+}
+
+/// A run of frames in terms of words: those that it covers, and at its ends those of which it covers the bits of a mask.
+struct Span {
+    head: Option<(usize, u64)>,
+    whole: std::ops::Range<usize>,
+    tail: Option<(usize, u64)>,
+}
+
+impl Span {
+    /// The run `start..end`, unless it is empty.
+    fn of(start: u64, end: u64) -> Option<Self> {
+        if start >= end {
+            return None;
+        }
+        let (first, last) = ((start / 64) as usize, (end / 64) as usize);
+        let from_start = u64::MAX << (start % 64);
+        let to_end = (1 << (end % 64)) - 1;
+        if first == last {
+            return Some(Self { head: Some((first, from_start & to_end)), whole: 0..0, tail: None });
+        }
+        let cut = !start.is_multiple_of(64);
+        let head = cut.then_some((first, from_start));
+        let tail = (!end.is_multiple_of(64)).then_some((last, to_end));
+        Some(Self { head, whole: first + usize::from(cut)..last, tail })
     }
 }
 
