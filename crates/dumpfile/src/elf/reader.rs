@@ -21,8 +21,8 @@ const MAX_ADDRESS: u64 = 1 << 56;
 const MAX_LOST: u64 = 1 << 44;
 const MAX_LOST_SHARE: u64 = 256;
 
-/// No machine has more memory than this, and bitmaps and loops are proportional to it.
-const MAX_MEMORY: u64 = 1 << 50;
+/// No machine has more memory than this, and bitmaps and loops are proportional to it: the largest have 64 TiB.
+const MAX_MEMORY: u64 = 1 << 48;
 
 /// `e_flags` of a core that its writer could not finish (makedumpfile's `DUMP_ELF_INCOMPLETE`). On POWER the field
 /// names the ABI instead.
@@ -55,7 +55,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     let total = map.bytes().total();
     if total > MAX_MEMORY {
         return Err(input
-            .damaged("the memory of all PT_LOADs", 0, format!("{total:#x} bytes"), "at most 1 PiB")
+            .damaged("the memory of all PT_LOADs", 0, format!("{total:#x} bytes"), "at most 256 TiB")
             .into());
     }
     let lost = table.total(Content::Lost);
