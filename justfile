@@ -24,6 +24,10 @@ ci:
 bench *arguments:
     cargo xtask bench {{arguments}}
 
+# Hostile inputs for every reader; `just fuzz --target elf --runs 10000`
+fuzz *arguments:
+    cargo xtask fuzz {{arguments}}
+
 # Dependencies: licences, bans, sources, and known vulnerabilities
 deny:
     cargo deny check

@@ -41,6 +41,8 @@ enum Task {
     Synth(task::synth::Synth),
     /// Makes a large dump out of a small one, for bench
     Amplify(task::amplify::Amplify),
+    /// Hands hostile inputs to every reader
+    Fuzz(task::fuzz::Fuzz),
     /// Checks formatting, lints and licences
     Lint,
     /// Lints, then tests
@@ -70,6 +72,7 @@ fn run() -> anyhow::Result<()> {
         Task::Model(model) => model.run(),
         Task::Synth(synth) => synth.run(),
         Task::Amplify(amplify) => amplify.run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Lint => task::lint::run(),
         Task::Ci => {
             task::lint::run()?;

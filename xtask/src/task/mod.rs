@@ -3,6 +3,7 @@
 pub(crate) mod amplify;
 pub(crate) mod bench;
 pub(crate) mod demo;
+pub(crate) mod fuzz;
 pub(crate) mod lint;
 pub(crate) mod measure;
 pub(crate) mod model;

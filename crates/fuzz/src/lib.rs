@@ -1,0 +1,25 @@
+//! Hostile inputs for every reader, on the stable toolchain.
+//!
+//! A [`Target`] is a reader with seeds: sound inputs, made in code by hadump's own writers or by hand. A [`Runner`] changes
+//! a seed here and there, hands it to the reader, and looks at what no input may cause: a panic, a run of more than
+//! [`MAX_TIME`], or more memory at once than the input's length and [`MAX_EXTRA`]. Errors are fine. Everything follows from
+//! a number, so that a failure can be had again.
+//!
+//! To add a target: a module in `target/` with a `Target` constant, and a line in [`TARGETS`]. `tests/smoke.rs` then runs it
+//! a little with every `cargo test`, `cargo xtask fuzz` as long as one likes.
+
+#![forbid(unsafe_code)]
+
+mod mutate;
+mod rng;
+mod runner;
+mod sample;
+mod target;
+mod walk;
+
+pub use runner::{Failure, MAX_EXTRA, MAX_TIME, Runner};
+pub use target::{Seed, TARGETS, Target};
+
+/// Counts what is allocated at once, in every program that has this crate.
+#[global_allocator]
+static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;

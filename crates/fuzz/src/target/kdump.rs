@@ -1,0 +1,52 @@
+//! kdump-compressed files and diskdumps.
+
+use super::{Seed, Target};
+use crate::sample;
+use crate::walk::walk;
+use dumpfile::codec::Method;
+use vmcore::PageSize;
+
+pub(super) const TARGET: Target = Target { name: "kdump", seeds, run };
+
+/// Machines of every layout, with the compression of their sample.
+pub(super) const SAMPLES: [(&str, PageSize, Option<Method>); 6] = [
+    ("x86_64", PageSize::K4, Some(Method::Zlib)),
+    ("ppc64", PageSize::K4, Some(Method::Zstd)),
+    ("ppc64le", PageSize::K64, Some(Method::Snappy)),
+    ("i686", PageSize::K4, Some(Method::Lzo)),
+    ("armv7l", PageSize::K4, None),
+    ("s390x", PageSize::K4, Some(Method::Zlib)),
+];
+
+/// A sample file with its headers, notes, bitmaps and descriptors as the places to change.
+pub(super) fn seed(machine: &str, size: PageSize, method: Option<Method>) -> Seed {
+    let bytes = sample::kdump(&sample::dump(machine, size), method, None);
+    let block = size.len();
+    let hot = vec![
+        0..16,
+        404..464,
+        404..464,
+        block..block + 104,
+        block..block + 104,
+        block + 80..block + 600,
+        2 * block..2 * block + 16,
+        3 * block..3 * block + 16,
+        4 * block..4 * block + 40 * 24,
+    ];
+    Seed { bytes, hot }
+}
+
+fn seeds() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> =
+        SAMPLES.into_iter().map(|(name, size, method)| seed(name, size, method)).collect();
+    let mut diskdump = seed("i686", PageSize::K4, Some(Method::Zlib));
+    diskdump.bytes[..12].copy_from_slice(b"DISKDUMP\0\0\0\0");
+    seeds.push(diskdump);
+    seeds
+}
+
+fn run(bytes: Vec<u8>) {
+    if let Ok(dump) = dumpfile::open_bytes(vec![bytes]) {
+        walk(&dump);
+    }
+}
