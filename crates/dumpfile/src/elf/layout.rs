@@ -105,9 +105,14 @@ impl Builder {
         (self.stretches.len() < self.limit).then(|| self.stretches.push(stretch))
     }
 
-    /// The segments, and the end of the file.
-    pub(super) fn finish(self) -> (Vec<Stretch>, u64) {
-        (self.stretches, self.next_offset)
+    /// Where the next page with content would go: the end of the file.
+    pub(super) fn end(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// The segments.
+    pub(super) fn finish(self) -> Vec<Stretch> {
+        self.stretches
     }
 }
 
@@ -142,7 +147,8 @@ pub(super) struct Plan {
     pub(super) max_headers: u64,
     pub(super) notes_at: u64,
     pub(super) notes_len: u64,
-    data_at: u64,
+    /// Where the pages start.
+    pub(super) data_at: u64,
 }
 
 impl Plan {

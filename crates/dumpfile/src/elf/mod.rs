@@ -17,4 +17,4 @@ mod testfile;
 mod writer;
 
 pub(crate) use reader::open;
-pub use writer::write;
+pub use writer::{Writer, write};

@@ -8,7 +8,9 @@ use crate::pipeline::{self, Batch, PageJob, Source};
 use crate::{Error, Facts, Progress, Written};
 use object::write::elf::{Encoder, FileHeader, FileHeaderLayout, ProgramHeader};
 use object::{Endianness, elf};
+use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::{Mutex, PoisonError};
 use vmcore::{ByteOrder, Dump, Notes, PageSize, PageState, Pfn, Selection};
 
 /// Writes the pages of `selection` as an ELF core in the dump's own byte order, of 64 bits unless everything fits 32.
@@ -18,12 +20,10 @@ use vmcore::{ByteOrder, Dump, Notes, PageSize, PageState, Pfn, Selection};
 /// runs of zeros take no place in the file (`p_memsz > p_filesz`), short ones are holes. Pages that are excluded,
 /// lost or absent are in no PT_LOAD. A note of hadump's own says what the tails mean.
 ///
-/// Headers are written last: until then the file is no dump.
-///
 /// # Errors
 ///
 /// When the output cannot be written, the input is damaged, the pages to keep are in too many separate runs, or
-/// `progress` asks to stop.
+/// `progress` asks to stop. What was written until then is no dump: for that see [`Writer::finish`].
 pub fn write(
     dump: &Dump,
     selection: &Selection,
@@ -31,100 +31,216 @@ pub fn write(
     out: &dyn Sink,
     progress: &Progress,
 ) -> Result<Written, Error> {
-    let order = dump.machine.order;
-    let mut own = OwnNote { dump_level: selection.level().bits().into(), ..OwnNote::default() };
-    let notes = |own: &OwnNote| {
-        let mut notes: Notes = dump.notes.clone();
-        facts.notes.iter().for_each(|note| notes.push(note.clone(), order));
-        notes.push(own.encode(order), order);
-        notes
-    };
-    let plan = Plan::new(dump, selection, notes(&own).raw().len() as u64, out.path())?;
-    let job = Job { page_size: plan.page_size, out };
-    let mut cursor = Cursor { builder: Builder::new(&plan), written: Written::default() };
-    pipeline::run(&job, Source::new(&*dump.memory, selection), &mut cursor, progress)?;
-    let Cursor { builder, written } = cursor;
-    let (mut stretches, mut end) = builder.finish();
-    if let [only] = &mut stretches[..]
-        && only.data == 0
-    {
-        // A single segment without any bytes: crash would read the file's end for it.
-        out.write_at(end, &vec![0; plan.page_size.len()])?;
-        only.data = 1;
-        end += plan.page_size.bytes();
-    }
-
-    if written.data_pages == 0 && end > plan.notes_at + plan.notes_len {
-        // Segments without bytes stand at the end of the file as well; it has to reach that far.
-        out.write_at(end - 1, &[0])?;
-    }
-
-    let mut headers = 1;
-    plan.loads(&stretches, |load| {
-        headers += 1;
-        own.tails += load.memsz - load.filesz;
-    });
-    debug_assert!(headers <= plan.max_headers, "{headers} program headers, room for {}", plan.max_headers);
-    own.lost_pages = written.lost_pages;
-    own.incomplete = written.lost_pages > 0 || dump.source.incomplete;
-    out.write_at(plan.notes_at, notes(&own).raw())?;
-    write_headers(dump, &plan, &stretches, headers as u32, own.incomplete, out)?;
-    Ok(Written { bytes: end, ..written })
+    let mut writer = Writer::begin(dump, selection, facts, out)?;
+    writer.write(progress)?;
+    writer.finish()
 }
 
-/// Writes the ELF header and the table behind it.
-fn write_headers(
-    dump: &Dump,
-    plan: &Plan,
-    stretches: &[Stretch],
-    count: u32,
-    incomplete: bool,
-    out: &dyn Sink,
-) -> Result<(), Error> {
-    let endian = match dump.machine.order {
-        ByteOrder::Little => Endianness::Little,
-        ByteOrder::Big => Endianness::Big,
-    };
-    let e_machine = elf::Machine(dump.machine.arch.e_machine());
-    let encoder = Encoder::new(endian, plan.is_64, e_machine);
-    // On POWER the flags are the number of the ABI, and only hadump's note says that the dump is incomplete.
-    let free = has_free_flags(dump.machine.arch);
-    let flag = if incomplete && free { FLAG_INCOMPLETE } else { 0 };
-    let e_phoff = encoder.file_header_size();
-    let many = count >= elf::PN_XNUM.into();
-    let layout = FileHeaderLayout {
-        e_phoff,
-        segment_num: count,
-        e_shoff: if many { e_phoff + u64::from(count) * encoder.program_header_size() } else { 0 },
-        section_num: many.into(),
-        shstrtab_index: 0,
-    };
-    let header = FileHeader {
-        e_type: elf::ET_CORE,
-        e_machine,
-        e_flags: elf::FileFlags(dump.elf_flags | flag),
-        ..FileHeader::default()
-    };
-    let mut bytes = Vec::with_capacity(2 * HEADER_BYTES);
-    encoder.file_header(&mut bytes, &header, &layout).expect("section header 0 is there when it is needed");
-    let note =
-        Load { paddr: 0, vaddr: 0, offset: plan.notes_at, filesz: plan.notes_len, memsz: plan.notes_len };
-    encoder.program_header(&mut bytes, &program_header(elf::PT_NOTE, note));
-    let mut at = 0;
-    let mut result = Ok(());
-    plan.loads(stretches, |load| {
-        encoder.program_header(&mut bytes, &program_header(elf::PT_LOAD, load));
-        if bytes.len() >= HEADER_BYTES && result.is_ok() {
-            result = out.write_at(at, &bytes);
-            at += bytes.len() as u64;
-            bytes.clear();
-        }
-    });
-    result?;
-    if many {
-        encoder.null_section_header(&mut bytes, &layout);
+/// An ELF core being written.
+///
+/// Headers are written last, when it is known which segments there are: until then the file is no dump.
+pub struct Writer<'d> {
+    core: Core<'d>,
+    builder: Builder,
+    marks: Mutex<VecDeque<Mark>>,
+}
+
+/// How far a core is written: the pages up to a frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    /// The first frame that is not written.
+    end: Pfn,
+    /// Where in the file the bytes of the next page would go.
+    offset: u64,
+    written: Written,
+}
+
+/// How many batches, of up to 1 MiB of bytes each, are given up at most to make room for the headers of a core on a full
+/// disk. The headers of a core with as many segments as there may be take 29 MiB.
+const MAX_MARKS: usize = 64;
+
+impl<'d> Writer<'d> {
+    /// Lays out a core of the pages of `selection`.
+    ///
+    /// # Errors
+    ///
+    /// When the pages to keep are in too many separate runs, or the output cannot be written.
+    pub fn begin(
+        dump: &'d Dump,
+        selection: &'d Selection,
+        facts: &'d Facts,
+        out: &'d dyn Sink,
+    ) -> Result<Self, Error> {
+        let notes = notes(dump, facts, &OwnNote::default());
+        let plan = Plan::new(dump, selection, notes.raw().len() as u64, out.path())?;
+        out.blank(0, plan.data_at)?;
+        let mark = Mark { offset: plan.data_at, ..Mark::default() };
+        let builder = Builder::new(&plan);
+        let core = Core { dump, facts, selection, out, plan };
+        Ok(Self { core, builder, marks: Mutex::new(VecDeque::from([mark])) })
     }
-    out.write_at(at, &bytes)
+
+    /// Writes all pages, once.
+    ///
+    /// # Errors
+    ///
+    /// When the output cannot be written, the input is damaged, or `progress` asks to stop. The pages that were written
+    /// until then can still become a dump, by [`Writer::finish`].
+    pub fn write(&mut self, progress: &Progress) -> Result<(), Error> {
+        let Core { dump, selection, out, plan, .. } = &self.core;
+        let job = Job { page_size: plan.page_size, out: *out, marks: &self.marks };
+        pipeline::run(&job, Source::new(&*dump.memory, selection), &mut self.builder, progress)
+    }
+
+    /// Writes the headers of what was written, which makes the file a dump; one marked incomplete when pages are missing.
+    ///
+    /// On a full disk the last pages are given up until there is room for the headers.
+    ///
+    /// # Errors
+    ///
+    /// When the output cannot be written; the file is no dump then.
+    pub fn finish(self) -> Result<Written, Error> {
+        let Self { core, builder, marks } = self;
+        let mut marks = marks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut stretches = builder.finish();
+        let mut mark = marks.pop_back().unwrap_or_default();
+        loop {
+            mark.written.unwritten_pages = core.selection.kept().saturating_sub(mark.written.seen());
+            if mark.written.unwritten_pages > 0 {
+                cut(&mut stretches, mark, core.plan.page_size);
+                // Part of a batch may be behind it.
+                core.out.cut_off(mark.offset);
+            }
+            match (core.finish(&mut stretches, mark), marks.pop_back()) {
+                (Err(error), Some(earlier)) if is_full(&error) && core.out.cut_off(earlier.offset) => {
+                    mark = earlier;
+                }
+                (result, _) => return result,
+            }
+        }
+    }
+}
+
+/// Reports whether an error says that there is no more room.
+fn is_full(error: &Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error, Error::Write { source, .. } if [FileTooLarge, QuotaExceeded, StorageFull].contains(&source.kind()))
+}
+
+/// Drops what is not in the file that ends at `mark`.
+fn cut(stretches: &mut Vec<Stretch>, mark: Mark, page_size: PageSize) {
+    stretches.truncate(stretches.partition_point(|stretch| stretch.first < mark.end.0));
+    if let Some(last) = stretches.last_mut() {
+        last.frames = last.frames.min(mark.end.0 - last.first);
+        // Zeros at the end were to be a hole before bytes that did not come.
+        let bytes = mark.offset.saturating_sub(last.offset);
+        last.data = last.data.min(last.frames).min(bytes / page_size.bytes());
+    }
+}
+
+/// All notes of the core, the last one hadump's own.
+fn notes(dump: &Dump, facts: &Facts, own: &OwnNote) -> Notes {
+    let order = dump.machine.order;
+    let mut notes = dump.notes.clone();
+    facts.notes.iter().for_each(|note| notes.push(note.clone(), order));
+    notes.push(own.encode(order), order);
+    notes
+}
+
+/// What a core is made of, and where it goes.
+struct Core<'d> {
+    dump: &'d Dump,
+    facts: &'d Facts,
+    selection: &'d Selection,
+    out: &'d dyn Sink,
+    plan: Plan,
+}
+
+impl Core<'_> {
+    /// Writes the headers of a core of `stretches` that ends at `mark`.
+    fn finish(&self, stretches: &mut [Stretch], mark: Mark) -> Result<Written, Error> {
+        let Self { dump, facts, selection, out, plan } = self;
+        let Mark { offset: mut end, written, .. } = mark;
+        if let [only] = &mut stretches[..]
+            && only.data == 0
+        {
+            // A single segment without any bytes: crash would read the file's end for it.
+            out.write_at(end, &vec![0; plan.page_size.len()])?;
+            only.data = 1;
+            end += plan.page_size.bytes();
+        }
+        if written.data_pages == 0 && end > plan.notes_at + plan.notes_len {
+            // Segments without bytes stand at the end of the file as well; it has to reach that far.
+            out.write_at(end - 1, &[0])?;
+        }
+        let mut own = OwnNote { dump_level: selection.level().bits().into(), ..OwnNote::default() };
+        let mut headers = 1;
+        plan.loads(stretches, |load| {
+            headers += 1;
+            own.tails += load.memsz - load.filesz;
+        });
+        debug_assert!(
+            headers <= plan.max_headers,
+            "{headers} program headers, room for {}",
+            plan.max_headers
+        );
+        own.lost_pages = written.lost_pages + written.unwritten_pages;
+        own.incomplete = own.lost_pages > 0 || dump.source.incomplete;
+        out.write_at(plan.notes_at, notes(dump, facts, &own).raw())?;
+        self.write_headers(stretches, headers as u32, own.incomplete)?;
+        Ok(Written { bytes: end, ..written })
+    }
+
+    /// Writes the ELF header and the table behind it.
+    fn write_headers(&self, stretches: &[Stretch], count: u32, incomplete: bool) -> Result<(), Error> {
+        let Self { dump, out, plan, .. } = self;
+        let endian = match dump.machine.order {
+            ByteOrder::Little => Endianness::Little,
+            ByteOrder::Big => Endianness::Big,
+        };
+        let e_machine = elf::Machine(dump.machine.arch.e_machine());
+        let encoder = Encoder::new(endian, plan.is_64, e_machine);
+        // On POWER the flags are the number of the ABI, and only hadump's note says that the dump is incomplete.
+        let free = has_free_flags(dump.machine.arch);
+        let flag = if incomplete && free { FLAG_INCOMPLETE } else { 0 };
+        let e_phoff = encoder.file_header_size();
+        let many = count >= elf::PN_XNUM.into();
+        let layout = FileHeaderLayout {
+            e_phoff,
+            segment_num: count,
+            e_shoff: if many { e_phoff + u64::from(count) * encoder.program_header_size() } else { 0 },
+            section_num: many.into(),
+            shstrtab_index: 0,
+        };
+        let header = FileHeader {
+            e_type: elf::ET_CORE,
+            e_machine,
+            e_flags: elf::FileFlags(dump.elf_flags | flag),
+            ..FileHeader::default()
+        };
+        let mut bytes = Vec::with_capacity(2 * HEADER_BYTES);
+        encoder
+            .file_header(&mut bytes, &header, &layout)
+            .expect("section header 0 is there when it is needed");
+        let note =
+            Load { paddr: 0, vaddr: 0, offset: plan.notes_at, filesz: plan.notes_len, memsz: plan.notes_len };
+        encoder.program_header(&mut bytes, &program_header(elf::PT_NOTE, note));
+        let mut at = 0;
+        let mut result = Ok(());
+        plan.loads(stretches, |load| {
+            encoder.program_header(&mut bytes, &program_header(elf::PT_LOAD, load));
+            if bytes.len() >= HEADER_BYTES && result.is_ok() {
+                result = out.write_at(at, &bytes);
+                at += bytes.len() as u64;
+                bytes.clear();
+            }
+        });
+        result?;
+        if many {
+            encoder.null_section_header(&mut bytes, &layout);
+        }
+        out.write_at(at, &bytes)
+    }
 }
 
 /// Program headers are written in pieces of this size.
@@ -145,35 +261,42 @@ fn program_header(p_type: elf::ProgramType, load: Load) -> ProgramHeader {
     }
 }
 
-/// Where the next batch goes.
-struct Cursor {
-    builder: Builder,
-    written: Written,
-}
-
 struct Job<'a> {
     page_size: PageSize,
     out: &'a dyn Sink,
+    /// How far the file is written, as of the last few batches.
+    marks: &'a Mutex<VecDeque<Mark>>,
+}
+
+/// A batch on its way into the file.
+#[derive(Default)]
+struct Record {
+    spans: Vec<Span>,
+    counts: Written,
+    /// Where in the file pages of zeros between others lie, and their bytes.
+    holes: Vec<(u64, u64)>,
+    /// Where in the file the bytes behind the batch go.
+    offset: u64,
 }
 
 impl PageJob for Job<'_> {
     type Worker = ();
-    type Record = Vec<Span>;
-    type Layout = Cursor;
+    type Record = Record;
+    type Layout = Builder;
 
     fn worker(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    fn encode(&self, _: &mut (), batch: &Batch, spans: &mut Vec<Span>) -> Result<(), Error> {
-        spans_of(batch, spans);
+    fn encode(&self, _: &mut (), batch: &Batch, record: &mut Record) -> Result<(), Error> {
+        spans_of(batch, &mut record.spans);
         Ok(())
     }
 
-    fn place(&self, cursor: &mut Cursor, batch: &Batch, spans: &mut Vec<Span>) -> Result<(), Error> {
-        let Cursor { builder, written } = cursor;
-        written.lost_pages += batch.lost();
-        let mut spans = spans.iter_mut();
+    fn place(&self, builder: &mut Builder, batch: &Batch, record: &mut Record) -> Result<(), Error> {
+        let mut counts = Written { lost_pages: batch.lost(), ..Written::default() };
+        record.holes.clear();
+        let mut spans = record.spans.iter_mut();
         for run in batch.runs() {
             let mut pfn = run.first;
             let end = Pfn(run.first.0 + run.states.len() as u64);
@@ -181,24 +304,46 @@ impl PageJob for Job<'_> {
                 let Some(span) = spans.next() else { break };
                 let counter = match span.state {
                     PageState::Present => {
+                        let end = builder.end();
                         span.offset = builder.data(pfn, span.count);
-                        if span.offset.is_some() { &mut written.data_pages } else { &mut written.lost_pages }
+                        record.holes.extend(span.offset.filter(|at| *at > end).map(|at| (end, at - end)));
+                        if span.offset.is_some() { &mut counts.data_pages } else { &mut counts.lost_pages }
                     }
                     PageState::Zero => match builder.zeros(pfn, span.count) {
-                        Some(()) => &mut written.zero_pages,
-                        None => &mut written.lost_pages,
+                        Some(()) => &mut counts.zero_pages,
+                        None => &mut counts.lost_pages,
                     },
-                    PageState::Lost => &mut written.lost_pages,
-                    PageState::Excluded | PageState::Absent => &mut written.missing_pages,
+                    PageState::Lost => &mut counts.lost_pages,
+                    PageState::Excluded | PageState::Absent => &mut counts.missing_pages,
                 };
                 *counter += span.count;
                 pfn.0 += span.count;
             }
         }
+        (record.counts, record.offset) = (counts, builder.end());
         Ok(())
     }
 
-    fn write(&self, batch: &Batch, spans: &mut Vec<Span>) -> Result<(), Error> {
+    fn write(&self, batch: &Batch, record: &mut Record) -> Result<(), Error> {
+        for &(offset, len) in &record.holes {
+            self.out.blank(offset, len)?;
+        }
+        self.write_pages(batch, &record.spans)?;
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mark = marks.back().copied().unwrap_or_default();
+        (mark.end, mark.offset) = (batch.end(), record.offset);
+        mark.written.add(&record.counts);
+        if marks.len() == MAX_MARKS {
+            marks.pop_front();
+        }
+        marks.push_back(mark);
+        Ok(())
+    }
+}
+
+impl Job<'_> {
+    /// Writes the pages that have a place.
+    fn write_pages(&self, batch: &Batch, spans: &[Span]) -> Result<(), Error> {
         let mut parts: Vec<IoSlice<'_>> = Vec::new();
         // Where the first of `parts` goes, and where the next one would have to, to be written along with it.
         let (mut at, mut next) = (0, 0);

@@ -321,3 +321,6 @@ fn a_foreign_filter_of_our_file_does_not_inherit_our_zeros() {
     assert_eq!(reopen(&bytes).memory.drop_excluded(Pfn(0), &mut chunk).unwrap(), 60);
     assert_eq!((chunk.count(), chunk.next_run(0)), (2, Some(0..2)));
 }
+
+#[path = "writer_cut_tests.rs"]
+mod cut;

@@ -253,6 +253,10 @@ impl Sink for OutputFile {
         write_parts(self.file.as_file(), &self.target, offset, parts)
     }
 
+    fn cut_off(&self, len: u64) -> bool {
+        self.file.as_file().set_len(len).is_ok()
+    }
+
     fn sync(&self) -> Result<(), Error> {
         self.syncing.sync(self.file.as_file(), &self.target)
     }

@@ -62,6 +62,12 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
+    /// Gives up what was written from `len` on, so that a full disk has room again, and reports whether it has. A sink without
+    /// a length of its own does nothing.
+    fn cut_off(&self, _len: u64) -> bool {
+        false
+    }
+
     /// Reports whether what was written can not be written again, as in a pipe. Writers then write in an order that
     /// does not depend on the number of threads, and every byte once where they can.
     fn is_stream(&self) -> bool {

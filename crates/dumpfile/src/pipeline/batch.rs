@@ -63,6 +63,11 @@ impl Batch {
         self.lost.len()
     }
 
+    /// The frame behind the last one.
+    pub(crate) fn end(&self) -> Pfn {
+        self.runs.last().map_or(self.lost.end, |(frames, _)| frames.end)
+    }
+
     /// Appends frames above all before them, of which the first has this rank.
     pub(super) fn push(&mut self, frames: Range<Pfn>, rank: u64) {
         // Chunks end where the selection cuts them, memory does not.
