@@ -60,11 +60,6 @@ impl Table {
         set[..=last].rotate_right(1);
         set[0] = known;
     }
-
-    /// Forgets all pages.
-    pub(super) fn clear(&mut self) {
-        self.sets.fill(Set::default());
-    }
 }
 
 /// Locks the table.
@@ -121,8 +116,6 @@ mod tests {
         // Another page with the same hash hides the earlier one.
         table.put(known(0, 9));
         assert_eq!(table.find(0), Some(known(0, 9)));
-        table.clear();
-        assert_eq!(table.find(0), None);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub struct Writer<'d> {
     ranks: Ranks<'d>,
     out: &'d dyn Sink,
     cursor: Cursor,
-    /// The pages that later ones may share.
+    /// The pages that later ones may share: from the first page to the last, as other parts of a set need the memory.
     table: Option<Mutex<Table>>,
     done: Mutex<Written>,
 }
@@ -111,8 +111,7 @@ impl<'d> Writer<'d> {
         front.write(selection, out)?;
         out.write_at(plan.zero_page, &vec![0; plan.page_size.len()])?;
         let cursor = Cursor::new(plan.data());
-        let table = options.dedup.then(|| Mutex::new(Table::new(plan.pages)));
-        Ok(Self { dump, options: *options, plan, ranks, out, cursor, table, done: Mutex::default() })
+        Ok(Self { dump, options: *options, plan, ranks, out, cursor, table: None, done: Mutex::default() })
     }
 
     /// Goes on with an unfinished file, which `out` writes to: its pages that are done stay, and `pages` of
@@ -144,7 +143,7 @@ impl<'d> Writer<'d> {
             ranks: Ranks::new(unfinished.whole())?,
             out,
             cursor: Cursor::new(unfinished.next_offset()),
-            table: options.dedup.then(|| Mutex::new(Table::new(plan.pages))),
+            table: None,
             done: Mutex::new(*unfinished.done()),
             plan,
         })
@@ -161,14 +160,15 @@ impl<'d> Writer<'d> {
     pub fn write(&mut self, pages: &Selection, progress: &Progress) -> Result<(), Error> {
         let Self { dump, options, plan, ranks, out, cursor, table, done } = self;
         let memory = &*dump.memory;
+        if options.dedup && table.is_none() {
+            *table = Some(Mutex::new(Table::new(plan.pages)));
+        }
         let job = Job { options: *options, plan, memory, out: *out, table: table.as_ref(), done };
         let source = Source::new(memory, pages).ranked(ranks, plan.frames);
         let result = pipeline::run(&job, source, cursor, progress);
-        if result.is_err()
-            && let Some(table) = table
-        {
-            // Some of the pages it knows had their places and were not written there.
-            dedup::lock(table).clear();
+        // After an error some of the pages it knows had their places and were not written there.
+        if result.is_err() || self.written().unwritten_pages == 0 {
+            self.table = None;
         }
         result
     }
