@@ -1,14 +1,14 @@
 //! `hadump convert`: from any dump to a new file.
 
 use crate::choose::choose;
-use crate::cli::{self, Format};
+use crate::cli::{self, Format, InputArgs};
 use crate::destination::{Destination, Ended, Made, Work};
 use crate::input::{self, Prefer};
 use crate::report::{Input, Output, Pages, Report, Seconds};
 use crate::{Outcome, crash_notes, progress};
 use anyhow::{Result, bail};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vmcore::Dump;
 
@@ -31,7 +31,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
             Ok((dump, Vec::new()))
         }
     })?;
-    refuse_input_as_output(args)?;
+    refuse_input_as_output(&args.input, &args.output)?;
     let destination = Destination::create(&args.output, args.flattened, args.cut(), args.force)?;
     let level = args.write.level.level();
     let spill = || destination.spill_file();
@@ -98,7 +98,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
 }
 
 /// Says where memory lies for readers of ELF files, which know no other way, where the input did not.
-fn with_virtual_addresses(mut dump: Dump) -> Dump {
+pub(crate) fn with_virtual_addresses(mut dump: Dump) -> Dump {
     if dump.virt.is_empty() {
         let segments = kernel::Kernel::open(&dump).map(|kernel| kernel.virt_segments());
         match segments {
@@ -112,10 +112,10 @@ fn with_virtual_addresses(mut dump: Dump) -> Dump {
 }
 
 /// `--force` replaces files, but never the only copy of the dump that is being read.
-fn refuse_input_as_output(args: &cli::Convert) -> Result<()> {
+pub(crate) fn refuse_input_as_output(input: &InputArgs, outputs: &[PathBuf]) -> Result<()> {
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
-    let inputs: Vec<_> = args.input.files().filter_map(identity).collect();
-    let input = args.output.iter().find(|output| identity(output).is_some_and(|it| inputs.contains(&it)));
+    let inputs: Vec<_> = input.files().filter_map(identity).collect();
+    let input = outputs.iter().find(|output| identity(output).is_some_and(|it| inputs.contains(&it)));
     match input {
         Some(output) => bail!("{}: this is the input; give the output another name", output.display()),
         None => Ok(()),

@@ -14,11 +14,24 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// A job that is over sooner needs no word on how far it is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs `job` while a thread shows its progress and hands on the user's wish to stop.
-///
-/// `pages` is what the job will count up to, `page_size` the bytes of each. A SIGINT, SIGTERM or SIGHUP cancels the
-/// job, which ends with an error of its own.
+/// Shows how far a job is.
+pub(crate) trait Face: Send {
+    /// Called often with the pages done.
+    fn update(&mut self, done: u64);
+
+    /// Called once when the job is over.
+    fn finish(&mut self, done: u64);
+}
+
+/// Runs `job` while a thread shows its progress; `pages` is what it will count up to, `page_size` the bytes of each.
 pub(crate) fn watch<T>(pages: u64, page_size: u64, quiet: bool, job: impl FnOnce(&Progress) -> T) -> T {
+    watch_as(Box::new(Own::new(pages, page_size, quiet)), job)
+}
+
+/// Runs `job` while a thread shows its progress by `face` and hands on the user's wish to stop.
+///
+/// A SIGINT, SIGTERM or SIGHUP cancels the job, which ends with an error of its own.
+pub(crate) fn watch_as<T>(mut face: Box<dyn Face>, job: impl FnOnce(&Progress) -> T) -> T {
     let stop = Arc::new(AtomicBool::new(false));
     let signals: Vec<_> =
         [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
@@ -29,7 +42,7 @@ pub(crate) fn watch<T>(pages: u64, page_size: u64, quiet: bool, job: impl FnOnce
     let (finished, watcher) = channel();
     let result = std::thread::scope(|scope| {
         let (progress, stop) = (&progress, &stop);
-        scope.spawn(move || show(progress, stop, &watcher, pages, page_size, quiet));
+        scope.spawn(move || show(progress, stop, &watcher, &mut *face));
         let result = job(progress);
         drop(finished);
         result
@@ -40,25 +53,24 @@ pub(crate) fn watch<T>(pages: u64, page_size: u64, quiet: bool, job: impl FnOnce
     result
 }
 
-fn show(progress: &Progress, stop: &AtomicBool, done: &Receiver<()>, pages: u64, size: u64, quiet: bool) {
-    let mut face = Face::new(pages, size, quiet);
+fn show(progress: &Progress, stop: &AtomicBool, done: &Receiver<()>, face: &mut dyn Face) {
     while done.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         if stop.load(Ordering::Relaxed) {
             progress.cancel();
         }
         face.update(progress.pages());
     }
-    face.finish();
+    face.finish(progress.pages());
 }
 
-/// How progress is shown.
-enum Face {
+/// hadump's own way to show it.
+enum Own {
     Quiet,
     Bar { bar: ProgressBar, size: u64 },
     Lines { started: Instant, pages: u64, size: u64, tenths: u64 },
 }
 
-impl Face {
+impl Own {
     fn new(pages: u64, size: u64, quiet: bool) -> Self {
         if quiet || pages == 0 {
             Self::Quiet
@@ -73,7 +85,9 @@ impl Face {
             Self::Lines { started: Instant::now(), pages, size, tenths: 0 }
         }
     }
+}
 
+impl Face for Own {
     fn update(&mut self, done: u64) {
         match self {
             Self::Quiet => {}
@@ -91,7 +105,7 @@ impl Face {
         }
     }
 
-    fn finish(self) {
+    fn finish(&mut self, _done: u64) {
         if let Self::Bar { bar, .. } = self {
             bar.finish_and_clear();
         }

@@ -61,13 +61,8 @@ impl WriteArgs {
     }
 
     /// Runs `work` on as many threads as were asked for.
-    ///
-    /// More threads than processors only wait for each other.
     pub(crate) fn on_threads<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let threads = self.threads.map_or(processors, |wanted| wanted.min(processors));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
-        pool.build().context("cannot start the worker threads")?.install(work)
+        on_threads(self.threads, work)
     }
 
     /// What is wrong with options that do not go together.
@@ -94,6 +89,19 @@ impl WriteArgs {
             Some(_) => None,
         }
     }
+}
+
+/// Runs `work` on `threads` threads, but on no more than there are processors, which is also what `None` means.
+///
+/// More threads than processors only wait for each other.
+pub(crate) fn on_threads<T: Send>(
+    threads: Option<NonZeroUsize>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = threads.map_or(processors, |wanted| wanted.min(processors));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+    pool.build().context("cannot start the worker threads")?.install(work)
 }
 
 #[derive(Debug, Args)]
