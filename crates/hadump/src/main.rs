@@ -17,6 +17,7 @@ mod hpte;
 mod info;
 mod input;
 mod join;
+mod makedumpfile;
 mod pages;
 mod progress;
 mod receive;
@@ -65,6 +66,10 @@ const FAILED: u8 = 1;
 const NOT_COMPARED: u8 = 2;
 
 fn main() -> ExitCode {
+    // Not a subcommand of clap's: makedumpfile's options follow rules that clap cannot keep.
+    if let Some(args) = makedumpfile::called(std::env::args_os()) {
+        return makedumpfile::main(args);
+    }
     let cli = Cli::parse();
     if let Command::Convert(args) = &cli.command
         && let Some(contradiction) = args.contradiction()
@@ -77,14 +82,7 @@ fn main() -> ExitCode {
         (_, 1) => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level)
-        .without_time()
-        .log_internal_errors(false)
-        .with_target(false)
-        .init();
+    start_log(level);
     let result = match &cli.command {
         Command::Convert(args) => convert::run(args, cli.quiet),
         Command::Info(args) => info::run(args),
@@ -107,6 +105,18 @@ fn main() -> ExitCode {
             if matches!(cli.command, Command::Diff(_)) { NOT_COMPARED } else { FAILED }.into()
         }
     }
+}
+
+/// Sends what the libraries have to say to standard error.
+fn start_log(level: LevelFilter) {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(level)
+        .without_time()
+        .log_internal_errors(false)
+        .with_target(false)
+        .init();
 }
 
 /// Reports whether the reader of our output went away, as `head` does: it has what it wanted.

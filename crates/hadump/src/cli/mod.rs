@@ -4,20 +4,22 @@ mod input;
 mod write;
 
 pub(crate) use input::InputArgs;
-pub(crate) use write::{Compression, Format, WriteArgs};
+pub(crate) use write::{Compression, Format, WriteArgs, on_threads};
 
 use crate::destination::{self, Cut, Shard};
 use clap::{Args, Parser, Subcommand};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
+`hadump makedumpfile ...`, or hadump under the name makedumpfile, takes makedumpfile's command line; -h lists its options.
+
 Exit codes: 0 complete; 1 nothing usable; 2 wrong usage; 3 complete, but more was kept than asked for; \
 4 incomplete but readable.";
 
 /// Save, filter, compress, convert and inspect Linux kernel crash dumps.
 #[derive(Debug, Parser)]
-#[command(name = "hadump", version, after_help = EXIT_CODES)]
+#[command(name = "hadump", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -1,0 +1,348 @@
+//! The making of a dump from another, makedumpfile's main work.
+
+use super::args::{MessageLevel, Options, Target};
+use super::messages::Messages;
+use super::sink::{Limited, Nowhere};
+use super::stats;
+use crate::Outcome;
+use crate::choose::{Chosen, choose};
+use crate::cli::InputArgs;
+use crate::input::{self, Prefer};
+use crate::{convert, progress};
+use anyhow::{Context, Result, anyhow, bail};
+use dumpfile::Error;
+use dumpfile::codec::Method;
+use dumpfile::flattened::FlattenedSink;
+use dumpfile::output::{OutputFile, RawDevice, Sink};
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use vmcore::{Dump, DumpLevel};
+
+/// What makedumpfile calls its standard output in messages.
+const STDOUT: &str = "STDOUT";
+
+/// The dump that is read, and its name for messages.
+pub(super) struct Source {
+    pub(super) args: InputArgs,
+    pub(super) dump: Dump,
+}
+
+impl Source {
+    pub(super) fn kernel(&self) -> Result<kernel::Kernel<'_>> {
+        input::kernel(&self.dump, &self.args)
+    }
+
+    /// How the input's pages are compressed.
+    pub(super) fn method(&self) -> Option<Method> {
+        let (_, methods) = self.dump.source.format.split_once('(')?;
+        let (first, _) = methods.split_once([',', ')'])?;
+        Method::from_name(first)
+    }
+}
+
+/// Opens VMCORE, and prints its VMCOREINFO with the debugging messages: openSUSE's kdump takes the release and the
+/// time of the crash from them.
+pub(super) fn open(path: &Path, say: Messages) -> Result<Source> {
+    open_args(InputArgs::path(path), say)
+}
+
+pub(super) fn open_args(args: InputArgs, say: Messages) -> Result<Source> {
+    let dump = input::open(&args, Prefer::Vmcore)?;
+    if say.level().has(MessageLevel::DEBUG)
+        && let Some(info) = &dump.vmcoreinfo
+    {
+        let lines =
+            String::from_utf8_lossy(info.text()).lines().map(|l| format!("  {l}\n")).collect::<String>();
+        say.debug(&format!("VMCOREINFO   :\n{lines}"));
+    }
+    Ok(Source { args, dump })
+}
+
+/// Where a dump goes.
+enum Out {
+    File(OutputFile),
+    Device(RawDevice),
+    Stream(FlattenedSink<File>),
+    Nowhere(Nowhere),
+}
+
+impl Out {
+    fn open(options: &Options, source: &Source, target: &Target) -> Result<Self> {
+        Ok(match target {
+            Target::Stdout if options.dry_run => Self::Nowhere(Nowhere(STDOUT.into())),
+            Target::Stdout => Self::Stream(stream()?),
+            Target::File(path) if options.dry_run || is_null_device(path) => {
+                Self::Nowhere(Nowhere(path.clone()))
+            }
+            Target::File(path) if options.force && is_disk(path) => {
+                convert::refuse_input_as_output(&source.args, std::slice::from_ref(path))?;
+                Self::Device(RawDevice::open(path)?)
+            }
+            Target::File(path) => Self::File(begin(options, Some(&source.args), path)?),
+        })
+    }
+
+    fn sink(&self) -> &dyn Sink {
+        match self {
+            Self::File(file) => file,
+            Self::Device(device) => device,
+            Self::Stream(stream) => stream,
+            Self::Nowhere(nowhere) => nowhere,
+        }
+    }
+
+    /// A file for bitmaps that outgrow memory: where the user wants it, else beside the output, else where temporary
+    /// files go.
+    fn spill(&self, options: &Options) -> io::Result<File> {
+        match (&options.work_dir, self) {
+            (Some(directory), _) => tempfile::tempfile_in(directory),
+            (None, Self::File(file)) => file.spill_file(),
+            // A capture environment may have nowhere to write but memory.
+            (None, _) => tempfile::tempfile().or_else(|_| {
+                let flags = rustix::fs::MemfdFlags::CLOEXEC;
+                Ok(rustix::fs::memfd_create("hadump", flags)?.into())
+            }),
+        }
+    }
+
+    /// Ends the output; answers the name under which it is now.
+    fn finish(self, whole: bool) -> Result<PathBuf> {
+        match self {
+            Self::File(file) => keep(file, whole),
+            Self::Device(device) => {
+                device.sync()?;
+                Ok(device.path().to_owned())
+            }
+            Self::Stream(stream) => {
+                stream.finish()?;
+                Ok(STDOUT.into())
+            }
+            Self::Nowhere(Nowhere(path)) => Ok(path),
+        }
+    }
+}
+
+/// Begins a flattened stream on standard output.
+fn stream() -> Result<FlattenedSink<File>> {
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        bail!("standard output is a terminal, and a dump is no text: redirect it");
+    }
+    // Not through the buffer of `Stdout`, which looks for line ends.
+    let file = stdout.as_fd().try_clone_to_owned().context("standard output cannot be written to")?;
+    Ok(FlattenedSink::new(File::from(file), STDOUT)?)
+}
+
+/// Begins a file of this name, which must not be one of the input's.
+pub(super) fn begin(options: &Options, input: Option<&InputArgs>, path: &Path) -> Result<OutputFile> {
+    if let Some(input) = input {
+        convert::refuse_input_as_output(input, &[path.to_owned()])?;
+    }
+    OutputFile::create(path, options.force).map_err(|error| match error {
+        Error::Write { path, source, .. } if source.kind() == ErrorKind::AlreadyExists && !options.force => {
+            anyhow!("{}: there is such a file already; -f replaces it", path.display())
+        }
+        error => error.into(),
+    })
+}
+
+/// Gives the file its name: the one it was given when it is whole, or when that name itself says that it may not be, as
+/// the scripts of Fedora and Debian choose it.
+pub(super) fn keep(file: OutputFile, whole: bool) -> Result<PathBuf> {
+    let says_so = file.path().as_os_str().as_encoded_bytes().ends_with(b"-incomplete");
+    Ok(if whole || says_so { file.commit()? } else { file.keep_incomplete()? })
+}
+
+fn is_disk(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())
+}
+
+fn is_null_device(path: &Path) -> bool {
+    let null = rustix::fs::makedev(1, 3);
+    path.metadata().is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == null)
+}
+
+/// Makes a dump, of the first dump level that fits.
+pub(super) fn run(options: &Options, input: &Path, target: &Target, say: Messages) -> Result<Outcome> {
+    let mut source = open(input, say)?;
+    if options.elf {
+        source.dump = convert::with_virtual_addresses(source.dump);
+    }
+    if let Some(earlier) = source.dump.source.dump_level {
+        let together = |level: &DumpLevel| level.bits() | earlier.bits();
+        if let Some(level) = options.levels.first().filter(|level| together(level) != level.bits()) {
+            say.common(&format!(
+                "dump_level is changed to {}, because {} was created by dump_level({earlier}).",
+                together(level),
+                input.display()
+            ));
+        }
+    }
+    make(options, &source, target, say)
+}
+
+/// As [`run`] for a dump that is open.
+pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Messages) -> Result<Outcome> {
+    if let Some(addr) = options.vtop {
+        let physical = source.kernel()?.translate(addr).context("--vtop: cannot translate the address")?;
+        let (virt, physical) = (format!("{:x}", addr.0), physical.0);
+        say.common(&format!(
+            "\nTranslating virtual address {virt} to physical address.\nVIRTUAL           PHYSICAL\n{virt:<16}  \
+             {physical:x}\n"
+        ));
+    }
+    let mut levels = options.levels.iter().copied().peekable();
+    while let Some(level) = levels.next() {
+        let attempt = Attempt { options, source, level, say };
+        let out = Out::open(options, source, target)?;
+        let written = attempt.write(&out)?;
+        let (path, limit) = (out.sink().path().display().to_string(), options.limit);
+        match written {
+            Made::Whole { complete, undecided } => {
+                let name = out.finish(complete)?;
+                say_undecided(say, undecided);
+                say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
+                return Ok(match (complete, undecided) {
+                    (false, _) => Outcome::Incomplete,
+                    (true, 0) => Outcome::Complete,
+                    (true, _) => Outcome::MoreKept,
+                });
+            }
+            Made::CutShort { error, readable } => {
+                let why = match (&error, limit) {
+                    (Error::Write { source, .. }, Some(limit)) if is_limit(source) => {
+                        format!("Size limit({limit}) reached.")
+                    }
+                    (Error::Write { source, .. }, _) => source.to_string(),
+                    (error, _) => error.to_string(),
+                };
+                say.common(&format!("\nCan't write the dump file({path}). {why}"));
+                if let Some(next) = levels.peek()
+                    && !out.sink().is_stream()
+                {
+                    say.common(&format!("Retry to create a dumpfile by dump_level({next})."));
+                    continue;
+                }
+                if !readable {
+                    return Err(error.into());
+                }
+                // A stream without its end is one that was cut off, which is what it is.
+                let kept = if out.sink().is_stream() { STDOUT.into() } else { out.finish(false)? };
+                say.common(&format!(
+                    "This is an incomplete dumpfile, but might analyzable.\nIt is kept in {}.",
+                    kept.display()
+                ));
+                return Ok(Outcome::Incomplete);
+            }
+        }
+    }
+    unreachable!("there is a dump level, and the last one returns")
+}
+
+fn is_limit(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::FBIG)
+}
+
+/// How far an attempt came.
+enum Made {
+    /// To the end; complete unless pages were lost.
+    Whole { complete: bool, undecided: u64 },
+    /// The output took no more.
+    CutShort { error: Error, readable: bool },
+}
+
+/// One dump level tried.
+struct Attempt<'a> {
+    options: &'a Options,
+    source: &'a Source,
+    level: DumpLevel,
+    say: Messages,
+}
+
+impl Attempt<'_> {
+    fn write(&self, out: &Out) -> Result<Made> {
+        let Self { options, source: Source { args, dump }, say, .. } = self;
+        let chosen = self.choose(out)?;
+        let limited = options.limit.map(|limit| Limited { sink: out.sink(), limit });
+        let sink = limited.as_ref().map_or(out.sink(), |limited| limited as &dyn Sink);
+        let started = Instant::now();
+        let (done, written) = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
+            let Chosen { selection, facts, .. } = &chosen;
+            let written = if options.elf {
+                dumpfile::elf::write(dump, selection, facts, sink, progress)
+            } else {
+                let options = dumpfile::kdump::Options { method: options.codec, ..Default::default() };
+                dumpfile::kdump::write(dump, selection, facts, &options, sink, progress)
+            };
+            (progress.pages(), written)
+        });
+        say.step("Copying data", started.elapsed());
+        let written = match written {
+            Ok(written) => written,
+            Err(error @ Error::Write { .. }) => {
+                // A kdump file can be read up to where it was cut; an ELF file gets its headers last.
+                let readable = done > 0 && !options.elf;
+                return Ok(Made::CutShort { error, readable });
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("{}: the dump is not made", args.name()));
+            }
+        };
+        say.report(&stats::report(&chosen.selection, &written));
+        let complete = written.is_whole() && !dump.source.incomplete;
+        for found in dump.memory.damage().first {
+            say.error(&found);
+        }
+        if !complete {
+            let lost = written.lost_pages + written.missing_pages;
+            say.error(&format!("{}: {lost} pages could not be read; the dump is incomplete", args.name()));
+        }
+        Ok(Made::Whole { complete, undecided: chosen.undecided })
+    }
+
+    fn choose(&self, out: &Out) -> Result<Chosen> {
+        choose_pages(self.source, self.level, self.say, &|| out.spill(self.options))
+    }
+}
+
+/// Chooses the pages to write, and says what is odd about that.
+pub(super) fn choose_pages(
+    Source { args, dump }: &Source,
+    level: DumpLevel,
+    say: Messages,
+    spill: &dyn Fn() -> io::Result<File>,
+) -> Result<Chosen> {
+    let started = Instant::now();
+    let chosen = choose(args, dump, level, Vec::new(), spill)?;
+    say.step("Excluding unnecessary pages", started.elapsed());
+    for remark in &chosen.remarks {
+        say.error(remark);
+    }
+    Ok(chosen)
+}
+
+/// Says that pages were kept for want of knowledge, in the words that makedumpfile has for a kernel that it does not know.
+pub(super) fn say_undecided(say: Messages, pages: u64) {
+    if pages > 0 {
+        say.common("The kernel version is not supported.\nThe makedumpfile operation may be incomplete.");
+        say.common(&format!("{pages} pages are kept that could not be told apart."));
+    }
+}
+
+/// Counts the pages of each kind, those of zeros among them, and writes nothing.
+pub(super) fn mem_usage(options: &Options, input: &Path, say: Messages) -> Result<Outcome> {
+    let source = open(input, say)?;
+    let attempt = Attempt { options, source: &source, level: DumpLevel::ALL, say };
+    let nowhere = Nowhere("/dev/null".into());
+    let chosen = attempt.choose(&Out::Nowhere(Nowhere("/dev/null".into())))?;
+    let plain = dumpfile::kdump::Options::default();
+    let written = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
+        dumpfile::kdump::write(&source.dump, &chosen.selection, &chosen.facts, &plain, &nowhere, progress)
+    })?;
+    say.common(&stats::mem_usage(&chosen.selection, &written));
+    Ok(Outcome::Complete)
+}

@@ -1,0 +1,59 @@
+//! `--dump-dmesg`: the kernel log alone.
+
+use super::args::{Options, Target};
+use super::create;
+use super::messages::Messages;
+use crate::Outcome;
+use anyhow::{Context, Result};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// Writes the log as text, also with `-F`.
+pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Messages) -> Result<Outcome> {
+    let source = create::open(input, say)?;
+    let kernel = source.kernel()?;
+    let write = |out: &mut dyn Write| -> Result<Vec<String>> {
+        let summary = kernel::log::read_log(&kernel, out)
+            .with_context(|| format!("{}: cannot read the kernel log", input.display()))?;
+        Ok(summary.remarks)
+    };
+    let (remarks, name) = match output {
+        Target::Stdout => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            let remarks = write(&mut out)?;
+            out.flush().context("standard output: cannot write the log")?;
+            (remarks, "STDOUT".to_owned())
+        }
+        Target::File(path) => {
+            let file = create::begin(options, Some(&source.args), path)?;
+            let mut out = BufWriter::with_capacity(1 << 16, Append { file: &file, at: 0 });
+            let remarks = write(&mut out)?;
+            out.flush().with_context(|| format!("{}: cannot write the log", path.display()))?;
+            drop(out);
+            (remarks.clone(), create::keep(file, remarks.is_empty())?.display().to_string())
+        }
+    };
+    for remark in &remarks {
+        say.error(&format!("{}: {remark}", input.display()));
+    }
+    say.common(&format!("\nThe dmesg log is saved to {name}."));
+    Ok(if remarks.is_empty() { Outcome::Complete } else { Outcome::Incomplete })
+}
+
+/// Writes one behind the other into what takes bytes at offsets.
+struct Append<'o> {
+    file: &'o dyn dumpfile::output::Sink,
+    at: u64,
+}
+
+impl Write for Append<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(self.at, bytes).map_err(io::Error::other)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
