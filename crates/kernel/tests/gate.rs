@@ -170,7 +170,7 @@ fn healthy_dumps_pass_at_every_level() {
                 let level = DumpLevel::new(level).unwrap();
                 let selected = kernel.select(level, None).unwrap();
                 let gate = &selected.gate;
-                assert!(!gate.held_back(), "{name}, level {level}: {:?}", gate);
+                assert!(!gate.held_back(), "{name}, level {level}: {gate:?}");
                 assert_eq!(selected.remarks, [""; 0]);
                 if level == DumpLevel::ALL {
                     for check in &gate.checks {

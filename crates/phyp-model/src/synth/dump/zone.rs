@@ -155,11 +155,10 @@ pub(crate) fn write(
             };
             out.u64_at((base + layout.spanned) as usize, span);
             let zone = zones.remove(&(node, number)).unwrap_or_default();
-            let slack = rng.below(2 * SLACK);
-            out.u64_at(
-                (base + layout.vm_stat) as usize,
-                (zone.free + slack).saturating_sub(SLACK.min(zone.free)),
-            );
+            out.u64_at((base + layout.vm_stat) as usize, lagging(rng, zone.free));
+            for (list, count) in (lru_at(spec.generation)..).zip(zone.lru) {
+                out.u64_at((base + layout.vm_stat + 8 * list) as usize, lagging(rng, count));
+            }
             for order in 0..orders {
                 let area = base + layout.free_area + u64::from(order) * layout.area;
                 let mut blocks = 0;
