@@ -103,6 +103,14 @@ impl Notes {
         self.raw.append(&mut other.raw);
     }
 
+    /// Takes the last note away.
+    pub fn pop(&mut self) -> Option<Note> {
+        let last = self.notes.len().checked_sub(1)?;
+        let start = self.positions().nth(last).map(|(at, _)| at)?;
+        self.raw.truncate(start);
+        self.notes.pop()
+    }
+
     /// The notes in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Note> {
         self.notes.iter()
@@ -125,16 +133,18 @@ impl Notes {
 
     /// Where the descriptor of the first note called `name` lies in [`Notes::raw`].
     pub fn desc_position(&self, name: &str) -> Option<std::ops::Range<usize>> {
+        let found = self.notes.iter().zip(self.positions()).find(|(note, _)| note.name == name.as_bytes());
+        found.map(|(note, (_, desc))| desc..desc + note.desc.len())
+    }
+
+    /// Where each note starts in the raw bytes, and where its descriptor does.
+    fn positions(&self) -> impl Iterator<Item = (usize, usize)> {
         let mut at = 0;
-        for note in &self.notes {
+        self.notes.iter().map(move |note| {
             // A name's length on file counts its NUL, which a careless writer leaves out; take it from the file.
-            let start = at + HEADER + self.name_field(at);
-            if note.name == name.as_bytes() {
-                return Some(start..start + note.desc.len());
-            }
-            at = start + note.desc.len().next_multiple_of(4);
-        }
-        None
+            let desc = at + HEADER + self.name_field(at);
+            (std::mem::replace(&mut at, desc + note.desc.len().next_multiple_of(4)), desc)
+        })
     }
 
     /// The padded length of the name of the note at `at` in the raw bytes.
@@ -168,6 +178,10 @@ mod tests {
                 let found = made.find(name).unwrap();
                 prop_assert_eq!(&made.raw()[made.desc_position(name).unwrap()], &found.desc[..]);
             }
+            let mut fewer = Notes::default();
+            notes.iter().rev().skip(1).rev().for_each(|n| fewer.push(n.clone(), order));
+            prop_assert_eq!(made.pop(), notes.last().cloned());
+            prop_assert_eq!(made, fewer);
         }
 
         #[test]

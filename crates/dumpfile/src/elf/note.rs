@@ -35,9 +35,14 @@ pub(super) struct OwnNote {
 }
 
 impl OwnNote {
+    /// Reports whether a note is one of these.
+    pub(super) fn is(note: &Note) -> bool {
+        note.name == NAME.as_bytes() && note.kind == KIND
+    }
+
     /// The note of the file itself: the last one, as those before it came with the input of an earlier run.
     pub(super) fn find(notes: &Notes, order: ByteOrder) -> Option<Self> {
-        let note = notes.iter().rfind(|n| n.name == NAME.as_bytes() && n.kind == KIND)?;
+        let note = notes.iter().rfind(|n| Self::is(n))?;
         let desc = note.desc.get(..LEN).filter(|d| order.u32(d) == VERSION)?;
         Some(Self {
             dump_level: order.u32(&desc[4..]),

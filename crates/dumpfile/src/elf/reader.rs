@@ -42,7 +42,7 @@ pub(super) fn has_free_flags(arch: Arch) -> bool {
 pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     let header = Header::read(&input)?;
     let mut remarks = Vec::new();
-    let outline = Outline::read(&input, &header, &mut remarks)?;
+    let mut outline = Outline::read(&input, &header, &mut remarks)?;
     let order = header.machine.order;
     let vmcoreinfo = Dump::find_vmcoreinfo(&outline.notes);
     let page_size =
@@ -50,6 +50,10 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     let own = OwnNote::find(&outline.notes, order);
     // Tails mean zeros only in the very file that the note was made for.
     let tails = if own.is_some_and(|n| n.tails == outline.tails) { Content::Zero } else { Content::Excluded };
+    if own.is_some() && outline.notes.iter().next_back().is_some_and(OwnNote::is) {
+        // It speaks of this file, not of the dump: another file made of it has its own, or none.
+        outline.notes.pop();
+    }
     let (table, virt) = segments(&input, &header, tails)?;
     let map = MemoryMap::new(page_size, table.memory());
     let total = map.bytes().total();
