@@ -183,8 +183,11 @@ impl S390x {
     /// The image and memory, by how they are mapped, where a dump lacks the tables.
     pub(super) fn computed(&self, physical: &Physical<'_>, addr: VirtAddr) -> Option<Mapping> {
         let Layout { identity, image } = self.layout;
-        [addr.0.wrapping_sub(identity), addr.0.wrapping_sub(image)]
+        // The lowcore and code for 31 bits are where they are in either layout.
+        let low = (addr.0 < 1 << 31).then_some(addr.0);
+        [Some(addr.0.wrapping_sub(identity)), Some(addr.0.wrapping_sub(image)), low]
             .into_iter()
+            .flatten()
             .find(|&phys| physical.exists(PhysAddr(phys)))
             .map(|phys| Mapping { phys: PhysAddr(phys), len: (1 << 12) - (addr.0 & 0xfff) })
     }
