@@ -8,7 +8,7 @@ use phyp_model::synth::dump::catalogue::catalogue;
 use phyp_model::synth::dump::{self, Arch, Dump, Generation, Model, Spec};
 use proptest::prelude::*;
 use rayon::prelude::*;
-use vmcore::{DumpLevel, Reason, VirtAddr};
+use vmcore::{DumpLevel, PhysAddr, Reason, VirtAddr};
 
 /// What is wrong with the library's answers about one dump.
 fn judge(made: &Dump) -> Vec<String> {
@@ -80,7 +80,54 @@ fn judge(made: &Dump) -> Vec<String> {
     wrong
 }
 
+/// What is wrong when the input says nothing of virtual addresses, as a kdump file does not.
+fn judge_without_segments(made: &Dump) -> Vec<String> {
+    let mut dump = synth::open(made);
+    dump.virt.clear();
+    let kernel = match Kernel::open(&dump) {
+        Ok(kernel) => kernel,
+        Err(error) => return vec![format!("does not open: {error}")],
+    };
+    let mut wrong = Vec::new();
+    for (address, physical) in &made.translations {
+        let found = kernel.translate(VirtAddr(*address)).ok().map(|found| found.0);
+        if found != *physical {
+            wrong.push(format!("{address:#x} should lead to {physical:x?}, not to {found:x?}"));
+        }
+    }
+    let segments = kernel.virt_segments();
+    let has = |phys: u64, virt: Option<u64>| {
+        segments.iter().any(|s| {
+            let distance = s.virt.0.wrapping_sub(s.phys.start.0);
+            s.phys.contains(PhysAddr(phys)) && virt.is_none_or(|virt| distance == virt.wrapping_sub(phys))
+        })
+    };
+    for load in &made.loads {
+        let known = (load.address != 0).then_some(load.address);
+        let (start, last) = (load.physical.start, load.physical.end() - 1);
+        if !has(start, known) || !has(last, known.map(|virt| virt.wrapping_add(last - start))) {
+            wrong.push(format!("{load:x?} is not in {segments:x?}"));
+        }
+    }
+    // Every one of them is what the kernel's tables say, too.
+    for (virt, phys) in segments.iter().flat_map(|s| {
+        let last = s.phys.len() - 1;
+        [(s.virt.0, s.phys.start.0), (s.virt.0.wrapping_add(last), s.phys.start.0 + last)]
+    }) {
+        if let Ok(found) = kernel.translate(VirtAddr(virt))
+            && found.0 != phys
+        {
+            wrong.push(format!("{virt:#x} is said to be {phys:#x} and leads to {found}"));
+        }
+    }
+    wrong
+}
+
 fn judge_all(of: impl Fn(&Spec) -> bool + Sync) {
+    judge_each(of, judge);
+}
+
+fn judge_each(of: impl Fn(&Spec) -> bool + Sync, judge: impl Fn(&Dump) -> Vec<String> + Sync) {
     let only = std::env::var("HADUMP_SYNTH").unwrap_or_default();
     let specs: Vec<Spec> =
         catalogue().into_iter().filter(|spec| of(spec) && spec.name.contains(&only)).collect();
@@ -125,6 +172,11 @@ fn riscv64_dumps_are_filtered_as_their_generator_says() {
 #[test]
 fn loongarch64_dumps_are_filtered_as_their_generator_says() {
     judge_all(|spec| spec.mmu.arch() == Arch::LoongArch64);
+}
+
+#[test]
+fn kernels_are_understood_without_the_segments_of_the_input() {
+    judge_each(|spec| spec.placed.is_empty(), judge_without_segments);
 }
 
 #[test]
