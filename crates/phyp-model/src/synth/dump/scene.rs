@@ -125,6 +125,17 @@ impl Kind {
         wanted.min(most)
     }
 
+    /// How many there are at least; more than one of what is never drawn again, as machines with many broken pages are
+    /// taken out of service.
+    fn first(self) -> usize {
+        match self {
+            Self::Poisoned => 4,
+            Self::PoisonedAnonymous => 3,
+            Self::PoisonedThp => 2,
+            _ => 1,
+        }
+    }
+
     /// Whether only its full order makes sense.
     fn whole(self) -> bool {
         matches!(self, Self::Unaccepted | Self::Thp | Self::PoisonedThp)
@@ -172,10 +183,11 @@ pub(crate) fn lay_out(ground: &Ground<'_>, rng: &mut Rng) -> Vec<Block> {
     let weight = |kind: &Kind| kind.weight(ground.generation, ground.arch, ground.memory_failure);
     let kinds: Vec<(Kind, u64)> =
         Kind::ALL.iter().map(|kind| (*kind, weight(kind))).filter(|(_, weight)| *weight > 0).collect();
-    let sum: u64 = kinds.iter().map(|(_, weight)| weight).sum();
-    // One of each first, so that a small machine has them all.
-    let mut wanted: Vec<Kind> = kinds.iter().map(|(kind, _)| *kind).collect();
+    // One of each first, so that a small machine has them all; of what is rare there is no more than a few.
+    let mut wanted: Vec<Kind> = kinds.iter().flat_map(|(kind, _)| vec![*kind; kind.first()]).collect();
+    let kinds: Vec<(Kind, u64)> = kinds.into_iter().filter(|(kind, _)| kind.first() == 1).collect();
     let hugetlb = [Kind::Hugetlb, Kind::HugetlbAnonymous, Kind::HugetlbFree];
+    let sum: u64 = kinds.iter().map(|(_, weight)| weight).sum();
     let mut wanted_hugetlb: Vec<(Kind, u32)> =
         ground.orders.hugetlb.iter().rev().flat_map(|order| hugetlb.map(|kind| (kind, *order))).collect();
     let total: u64 = ground.ram.iter().map(|(_, count)| count).sum();
