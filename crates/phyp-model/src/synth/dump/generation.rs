@@ -454,8 +454,19 @@ impl Generation {
         self >= Self::V6_16
     }
 
-    /// Whether hugetlb gives the memory of most of its `struct page`s back (HVO).
-    pub(crate) fn shares_hugetlb_vmemmap(self) -> bool {
-        self >= Self::V6_1
+    /// Whether hugetlb gives the memory of most of its `struct page`s back (CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP): never
+    /// on POWER, and on s390x until 6.17.
+    pub(crate) fn shares_hugetlb_vmemmap(self, arch: Arch) -> bool {
+        let possible = match arch {
+            Arch::Ppc64 => false,
+            Arch::S390x => self <= Self::V6_16,
+            Arch::X86_64 | Arch::Arm64 | Arch::Riscv64 | Arch::LoongArch64 => true,
+        };
+        possible && self >= Self::V6_1
+    }
+
+    /// Whether tails hold a mask, as they do in such kernels since 7.1, and not their head's address.
+    pub(crate) fn masks_tails(self, arch: Arch) -> bool {
+        self >= Self::V7_1 && self.shares_hugetlb_vmemmap(arch)
     }
 }

@@ -313,7 +313,7 @@ fn lay_out(spec: &Spec, orders: &Orders, reserved: &[(u64, u64)], rng: &mut Rng)
 /// Huge pages whose `struct page`s share memory.
 fn shared_blocks(spec: &Spec, space: &Space, blocks: &[Block]) -> Vec<Block> {
     let possible = spec.shared_vmemmap
-        && spec.generation.shares_hugetlb_vmemmap()
+        && spec.generation.shares_hugetlb_vmemmap(spec.mmu.arch())
         && spec.model == Model::Vmemmap
         && spec.struct_page.is_power_of_two()
         && place::unit(spec, space) == spec.page_size;

@@ -194,8 +194,8 @@ impl Map {
         match self.generation {
             // `first_page`, in the word that is private otherwise.
             generation if generation < Generation::V4_4 => tail.private = pointer,
-            // A mask that leads from any tail to the head, if the size of `struct page` is a power of two.
-            Generation::V7_1 if self.size.is_power_of_two() => {
+            // A mask that leads from any tail to the head, where huge pages may share `struct page`s.
+            generation if generation.masks_tails(self.arch) && self.size.is_power_of_two() => {
                 let mask = !0u64 << (order + self.size.trailing_zeros());
                 tail = Page { lru: [mask | 1, 0], mapping: 0xdead_0000_0000_0400, ..tail };
             }

@@ -155,9 +155,17 @@ pub(crate) fn write(
             };
             out.u64_at((base + layout.spanned) as usize, span);
             let zone = zones.remove(&(node, number)).unwrap_or_default();
-            out.u64_at((base + layout.vm_stat) as usize, lagging(rng, zone.free));
-            for (list, count) in (lru_at(spec.generation)..).zip(zone.lru) {
-                out.u64_at((base + layout.vm_stat + 8 * list) as usize, lagging(rng, count));
+            let mut counter = |index: u64, count: u64| {
+                out.u64_at((base + layout.vm_stat + index * 8) as usize, count);
+            };
+            counter(0, lagging(rng, zone.free));
+            if spec.generation >= Generation::V6_16 {
+                // Free pages in whole page blocks.
+                let block = 1 << (orders - 1);
+                counter(1, zone.free / 2 / block * block);
+            }
+            for (list, count) in zone.lru.iter().enumerate() {
+                counter(lru_at(spec.generation) + list as u64, lagging(rng, *count));
             }
             for order in 0..orders {
                 let area = base + layout.free_area + u64::from(order) * layout.area;
