@@ -54,10 +54,11 @@ pub(crate) fn open(made: &dump::Dump) -> Dump {
     let range = |extent: &phyp_model::Extent| Range::new(PhysAddr(extent.start), PhysAddr(extent.end()));
     let bytes = made.loads.iter().map(|load| range(&load.physical)).collect();
     let map = MemoryMap::new(PageSize::new(spec.page_size).unwrap(), bytes);
+    let machine = Machine::from_name(spec.mmu.arch().name(spec.order)).unwrap();
     Dump {
-        machine: Machine::from_name(spec.mmu.arch().name(spec.order)).unwrap(),
+        machine,
         memory: Box::new(Ram { map, memory: made.memory.clone() }),
-        notes: Notes::default(),
+        notes: Notes::parse(&made.notes, machine.order).unwrap(),
         vmcoreinfo: Some(VmcoreInfo::parse(made.vmcoreinfo.as_bytes())),
         virt: made
             .loads
