@@ -90,6 +90,10 @@ impl Guard {
         let Some((counted, shifted)) = zones.lru.filter(|lru| lru.0 > 0) else {
             return skipped(NAME, "the kernel's own counters are not known");
         };
+        if !self.sizes {
+            // A transparent huge page counts as many there as it has.
+            return skipped(NAME, "VMCOREINFO does not tell how many pages a huge page on such a list has");
+        }
         if self.cpus == 0 {
             return skipped(NAME, "how far counters lag behind is not known, as the dump names no CPUs");
         }

@@ -83,6 +83,8 @@ pub(crate) struct Guard {
     /// Frames that are the kernel's whatever their struct pages say.
     pub(crate) known: RangeSet<Pfn>,
     cpus: u64,
+    /// The kernel tells how many pages a compound has.
+    sizes: bool,
 }
 
 impl Guard {
@@ -105,7 +107,7 @@ impl Guard {
         let arrays = frames::arrays(kernel, model, classes.size() as u64)?;
         let image = frames::image(kernel)?;
         let known = [tables, arrays, image].iter().flat_map(RangeSet::iter).collect();
-        Ok(Self { sound, zones, known, cpus })
+        Ok(Self { sound, zones, known, cpus, sizes: classes.tells_sizes() })
     }
 
     /// Counts what the crashed kernel counted where the dump has no memory.

@@ -168,6 +168,11 @@ impl Classes {
         VirtAddr(page.0.wrapping_add(self.flags as u64))
     }
 
+    /// Reports whether the kernel tells how many pages a compound has, as those since 3.17 do.
+    pub(crate) fn tells_sizes(&self) -> bool {
+        self.compound.tells_sizes()
+    }
+
     /// Reports whether any page could be left out.
     pub(crate) fn finds_something(&self) -> bool {
         self.any_cache

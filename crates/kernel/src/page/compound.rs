@@ -101,6 +101,11 @@ impl Compound {
         self.head != 0 && self.mark != Mark::Never
     }
 
+    /// Reports whether it can be told how many pages a compound has.
+    pub(super) fn tells_sizes(&self) -> bool {
+        self.head != 0 && self.order != OrderAt::Unknown
+    }
+
     /// What the head at frame `pfn` says. A size that cannot be (not aligned, larger than any, not followed by a tail)
     /// counts as a single page: too little is left out then, never too much.
     pub(super) fn read<O: Order>(&self, next: &[u8], pfn: u64, mapcount: u32) -> Head {
