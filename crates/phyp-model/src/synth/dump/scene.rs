@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Slab,
     Kernel,
     KernelCompound,
+    KernelBlock,
     KernelPrivate,
     LargeKmalloc,
     PageTable,
@@ -57,6 +58,7 @@ impl Kind {
             Self::AnonymousMlocked | Self::SwapCache | Self::ShmemSwap | Self::Ksm => 2,
             Self::CacheBatched
             | Self::KernelCompound
+            | Self::KernelBlock
             | Self::KernelPrivate
             | Self::PerCpu
             | Self::PageTable => 2,
@@ -75,7 +77,7 @@ impl Kind {
         }
     }
 
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 32] = [
         Self::Free,
         Self::Unaccepted,
         Self::Anonymous,
@@ -98,6 +100,7 @@ impl Kind {
         Self::Slab,
         Self::Kernel,
         Self::KernelCompound,
+        Self::KernelBlock,
         Self::KernelPrivate,
         Self::LargeKmalloc,
         Self::PageTable,
@@ -117,7 +120,7 @@ impl Kind {
             Self::AnonymousFolio => 2 + rng.below(3) as u32,
             Self::CacheFolio => 2 + rng.below(4) as u32,
             Self::Slab => rng.below(4) as u32,
-            Self::KernelCompound => 1 + rng.below(3) as u32,
+            Self::KernelCompound | Self::KernelBlock => 1 + rng.below(3) as u32,
             Self::LargeKmalloc => 2 + rng.below(2) as u32,
             Self::Unaccepted => orders.free - 1,
             _ => 0,
@@ -346,7 +349,9 @@ pub(crate) fn write(
         }
         Kind::HugetlbFree => Page { refcount: 0, mapcount: map.typed(Type::Hugetlb), ..Page::PLAIN },
         Kind::Slab => slab(map, object, rng),
-        Kind::Kernel | Kind::KernelCompound => Page { private: rng.below(2) * object, ..Page::PLAIN },
+        Kind::Kernel | Kind::KernelCompound | Kind::KernelBlock => {
+            Page { private: rng.below(2) * object, ..Page::PLAIN }
+        }
         Kind::KernelPrivate => Page { flags: map.flag("private"), private: object | 8, ..Page::PLAIN },
         Kind::LargeKmalloc => Page { mapcount: map.typed(Type::LargeKmalloc), ..Page::PLAIN },
         Kind::PageTable => Page { mapcount: map.typed(Type::Table), index: object, ..Page::PLAIN },
@@ -371,6 +376,13 @@ pub(crate) fn write(
             }
         }
         _ if order == 0 => map.write(frame, page),
+        // Allocated at once, and not compound: only the first of the pages is counted as in use.
+        Kind::KernelBlock => {
+            map.write(frame, page);
+            for other in 1..1 << order {
+                map.write(frame + other, Page { refcount: 0, ..Page::PLAIN });
+            }
+        }
         _ => {
             let destructor = match kind {
                 Kind::Hugetlb | Kind::HugetlbAnonymous | Kind::HugetlbFree => 2,
@@ -452,6 +464,7 @@ fn truth(map: &Map, block: Block) -> Vec<Run> {
         Kind::Slab
         | Kind::Kernel
         | Kind::KernelCompound
+        | Kind::KernelBlock
         | Kind::KernelPrivate
         | Kind::LargeKmalloc
         | Kind::PageTable
