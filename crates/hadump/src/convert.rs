@@ -4,7 +4,7 @@ use crate::choose::choose;
 use crate::cli::{self, Format, InputArgs};
 use crate::destination::{Destination, Ended, Made, Work};
 use crate::input::{self, Prefer};
-use crate::report::{Input, Output, Pages, Report, Seconds};
+use crate::report::{Gate, Input, Output, Pages, Report, Seconds};
 use crate::{Outcome, crash_notes, progress};
 use anyhow::{Result, bail};
 use std::os::unix::fs::MetadataExt;
@@ -35,7 +35,8 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     let destination = Destination::create(&args.output, args.flattened, args.cut(), args.force)?;
     let level = args.write.level.level();
     let spill = || destination.spill_file();
-    let (classified, chosen) = timed(|| choose(&args.input, &dump, level, filled, &spill))?;
+    let (classified, chosen) =
+        timed(|| choose(&args.input, &dump, level, args.write.level.gated(), filled, &spill))?;
     let dump = match args.write.format {
         Format::Elf => with_virtual_addresses(dump),
         Format::Kdump => dump,
@@ -60,10 +61,10 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         }
     };
     let complete = cut.is_none() && written.is_whole() && !dump.source.incomplete;
-    let outcome = match (complete, chosen.undecided) {
+    let outcome = match (complete, chosen.more_kept()) {
         (false, _) => Outcome::Incomplete,
-        (true, 0) => Outcome::Complete,
-        (true, _) => Outcome::MoreKept,
+        (true, false) => Outcome::Complete,
+        (true, true) => Outcome::MoreKept,
     };
     let damage = dump.memory.damage();
     for found in &damage.first {
@@ -86,6 +87,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
             error: cut,
         },
         pages: Pages::of(selection, &written),
+        gate: Gate::of(&chosen.gate),
         seconds: Seconds {
             open: opened.as_secs_f64(),
             classify: classified.as_secs_f64(),

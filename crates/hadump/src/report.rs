@@ -14,6 +14,7 @@ pub(crate) struct Report {
     pub(crate) input: Input,
     pub(crate) output: Output,
     pub(crate) pages: Pages,
+    pub(crate) gate: Gate,
     pub(crate) seconds: Seconds,
     /// What was odd and what was done about it, a sentence each.
     pub(crate) remarks: Vec<String>,
@@ -66,6 +67,43 @@ pub(crate) struct Pages {
     pub(crate) unwritten: u64,
     /// Left out, by reason.
     pub(crate) excluded: BTreeMap<&'static str, u64>,
+}
+
+/// What was checked before pages were left out.
+#[derive(Debug, Serialize)]
+pub(crate) struct Gate {
+    /// The kernel as a whole is not understood: nothing was left out because of it.
+    pub(crate) closed: bool,
+    /// Regions kept whole, as first and last frame.
+    pub(crate) regions: Vec<[u64; 2]>,
+    /// Pages outside of these that were kept because what is said of them makes no sense.
+    pub(crate) doubtful: u64,
+    pub(crate) checks: Vec<Check>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    /// `passed`, `skipped` or `failed`.
+    pub(crate) outcome: &'static str,
+    pub(crate) text: String,
+}
+
+impl Gate {
+    /// What the kernel's gate found.
+    pub(crate) fn of(gate: &kernel::Gate) -> Self {
+        let check = |check: &kernel::Check| Check {
+            name: check.name,
+            outcome: check.outcome.name(),
+            text: check.text.clone(),
+        };
+        Self {
+            closed: gate.closed,
+            regions: gate.regions.iter().map(|r| [r.start.0, r.end.0.saturating_sub(1)]).collect(),
+            doubtful: gate.doubtful,
+            checks: gate.checks.iter().map(check).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -113,9 +113,17 @@ pub(crate) struct LevelArgs {
     /// The same by name
     #[arg(long, value_name = "CLASS,...", value_delimiter = ',', conflicts_with = "level")]
     exclude: Vec<PageClass>,
+    /// Leave pages out without checking that the kernel's structures are what VMCOREINFO says (docs/gate.md)
+    #[arg(long)]
+    no_gate: bool,
 }
 
 impl LevelArgs {
+    /// Whether what the kernel's structures say is checked before pages are left out.
+    pub(crate) fn gated(&self) -> bool {
+        !self.no_gate
+    }
+
     /// The dump level asked for.
     pub(crate) fn level(&self) -> DumpLevel {
         if self.exclude.is_empty() {
