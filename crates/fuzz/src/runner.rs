@@ -15,6 +15,9 @@ pub const MAX_TIME: Duration = Duration::from_secs(5);
 /// The most bytes that one input may make allocated at once, besides its own length.
 pub const MAX_EXTRA: usize = 64 << 20;
 
+/// A run that works on nothing for this long never ends.
+const MAX_WAIT: Duration = Duration::from_secs(600);
+
 /// What no input may cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -122,13 +125,14 @@ impl Watchdog {
         let current = Arc::new(AtomicU64::new(u64::MAX));
         let watched = Arc::downgrade(&current);
         std::thread::spawn(move || {
-            let mut last = (u64::MAX, Instant::now());
+            let mut last = (u64::MAX, Instant::now(), processor_time());
             // Ends with its owner.
             while let Some(now) = watched.upgrade() {
                 let now = now.load(Ordering::Relaxed);
+                let (waited, worked) = (last.1.elapsed(), processor_time().saturating_sub(last.2));
                 if now != last.0 {
-                    last = (now, Instant::now());
-                } else if last.1.elapsed() > 10 * MAX_TIME {
+                    last = (now, Instant::now(), processor_time());
+                } else if worked > 4 * MAX_TIME || waited > MAX_WAIT {
                     eprintln!("fuzz: target {target}, run {now} does not end");
                     std::process::exit(1);
                 }

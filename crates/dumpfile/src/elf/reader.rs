@@ -28,6 +28,9 @@ const MAX_MEMORY: u64 = 1 << 48;
 /// names the ABI instead.
 pub(super) const FLAG_INCOMPLETE: u32 = 1;
 
+/// The note in which makedumpfile tells what it erased inside of pages.
+pub(super) const ERASE_INFO: &str = "ERASEINFO";
+
 /// Reports whether `e_flags` mean nothing on `arch`, so that [`FLAG_INCOMPLETE`] can be told from them: POWER, RISC-V,
 /// LoongArch and 32-bit Arm keep their ABI there.
 pub(super) fn has_free_flags(arch: Arch) -> bool {
@@ -80,6 +83,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
         ));
     }
     let free = has_free_flags(header.machine.arch);
+    let erase_info = outline.notes.find(ERASE_INFO).map_or_else(Vec::new, |note| note.desc.clone());
     let flagged = free && header.flags & FLAG_INCOMPLETE != 0;
     Ok(Dump {
         machine: header.machine,
@@ -91,6 +95,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
             format: if header.is_64 { "ELF64 core" } else { "ELF32 core" }.into(),
             dump_level: own.and_then(|n| DumpLevel::new(n.dump_level)),
             incomplete: flagged || lost > 0 || input.is_cut() || own.is_some_and(|n| n.incomplete),
+            erase_info,
             remarks,
             ..Source::default()
         },

@@ -317,6 +317,21 @@ fn phys_base_and_the_record_of_erased_data_are_kept() {
     assert_eq!(dump.source.phys_base, Some(0xffff_ffff_f000_0000));
     assert_eq!(dump.source.erase_info, text);
     assert!(remarks(&dump).contains("erased"));
+    // And they go along, to an ELF core and back.
+    let core = sample._dir.path().join("core");
+    let everything = Selection::everything(&*dump.memory, DumpLevel::ALL, None).unwrap();
+    let out = OutputFile::create(&core, false).unwrap();
+    let nothing = (Facts::default(), Progress::default());
+    crate::elf::write(&dump, &everything, &nothing.0, &out, &nothing.1).unwrap();
+    out.commit().unwrap();
+    let core = crate::open(&core).unwrap();
+    assert_eq!(core.source.erase_info, text);
+    for dump in [dump, core] {
+        let again = sample._dir.path().join("again");
+        let everything = Selection::everything(&*dump.memory, DumpLevel::ALL, None).unwrap();
+        write_to(&again, &dump, &everything, Some(Method::Zlib), 1);
+        assert_eq!(open(&again).unwrap().source.erase_info, text);
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Plan {
 
 /// What stands between the main header and the descriptors.
 pub(super) struct Front {
-    /// Where the sub header starts, and the sub header with the notes behind it.
+    /// Where the sub header starts, and the sub header with the notes and the record of erased data behind it.
     block: u64,
     sub_header: Vec<u8>,
     /// Where the first bitmap starts, and the length in bytes of each.
@@ -81,6 +81,8 @@ pub(super) fn plan(
     facts.notes.iter().for_each(|note| notes.push(note.clone(), dump.machine.order));
     let notes_at = block + layout.sub_header_len() as u64;
     let vmcoreinfo = notes.desc_position("VMCOREINFO").unwrap_or(0..0);
+    let erase_info = &dump.source.erase_info;
+    let erase_at = if erase_info.is_empty() { 0 } else { notes_at + notes.raw().len() as u64 };
     let max_mapnr = selection.map().max_pfn().0;
     // The fields of a `long` are for readers of old versions, which know no larger numbers.
     let narrow = |pfn: Pfn| pfn.0.min(u32::MAX.into());
@@ -95,13 +97,16 @@ pub(super) fn plan(
         size_vmcoreinfo: vmcoreinfo.len() as u64,
         offset_note: if notes.raw().is_empty() { 0 } else { notes_at },
         size_note: notes.raw().len() as u64,
+        offset_eraseinfo: erase_at,
+        size_eraseinfo: erase_info.len() as u64,
         start_pfn_64: part.start.0,
         end_pfn_64: part.end.0,
         max_mapnr_64: max_mapnr,
-        ..SubHeader::default()
     };
     let mut sub_header = sub_header.encode(layout);
     sub_header.extend(notes.raw());
+    // makedumpfile puts it behind the last page, of which nobody knows yet where it ends; readers go by the offset.
+    sub_header.extend(erase_info);
 
     let too_large = || Error::Unsupported {
         path: path.to_owned(),
