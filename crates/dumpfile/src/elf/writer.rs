@@ -2,7 +2,7 @@
 
 use super::layout::{Builder, Load, Plan, Span, Stretch, spans_of};
 use super::note::OwnNote;
-use super::reader::{FLAG_INCOMPLETE, has_free_flags};
+use super::reader::{ERASE_INFO, FLAG_INCOMPLETE, has_free_flags};
 use crate::output::Sink;
 use crate::pipeline::{self, Batch, PageJob, Source};
 use crate::{Error, Facts, Progress, Written};
@@ -11,7 +11,7 @@ use object::{Endianness, elf};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
-use vmcore::{ByteOrder, Dump, Notes, PageSize, PageState, Pfn, Selection};
+use vmcore::{ByteOrder, Dump, Note, Notes, PageSize, PageState, Pfn, Selection};
 
 /// Writes the pages of `selection` as an ELF core in the dump's own byte order, of 64 bits unless everything fits 32.
 ///
@@ -143,6 +143,10 @@ fn notes(dump: &Dump, facts: &Facts, own: &OwnNote) -> Notes {
     let order = dump.machine.order;
     let mut notes = dump.notes.clone();
     facts.notes.iter().for_each(|note| notes.push(note.clone(), order));
+    let erase_info = &dump.source.erase_info;
+    if !erase_info.is_empty() && notes.find(ERASE_INFO).is_none() {
+        notes.push(Note { name: ERASE_INFO.into(), kind: 0, desc: erase_info.clone() }, order);
+    }
     notes.push(own.encode(order), order);
     notes
 }
