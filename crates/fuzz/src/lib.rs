@@ -1,6 +1,7 @@
 //! Hostile inputs for every reader, on the stable toolchain.
 //!
-//! A [`Target`] is a reader with seeds: sound inputs, made in code by hadump's own writers or by hand. A [`Runner`] changes
+//! A [`Target`] is a reader with seeds: sound inputs, made in code by hadump's own writers or by hand, and the
+//! beginnings of real ones. A [`Runner`] changes
 //! a seed here and there, hands it to the reader, and looks at what no input may cause: a panic, a run of more than
 //! [`MAX_TIME`], or more memory at once than the input's length and [`MAX_EXTRA`]. Errors are fine. Everything follows from
 //! a number, so that a failure can be had again.
@@ -10,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod corpus;
 mod mutate;
 mod rng;
 mod runner;
@@ -17,7 +19,7 @@ mod sample;
 mod target;
 mod walk;
 
-pub use runner::{Failure, MAX_EXTRA, MAX_TIME, Runner};
+pub use runner::{Cost, Failure, MAX_EXTRA, MAX_TIME, Runner, measured};
 pub use target::{Seed, TARGETS, Target};
 
 /// Counts what is allocated at once, in every program that has this crate.

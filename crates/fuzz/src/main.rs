@@ -38,18 +38,23 @@ fn main() -> ExitCode {
         let started = Instant::now();
         let result = match &arguments.input {
             Some(path) => match std::fs::read(path) {
-                Ok(bytes) => runner.replay(bytes),
+                Ok(bytes) => runner.replay(bytes).map(|taken| (1, u64::from(taken))),
                 Err(error) => {
                     eprintln!("fuzz: {}: {error}", path.display());
                     return ExitCode::FAILURE;
                 }
             },
-            None => runner.run(arguments.first..arguments.first.saturating_add(arguments.runs)),
+            None => runner
+                .run(arguments.first..arguments.first.saturating_add(arguments.runs))
+                .map(|taken| (arguments.runs, taken)),
         };
         match result {
-            Ok(()) => {
-                let runs = if arguments.input.is_some() { 1 } else { arguments.runs };
-                println!("{:>10}  {runs} runs in {:.1?}", target.name, started.elapsed());
+            Ok((runs, taken)) => {
+                println!(
+                    "{:>10}  {runs} runs, {taken} inputs taken, in {:.1?}",
+                    target.name,
+                    started.elapsed()
+                );
             }
             Err(failure) => {
                 report(&failure, &arguments);

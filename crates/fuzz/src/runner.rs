@@ -58,50 +58,72 @@ impl Runner {
         if run < count { seed.bytes.clone() } else { mutate(seed, &mut Rng::new(run)) }
     }
 
-    /// Does the runs of `range`. A run that does not end ends the program, with a message.
+    /// Does the runs of `range`, and answers how many inputs the reader took. A run that does not end ends the program,
+    /// with a message.
     ///
     /// # Errors
     ///
     /// The first failure.
-    pub fn run(&self, range: std::ops::Range<u64>) -> Result<(), Box<Failure>> {
+    pub fn run(&self, range: std::ops::Range<u64>) -> Result<u64, Box<Failure>> {
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let watch = Watchdog::start(self.target.name);
+        let mut taken = 0;
         for run in range {
             watch.current.store(run, Ordering::Relaxed);
-            self.once(run, self.input(run))?;
+            taken += u64::from(self.once(run, self.input(run))?);
         }
-        Ok(())
+        Ok(taken)
     }
 
-    /// Does a run with this input.
+    /// Does a run with this input, and answers whether the reader took it.
     ///
     /// # Errors
     ///
     /// When it fails.
-    pub fn replay(&self, input: Vec<u8>) -> Result<(), Box<Failure>> {
+    pub fn replay(&self, input: Vec<u8>) -> Result<bool, Box<Failure>> {
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let _watch = Watchdog::start(self.target.name);
         self.once(u64::MAX, input)
     }
 
-    fn once(&self, run: u64, input: Vec<u8>) -> Result<(), Box<Failure>> {
+    fn once(&self, run: u64, input: Vec<u8>) -> Result<bool, Box<Failure>> {
         let (copy, len) = (input.clone(), input.len());
-        let before = MEMORY.current_usage();
-        MEMORY.reset_peak_usage();
-        let started = processor_time();
-        let result = catch_unwind(AssertUnwindSafe(|| (self.target.run)(input)));
-        let (time, extra) =
-            (processor_time().saturating_sub(started), MEMORY.peak_usage().saturating_sub(before));
+        let run_target = || catch_unwind(AssertUnwindSafe(|| (self.target.run)(input)));
+        let (result, Cost { time, memory: extra }) = cost_of(run_target);
         let what = match result {
             Err(panic) => format!("panic: {}", message(&*panic)),
-            Ok(()) if time > MAX_TIME => format!("took {time:?}"),
-            Ok(()) if extra > MAX_EXTRA + len => {
+            Ok(_) if time > MAX_TIME => format!("took {time:?}"),
+            Ok(_) if extra > MAX_EXTRA + len => {
                 format!("allocated {extra} bytes at once for an input of {len} bytes")
             }
-            Ok(()) => return Ok(()),
+            Ok(taken) => return Ok(taken),
         };
         Err(Box::new(Failure { target: self.target.name, run, what, input: copy }))
     }
+}
+
+/// What something took.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// The processor time of all threads.
+    pub time: Duration,
+    /// The most bytes that were allocated at once, besides those before.
+    pub memory: usize,
+}
+
+/// Does `work`, alone in the program among those that come here, and measures it.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    cost_of(work)
+}
+
+fn cost_of<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let started = processor_time();
+    let result = work();
+    let time = processor_time().saturating_sub(started);
+    (result, Cost { time, memory: MEMORY.peak_usage().saturating_sub(before) })
 }
 
 /// The processor time of all threads until now.

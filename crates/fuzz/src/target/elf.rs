@@ -1,8 +1,7 @@
 //! ELF cores.
 
-use super::{Seed, Target};
-use crate::sample;
-use crate::walk::walk;
+use super::{Seed, Target, open_and_walk};
+use crate::{corpus, sample};
 use vmcore::PageSize;
 
 pub(super) const TARGET: Target = Target { name: "elf", seeds, run };
@@ -25,6 +24,8 @@ fn seeds() -> Vec<Seed> {
         })
         .collect();
     seeds.push(many_headers());
+    let real = |bytes: Vec<u8>| Seed { hot: vec![0..64, 64..1024, 64..bytes.len()], bytes };
+    seeds.extend(corpus::beginnings().into_iter().map(real));
     seeds
 }
 
@@ -58,8 +59,6 @@ fn many_headers() -> Seed {
     Seed { hot: vec![0..128, 0..128, 128..bytes.len() - 4096], bytes }
 }
 
-fn run(bytes: Vec<u8>) {
-    if let Ok(dump) = dumpfile::open_bytes(vec![bytes]) {
-        walk(&dump);
-    }
+fn run(bytes: Vec<u8>) -> bool {
+    open_and_walk(vec![bytes])
 }

@@ -1,8 +1,7 @@
 //! Flattened files, at random and as streams.
 
 use super::kdump::{SAMPLES, seed};
-use super::{Seed, Target};
-use crate::walk::walk;
+use super::{Seed, Target, open_and_walk};
 use dumpfile::Error;
 use dumpfile::flattened::unflatten;
 use dumpfile::output::Sink;
@@ -51,10 +50,8 @@ impl Sink for Checked {
     }
 }
 
-fn run(bytes: Vec<u8>) {
+fn run(bytes: Vec<u8>) -> bool {
     let done = unflatten(&mut &bytes[..], &Checked).expect("the sink takes everything");
     assert!(done.received <= bytes.len() as u64);
-    if let Ok(dump) = dumpfile::open_bytes(vec![bytes]) {
-        walk(&dump);
-    }
+    open_and_walk(vec![bytes])
 }

@@ -1,8 +1,7 @@
 //! kdump-compressed files and diskdumps.
 
-use super::{Seed, Target};
-use crate::sample;
-use crate::walk::walk;
+use super::{Seed, Target, open_and_walk};
+use crate::{corpus, sample};
 use dumpfile::codec::Method;
 use vmcore::PageSize;
 
@@ -42,11 +41,20 @@ fn seeds() -> Vec<Seed> {
     let mut diskdump = seed("i686", PageSize::K4, Some(Method::Zlib));
     diskdump.bytes[..12].copy_from_slice(b"DISKDUMP\0\0\0\0");
     seeds.push(diskdump);
+    seeds.extend(corpus::beginnings().into_iter().filter_map(real));
     seeds
 }
 
-fn run(bytes: Vec<u8>) {
-    if let Ok(dump) = dumpfile::open_bytes(vec![bytes]) {
-        walk(&dump);
-    }
+/// What hadump makes of a real core that is cut off: its headers, notes and bitmaps, and nearly all pages lost.
+fn real(beginning: Vec<u8>) -> Option<Seed> {
+    let dump = dumpfile::open_bytes(vec![beginning]).ok()?;
+    let bytes = sample::kdump(&dump, Some(Method::Zstd), None);
+    let block = dump.page_size().len();
+    let hot =
+        vec![0..464, 404..464, block..block + 104, block..block + 104, block..4 * block, 0..bytes.len()];
+    Some(Seed { bytes, hot })
+}
+
+fn run(bytes: Vec<u8>) -> bool {
+    open_and_walk(vec![bytes])
 }

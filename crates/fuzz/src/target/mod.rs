@@ -5,6 +5,7 @@ mod flattened;
 mod kdump;
 mod split;
 
+use crate::walk::walk;
 use std::ops::Range;
 
 /// A sound input.
@@ -22,9 +23,18 @@ pub struct Target {
     pub name: &'static str,
     /// Makes the inputs that hostile ones are made from.
     pub seeds: fn() -> Vec<Seed>,
-    /// Hands an input to the reader, and looks at all that it answers.
-    pub run: fn(Vec<u8>),
+    /// Hands an input to the reader, looks at all that it answers, and tells whether the reader took it.
+    pub run: fn(Vec<u8>) -> bool,
 }
 
 /// Every target.
 pub const TARGETS: &[Target] = &[elf::TARGET, kdump::TARGET, flattened::TARGET, split::TARGET];
+
+/// Opens files as one dump and walks it.
+fn open_and_walk(files: Vec<Vec<u8>>) -> bool {
+    let opened = dumpfile::open_bytes(files);
+    opened.as_ref().is_ok_and(|dump| {
+        walk(dump);
+        true
+    })
+}

@@ -4,9 +4,8 @@
 
 use super::flattened::flatten;
 use super::kdump::{SAMPLES, seed};
-use super::{Seed, Target};
+use super::{Seed, Target, open_and_walk};
 use crate::sample;
-use crate::walk::walk;
 use vmcore::{Pfn, Range};
 
 pub(super) const TARGET: Target = Target { name: "split", seeds, run };
@@ -58,10 +57,6 @@ fn seeds() -> Vec<Seed> {
         .collect()
 }
 
-fn run(bytes: Vec<u8>) {
-    if let Some(files) = unpack(&bytes)
-        && let Ok(dump) = dumpfile::open_bytes(files)
-    {
-        walk(&dump);
-    }
+fn run(bytes: Vec<u8>) -> bool {
+    unpack(&bytes).is_some_and(open_and_walk)
 }
