@@ -54,7 +54,9 @@ proptest! {
         let stored = contents.iter().filter(|(pfn, c)| *c != Content::Zeros && ![6, 8].contains(pfn));
         let distinct: std::collections::BTreeSet<_> = stored.clone().map(|(_, c)| c.page(page.len()).1).collect();
         prop_assert_eq!(shared.data_pages, stored.clone().count() as u64);
-        prop_assert_eq!(shared.shared_pages, shared.data_pages - distinct.len() as u64);
+        // A page whose set in the table is full may be stored again.
+        let copies = shared.data_pages - distinct.len() as u64;
+        prop_assert!((copies - copies / 50..=copies).contains(&shared.shared_pages), "{shared:?}, {copies} copies");
         prop_assert_eq!(
             Written { bytes: 0, shared_pages: 0, ..shared },
             Written { bytes: 0, shared_pages: 0, ..unshared }

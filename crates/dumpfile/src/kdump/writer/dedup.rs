@@ -38,7 +38,8 @@ pub(super) struct Table {
 impl Table {
     /// A table for a file of `pages` pages.
     pub(super) fn new(pages: u64) -> Self {
-        let sets = pages.clamp(256, MAX_PAGES).next_power_of_two() as usize / 4;
+        // Half full, few sets overflow.
+        let sets = pages.saturating_mul(2).clamp(4096, MAX_PAGES).next_power_of_two() as usize / 4;
         Self { sets: vec![Set::default(); sets] }
     }
 
