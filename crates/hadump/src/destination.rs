@@ -6,7 +6,7 @@ use dumpfile::flattened::FlattenedSink;
 use dumpfile::kdump::{Options, Writer};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::split::{self, Parts};
-use dumpfile::{Facts, Progress, Written};
+use dumpfile::{Facts, Progress, Written, elf};
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::num::NonZeroU16;
@@ -160,10 +160,8 @@ fn finish(
             let path = if work.is_whole(&written) { file.commit() } else { file.keep_incomplete() }?;
             Ok(Ended::Whole(Made { written, names: vec![path.display().to_string()] }))
         }
-        // A kdump file can be read up to where it was cut; an ELF file gets its headers last.
-        Err(error @ dumpfile::Error::Write { .. })
-            if work.args.format == Format::Kdump && written.seen() > 0 =>
-        {
+        // Both formats can be read up to where they were cut.
+        Err(error @ dumpfile::Error::Write { .. }) if written.seen() > 0 => {
             let path = file.keep_incomplete()?;
             Ok(Ended::CutShort { error, written, names: vec![path.display().to_string()] })
         }
@@ -269,14 +267,22 @@ impl Work<'_> {
 
     /// Writes one file, and answers what stands in it, whether or not it was written to its end.
     fn write(&self, out: &dyn Sink, progress: &Progress) -> (Written, Result<(), dumpfile::Error>) {
-        let Self { dump, selection, facts, args, .. } = self;
-        let ended = match args.format {
-            Format::Kdump => return self.write_kdump(out, progress),
-            Format::Elf => dumpfile::elf::write(dump, selection, facts, out, progress),
+        match self.args.format {
+            Format::Kdump => self.write_kdump(out, progress),
+            Format::Elf => self.write_elf(out, progress),
+        }
+    }
+
+    fn write_elf(&self, out: &dyn Sink, progress: &Progress) -> (Written, Result<(), dumpfile::Error>) {
+        let mut writer = match elf::Writer::begin(self.dump, self.selection, self.facts, out) {
+            Ok(writer) => writer,
+            Err(error) => return (Written::default(), Err(error)),
         };
-        match ended {
-            Ok(written) => (written, Ok(())),
-            Err(error) => (Written::default(), Err(error)),
+        let result = writer.write(progress);
+        // Only the headers make a dump of what was written, also when that is not all.
+        match (writer.finish(), result) {
+            (Ok(written), result) => (written, result),
+            (Err(_), Err(error)) | (Err(error), Ok(())) => (Written::default(), Err(error)),
         }
     }
 

@@ -210,6 +210,26 @@ fn an_output_that_does_not_fit_leaves_no_file_under_its_name() {
     only_incomplete(&output);
 }
 
+/// The headers of a core come last and have to find room all the same.
+#[test]
+fn a_core_that_does_not_fit_is_kept_up_to_where_it_was_cut() {
+    let (dump, output) = (small(), Scratch::new("vmcore.elf"));
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 16384; exec \"$@\"", "sh", HADUMP, "convert", "-d", "0"]);
+    let run = Run::of(command.arg(&dump.elf).args(["--format", "elf", "-o"]).arg(output.path()));
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    assert_eq!(names(output.directory()), ["vmcore.elf-incomplete"]);
+    let kept = output.directory().join("vmcore.elf-incomplete");
+    let pages = |path: &std::path::Path| {
+        let mut command = Command::new(HADUMP);
+        let run = Run::of(command.arg("pages").arg(path).arg("--crc32"));
+        run.stdout.lines().filter(|l| l.starts_with("page ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (whole, part) = (pages(&dump.elf), pages(&kept));
+    assert!(part.len() > 16 && part.len() < whole.len(), "{} of {} pages", part.len(), whole.len());
+    assert_eq!(part[..], whole[..part.len()]);
+}
+
 #[test]
 fn a_full_disk_leaves_no_file_under_the_outputs_name() {
     let (dump, output) = (small(), Scratch::new("small/vmcore.kdump"));
