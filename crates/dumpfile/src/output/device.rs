@@ -58,6 +58,8 @@ impl RawDevice {
 
 /// Zeros are written in pieces of this size where the device has no quicker way.
 const ZEROS: usize = 1 << 20;
+/// The largest sector that disks have.
+const SECTOR: u64 = 4096;
 
 impl Sink for RawDevice {
     fn path(&self) -> &Path {
@@ -81,15 +83,23 @@ impl Sink for RawDevice {
             let action = format!("hold {len} bytes at offset {offset:#x}: the device has {}", self.len);
             return Err(write_error(&self.path, action, Errno::NOSPC));
         }
-        // Disks forget ranges faster than they are told zeros. The range must be of whole sectors; others are written.
+        // Disks forget ranges faster than they are told zeros, but only ranges of whole sectors.
+        let end = offset + len;
+        let (first, last) = (offset.next_multiple_of(SECTOR).min(end), end - end % SECTOR);
         let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        if len > 0 && rustix::fs::fallocate(&self.file, flags, offset, len).is_ok() {
-            return Ok(());
+        if first < last && rustix::fs::fallocate(&self.file, flags, first, last - first).is_ok() {
+            self.write_zeros(offset, first)?;
+            return self.write_zeros(last, end);
         }
-        let zeros = vec![0; ZEROS];
-        let mut at = offset;
-        while at < offset + len {
-            let piece = (offset + len - at).min(ZEROS as u64);
+        self.write_zeros(offset, end)
+    }
+}
+
+impl RawDevice {
+    fn write_zeros(&self, mut at: u64, end: u64) -> Result<(), Error> {
+        let zeros = vec![0; end.saturating_sub(at).min(ZEROS as u64) as usize];
+        while at < end {
+            let piece = (end - at).min(ZEROS as u64);
             self.write_at(at, &zeros[..piece as usize])?;
             at += piece;
         }
