@@ -24,9 +24,9 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
 
 fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     let (opened, (dump, filled)) = timed(|| {
-        let dump = input::open(&args.input, Prefer::Vmcore)?;
+        let dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
         if args.write.fill_crash_notes {
-            crash_notes::fill(dump, &args.input, args.write.vmlinux.as_deref())
+            crash_notes::fill(dump, &args.input)
         } else {
             Ok((dump, Vec::new()))
         }

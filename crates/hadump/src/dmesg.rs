@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 
 /// Prints the log on standard output, and what was wrong with it on standard error.
 pub(crate) fn run(args: &cli::Dmesg) -> Result<Outcome> {
-    let dump = input::open(&args.input, Prefer::Vmcore)?;
+    let dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
     let kernel = input::kernel(&dump, &args.input)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let summary = kernel::log::read_log(&kernel, &mut out)

@@ -18,8 +18,30 @@ pub(crate) enum Prefer {
     Firmware,
 }
 
-/// Opens the input and logs what is odd about it.
+/// Opens the input and logs what is odd about it. What the user gave to explain the kernel must be of this dump.
 pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
+    let dump = open_as_it_is(args, prefer)?;
+    let given = args.knowledge();
+    if given.vmcoreinfo.is_none() && given.vmlinux.is_none() { Ok(dump) } else { complete(dump, args) }
+}
+
+/// As [`open`], for those who ask the kernel: a dump without VMCOREINFO is searched for it.
+pub(crate) fn open_for_kernel(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
+    complete(open_as_it_is(args, prefer)?, args)
+}
+
+/// Gives the dump what it lacks.
+fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
+    let remarks = kernel::knowledge::complete(&mut dump, &args.knowledge())
+        .with_context(|| format!("{}: its kernel is not explained", args.name()))?;
+    for remark in &remarks {
+        tracing::warn!("{}: {remark}", args.name());
+    }
+    dump.source.remarks.extend(remarks);
+    Ok(dump)
+}
+
+fn open_as_it_is(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
     match (&args.memory, &args.input[..]) {
         (Some(memory), _) => open_files(args, memory),
         (None, [input]) if input.is_dir() => open_root(args, input, prefer),

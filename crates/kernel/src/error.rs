@@ -23,7 +23,7 @@ pub enum Error {
         why: String,
     },
     /// Memory that is needed is not in the dump.
-    #[error("{what}: physical address {addr} is {state:?} in the dump")]
+    #[error("{what}: physical address {addr} {}", spelled(*state))]
     NotInDump {
         /// What was being read.
         what: String,
@@ -93,4 +93,14 @@ pub enum Error {
     /// hadump does not know this kind of kernel.
     #[error("{0}")]
     Unsupported(String),
+}
+
+/// What became of memory that is needed, in words.
+fn spelled(state: PageState) -> &'static str {
+    match state {
+        PageState::Present | PageState::Zero => "is in the dump",
+        PageState::Excluded => "was left out of the dump by an earlier filter",
+        PageState::Lost => "is lost",
+        PageState::Absent => "is where the dump has no memory",
+    }
 }

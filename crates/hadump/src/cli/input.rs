@@ -2,6 +2,7 @@
 
 use crate::input;
 use clap::Args;
+use kernel::knowledge::Given;
 use std::path::{Path, PathBuf};
 use vmcore::{PageSize, PhysAddr};
 
@@ -34,9 +35,17 @@ pub(crate) struct InputArgs {
     /// The kernel's page size, where VMCOREINFO is missing
     #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = LEAVINGS)]
     pub(crate) page_size: Option<PageSize>,
+    /// The kernel's VMCOREINFO, for a dump that lacks it: its text, as makedumpfile -g writes it too, or a note
+    #[arg(long, value_name = "FILE", help_heading = KERNEL)]
+    pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// The kernel's vmlinux with debug information, for a dump that lacks VMCOREINFO or some of it, and for symbols that
+    /// kernels before 6.0 do not tell
+    #[arg(long, value_name = "FILE", help_heading = KERNEL)]
+    pub(crate) vmlinux: Option<PathBuf>,
 }
 
 const LEAVINGS: &str = "What the hypervisor left, file by file";
+const KERNEL: &str = "What the dump does not say of its kernel";
 
 impl InputArgs {
     /// One dump, or the root of a machine.
@@ -55,7 +64,14 @@ impl InputArgs {
             start_end: false,
             boot_memory_end: None,
             page_size: None,
+            vmcoreinfo: None,
+            vmlinux: None,
         }
+    }
+
+    /// What describes the kernel.
+    pub(crate) fn knowledge(&self) -> Given<'_> {
+        Given { vmcoreinfo: self.vmcoreinfo.as_deref(), vmlinux: self.vmlinux.as_deref() }
     }
 
     /// The input for messages and reports.
@@ -71,6 +87,7 @@ impl InputArgs {
     /// Every file that is named.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let leavings = [&self.memory, &self.kernel_dump, &self.release_region];
-        self.input.iter().chain(leavings.into_iter().flatten()).map(PathBuf::as_path)
+        let knowledge = [&self.vmcoreinfo, &self.vmlinux];
+        self.input.iter().chain(leavings.into_iter().chain(knowledge).flatten()).map(PathBuf::as_path)
     }
 }

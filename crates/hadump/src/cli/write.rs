@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use dumpfile::codec::Method;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use vmcore::DumpLevel;
 
 /// What is written, and how, as `convert` and `save` take it.
@@ -32,9 +31,6 @@ pub(crate) struct WriteArgs {
     /// and says so in a note
     #[arg(long)]
     pub(crate) fill_crash_notes: bool,
-    /// The kernel's vmlinux, for the symbols that --fill-crash-notes needs of kernels before 6.0
-    #[arg(long, value_name = "FILE", requires = "fill_crash_notes")]
-    pub(crate) vmlinux: Option<PathBuf>,
 }
 
 impl WriteArgs {
