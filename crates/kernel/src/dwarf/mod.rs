@@ -204,3 +204,6 @@ impl Types for Dwarf<'_> {
         Err(self.damaged(id.0, "a type that refers to itself"))
     }
 }
+
+#[cfg(test)]
+mod tests;

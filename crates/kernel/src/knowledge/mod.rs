@@ -29,6 +29,9 @@ pub struct Given<'a> {
     pub vmlinux: Option<&'a Path>,
 }
 
+/// The most keys that a remark names.
+const SHOWN: usize = 12;
+
 /// The name of the note.
 const NAME: &str = "VMCOREINFO";
 
@@ -129,7 +132,10 @@ fn enlarge(dump: &mut Dump, vmlinux: Option<&Vmlinux>) -> Result<Option<String>,
     if keys.is_empty() {
         return Ok(None);
     }
-    let remark = format!("VMCOREINFO lacks keys that {source} gave: {}", keys.join(", "));
+    let shown = keys.len().min(SHOWN);
+    let rest = keys.len() - shown;
+    let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    let remark = format!("VMCOREINFO lacks keys that {source} gave: {}{rest}", keys[..shown].join(", "));
     let mut text = info.text().to_vec();
     if !text.ends_with(b"\n") {
         text.push(b'\n');

@@ -1,26 +1,40 @@
 //! The keys of VMCOREINFO that can be told from symbols and types, in the kernel's order (`kernel/vmcore_info.c`,
 //! `kernel/printk/printk.c`, `arch/*/kernel/vmcore_info.c`) with makedumpfile's additions for older kernels.
 
-/// SYMBOL(name).
+/// SYMBOL(name) of kernels today.
 pub(super) const SYMBOLS: &[&str] = &[
     "init_uts_ns",
-    "system_utsname",
     "node_online_map",
-    "node_states",
     "swapper_pg_dir",
     "init_top_pgt",
     "init_level4_pgt",
     "_stext",
     "vmap_area_list",
-    "vmlist",
     "mem_map",
     "contig_page_data",
     "mem_section",
     "node_data",
-    "pgdat_list",
     "prb",
     "printk_rb_static",
     "clear_seq",
+    "kallsyms_names",
+    "kallsyms_num_syms",
+    "kallsyms_token_table",
+    "kallsyms_token_index",
+    "kallsyms_offsets",
+    "kallsyms_relative_base",
+    "vmemmap_list",
+    "mmu_vmemmap_psize",
+    "mmu_psize_defs",
+    "cur_cpu_spec",
+];
+
+/// SYMBOL(name) that kernels wrote once or makedumpfile wants. They say something only of the kernels they were written
+/// for: a function of this name in another kernel is something else.
+pub(super) const OLD_SYMBOLS: &[&str] = &[
+    "node_states",
+    "vmlist",
+    "pgdat_list",
     "log_buf",
     "log_buf_len",
     "log_end",
@@ -31,19 +45,10 @@ pub(super) const SYMBOLS: &[&str] = &[
     "max_pfn",
     "high_memory",
     "free_huge_page",
-    "kallsyms_names",
-    "kallsyms_num_syms",
-    "kallsyms_token_table",
-    "kallsyms_token_index",
-    "kallsyms_offsets",
-    "kallsyms_addresses",
-    "kallsyms_relative_base",
-    "vmemmap_list",
-    "mmu_vmemmap_psize",
-    "mmu_psize_defs",
-    "cur_cpu_spec",
     "cpu_pgd",
     "demote_segment_4k",
+    "system_utsname",
+    "kallsyms_addresses",
 ];
 
 /// Symbols whose contents the kernel writes in place of their addresses.

@@ -28,7 +28,7 @@ pub fn of_vmlinux(vmlinux: &Vmlinux, types: &dyn Types) -> Result<String, Error>
     if let Some(size) = page_size(vmlinux) {
         line(&mut text, format_args!("PAGESIZE={}", size.bytes()));
     }
-    for name in keys::SYMBOLS {
+    for name in keys::SYMBOLS.iter().chain(keys::OLD_SYMBOLS) {
         if let Some(symbol) = vmlinux.symbol(name) {
             line(&mut text, format_args!("SYMBOL({name})={:x}", symbol.addr));
         }
