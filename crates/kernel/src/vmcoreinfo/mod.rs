@@ -28,8 +28,9 @@ pub fn of_vmlinux(vmlinux: &Vmlinux, types: &dyn Types) -> Result<String, Error>
     if let Some(size) = page_size(vmlinux) {
         line(&mut text, format_args!("PAGESIZE={}", size.bytes()));
     }
+    let freed = init_memory(|name| vmlinux.symbol(name).map(|symbol| symbol.addr));
     for name in keys::SYMBOLS.iter().chain(keys::OLD_SYMBOLS) {
-        if let Some(symbol) = vmlinux.symbol(name) {
+        if let Some(symbol) = vmlinux.symbol(name).filter(|symbol| !freed.contains(&symbol.addr)) {
             line(&mut text, format_args!("SYMBOL({name})={:x}", symbol.addr));
         }
     }
@@ -63,10 +64,12 @@ pub fn missing_keys(
     word: u64,
 ) -> Result<String, Error> {
     let mut text = String::new();
+    let (start, end) = (symbols.symbol("__init_begin")?, symbols.symbol("__init_end")?);
+    let freed = init_memory(|name| if name == "__init_begin" { start } else { end }.map(|addr| addr.0));
     for name in keys::SYMBOLS.iter().filter(|name| !keys::CONTENTS.contains(name)) {
         let key = format!("SYMBOL({name})");
         if info.get(&key).is_none()
-            && let Some(addr) = symbols.symbol(name)?
+            && let Some(addr) = symbols.symbol(name)?.filter(|addr| !freed.contains(&addr.0))
         {
             line(&mut text, format_args!("{key}={:x}", addr.0));
         }
@@ -83,6 +86,15 @@ pub fn missing_keys(
 pub(crate) fn is_incomplete(info: &VmcoreInfo) -> bool {
     let lacks = |alternatives: &&[&str]| alternatives.iter().all(|key| info.get(key).is_none());
     keys::NEEDED.iter().any(lacks)
+}
+
+/// Where the kernel was linked to have what it frees when it has booted: a variable there, as `vmlist` is since 3.10, is
+/// gone by the time of a crash.
+fn init_memory(symbol: impl Fn(&str) -> Option<u64>) -> std::ops::Range<u64> {
+    match (symbol("__init_begin"), symbol("__init_end")) {
+        (Some(start), Some(end)) => start..end,
+        _ => 0..0,
+    }
 }
 
 /// What types tell: SIZE, OFFSET, LENGTH of members and NUMBER of enumerators.
