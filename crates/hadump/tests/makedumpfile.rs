@@ -318,6 +318,69 @@ fn the_original_reads_what_is_written() {
     check::pages_by_libkdumpfile(python, &dump, ours.path(), &dump.bitmap(31)).unwrap();
 }
 
+#[test]
+fn what_a_vmlinux_tells_stands_in_for_vmcoreinfo_in_either_program() {
+    let Some(dump) = corpus::dump(corpus::X86_64) else { return };
+    let Some(vmlinux) = dump.vmlinux() else { return };
+    let info = Scratch::new("vmcoreinfo");
+    let run = Run::of(ours().arg("-g").arg(info.path()).arg("-x").arg(&vmlinux)).ok();
+    let saved =
+        format!("\nThe vmcoreinfo is saved to {}.\n\nmakedumpfile Completed.\n", info.path().display());
+    assert_eq!(run.stdout, saved);
+    for program in [Some(ours()), theirs()] {
+        let Some(mut program) = program else { continue };
+        let output = Scratch::new("vmcore");
+        program.arg("-i").arg(info.path()).args(["-l", "-d", "31"]).arg(&dump.elf).arg(output.path());
+        Run::of(&mut program).ok();
+        check::same_frames(&Kdump::open(output.path()).bitmap2, &dump.bitmap(31)).unwrap();
+    }
+    let output = Scratch::new("vmcore");
+    Run::of(ours().arg("-x").arg(&vmlinux).args(["-l", "-d", "31"]).arg(&dump.elf).arg(output.path())).ok();
+    check::same_frames(&Kdump::open(output.path()).bitmap2, &dump.bitmap(31)).unwrap();
+}
+
+#[test]
+fn a_file_about_another_kernel_has_an_exit_code_of_its_own() {
+    let (dump, output, info) = (small(), Scratch::new("vmcore"), Scratch::new("info"));
+    fs::write(info.path(), "OSRELEASE=2.6.16\nPAGESIZE=4096\n").unwrap();
+    let info = info.path().to_str().unwrap();
+    let run = create(&["-i", info, "-d", "31"], &dump.elf, &output);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("it is of kernel 2.6.16, and the dump of 6.12.94-fadump"), "{}", run.stderr);
+    assert!(!output.path().exists());
+}
+
+#[test]
+fn rules_erase_bytes_and_the_dump_says_which() {
+    let Some(dump) = corpus::dump(corpus::X86_64) else { return };
+    let Some(vmlinux) = dump.vmlinux() else { return };
+    let rules = Scratch::new("rules");
+    fs::write(rules.path(), "[vmlinux]\nerase init_task.comm\nerase saved_command_line size 8\n").unwrap();
+    let erased = |mut program: Command| {
+        let output = Scratch::new("vmcore");
+        program.arg("-x").arg(&vmlinux).arg("--config").arg(rules.path()).args(["-c", "-d", "31"]);
+        Run::of(program.arg(&dump.elf).arg(output.path())).ok();
+        output
+    };
+    let ours_erased = erased(ours());
+    let diff = |a: &Path, b: &Path| run::hadump(["diff".as_ref(), a.as_os_str(), b.as_os_str()]);
+    let plain = Scratch::new("plain");
+    create(&["-c", "-d", "31"], &dump.elf, &plain).ok();
+    assert_eq!(diff(plain.path(), ours_erased.path()).code, Some(1), "something is erased");
+    let record = Kdump::open(ours_erased.path()).notes;
+    let record = String::from_utf8_lossy(&record);
+    assert!(record.contains("erase init_task.comm size 16\n"), "the dump says what it lacks");
+    // A rule that cannot be carried out ends it before anything is written.
+    fs::write(rules.path(), "[vmlinux]\nerase no_such_symbol\n").unwrap();
+    let output = Scratch::new("vmcore");
+    let mut command = ours();
+    command.arg("-x").arg(&vmlinux).arg("--config").arg(rules.path()).args(["-c", "-d", "31"]);
+    let run = Run::of(command.arg(&dump.elf).arg(output.path()));
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("no_such_symbol"), "{}", run.stderr);
+    assert_eq!(fs::read_dir(output.directory()).unwrap().count(), 0);
+}
+
 /// The name under which everything here runs is the one that distributions would install.
 #[test]
 fn a_symbolic_link_is_enough() {

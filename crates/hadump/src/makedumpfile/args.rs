@@ -385,15 +385,8 @@ impl Options {
             return Ok(Job::Version);
         }
         let job = self.kind(operands.into_iter().map(PathBuf::from).collect())?;
-        const NO_DEBUG_INFO: &str = "debug information is not read; VMCORE's own VMCOREINFO is";
-        let refused = [
-            (self.generate.is_some(), "-g", NO_DEBUG_INFO),
-            (self.vmcoreinfo.is_some(), "-i", NO_DEBUG_INFO),
-            (self.config.is_some(), "--config", "data is not erased"),
-            (self.vmlinux.is_some(), "-x", NO_DEBUG_INFO),
-            (self.partial_dmesg, "--partial-dmesg", "the log is written whole; leave this option out"),
-        ];
-        let found = refused.into_iter().find(|(given, ..)| *given).map(|(_, name, why)| (name, why));
+        let partial = ("--partial-dmesg", "the log is written whole; leave this option out");
+        let found = self.partial_dmesg.then_some(partial);
         if let Some((name, why)) = self.refused.or(found) {
             return Err(Refusal::Unsupported(format!("{name}: {why}")));
         }

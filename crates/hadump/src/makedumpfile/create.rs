@@ -1,6 +1,7 @@
 //! The making of a dump from another, makedumpfile's main work.
 
 use super::args::{MessageLevel, Options, Target};
+use super::given;
 use super::messages::Messages;
 use super::sink::{Limited, Nowhere};
 use super::stats;
@@ -20,7 +21,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use vmcore::{Dump, DumpLevel};
+use vmcore::{Dump, DumpLevel, Note};
 
 /// What makedumpfile calls its standard output in messages.
 const STDOUT: &str = "STDOUT";
@@ -29,6 +30,8 @@ const STDOUT: &str = "STDOUT";
 pub(super) struct Source {
     pub(super) args: InputArgs,
     pub(super) dump: Dump,
+    /// Notes of hadump's own.
+    notes: Vec<Note>,
 }
 
 impl Source {
@@ -46,12 +49,13 @@ impl Source {
 
 /// Opens VMCORE, and prints its VMCOREINFO with the debugging messages: openSUSE's kdump takes the release and the
 /// time of the crash from them.
-pub(super) fn open(path: &Path, say: Messages) -> Result<Source> {
-    open_args(InputArgs::path(path), say)
+pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Source> {
+    open_args(options, InputArgs::path(path), say)
 }
 
-pub(super) fn open_args(args: InputArgs, say: Messages) -> Result<Source> {
+pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
     let dump = input::open(&args, Prefer::Vmcore)?;
+    let (dump, notes) = given::apply(options, dump, say)?;
     if say.level().has(MessageLevel::DEBUG)
         && let Some(info) = &dump.vmcoreinfo
     {
@@ -59,7 +63,7 @@ pub(super) fn open_args(args: InputArgs, say: Messages) -> Result<Source> {
             String::from_utf8_lossy(info.text()).lines().map(|l| format!("  {l}\n")).collect::<String>();
         say.debug(&format!("VMCOREINFO   :\n{lines}"));
     }
-    Ok(Source { args, dump })
+    Ok(Source { args, dump, notes })
 }
 
 /// Where a dump goes.
@@ -168,7 +172,7 @@ fn is_null_device(path: &Path) -> bool {
 
 /// Makes a dump, of the first dump level that fits.
 pub(super) fn run(options: &Options, input: &Path, target: &Target, say: Messages) -> Result<Outcome> {
-    let mut source = open(input, say)?;
+    let mut source = open(options, input, say)?;
     if options.elf {
         source.dump = convert::with_virtual_addresses(source.dump);
     }
@@ -265,7 +269,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn write(&self, out: &Out) -> Result<Made> {
-        let Self { options, source: Source { args, dump }, say, .. } = self;
+        let Self { options, source: Source { args, dump, .. }, say, .. } = self;
         let chosen = self.choose(out)?;
         let limited = options.limit.map(|limit| Limited { sink: out.sink(), limit });
         let sink = limited.as_ref().map_or(out.sink(), |limited| limited as &dyn Sink);
@@ -311,13 +315,13 @@ impl Attempt<'_> {
 
 /// Chooses the pages to write, and says what is odd about that.
 pub(super) fn choose_pages(
-    Source { args, dump }: &Source,
+    Source { args, dump, notes }: &Source,
     level: DumpLevel,
     say: Messages,
     spill: &dyn Fn() -> io::Result<File>,
 ) -> Result<Chosen> {
     let started = Instant::now();
-    let chosen = choose(args, dump, level, Vec::new(), spill)?;
+    let chosen = choose(args, dump, level, notes.clone(), spill)?;
     say.step("Excluding unnecessary pages", started.elapsed());
     for remark in &chosen.remarks {
         say.error(remark);
@@ -335,7 +339,7 @@ pub(super) fn say_undecided(say: Messages, pages: u64) {
 
 /// Counts the pages of each kind, those of zeros among them, and writes nothing.
 pub(super) fn mem_usage(options: &Options, input: &Path, say: Messages) -> Result<Outcome> {
-    let source = open(input, say)?;
+    let source = open(options, input, say)?;
     let attempt = Attempt { options, source: &source, level: DumpLevel::ALL, say };
     let nowhere = Nowhere("/dev/null".into());
     let chosen = attempt.choose(&Out::Nowhere(Nowhere("/dev/null".into())))?;

@@ -42,7 +42,8 @@ pub(super) fn reassemble(
     output: &Path,
     say: Messages,
 ) -> Result<Outcome> {
-    let source = create::open_args(InputArgs { input: parts, ..InputArgs::path(Path::new("")) }, say)?;
+    let source =
+        create::open_args(options, InputArgs { input: parts, ..InputArgs::path(Path::new("")) }, say)?;
     options.codec = source.method();
     create::make(options, &source, &Target::File(output.to_owned()), say)
 }

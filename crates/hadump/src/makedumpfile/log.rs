@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Writes the log as text, also with `-F`.
 pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Messages) -> Result<Outcome> {
-    let source = create::open(input, say)?;
+    let source = create::open(options, input, say)?;
     let kernel = source.kernel()?;
     let write = |out: &mut dyn Write| -> Result<Vec<String>> {
         let summary = kernel::log::read_log(&kernel, out)

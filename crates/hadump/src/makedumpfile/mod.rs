@@ -9,6 +9,7 @@ mod args;
 mod args_tests;
 mod create;
 mod getopt;
+mod given;
 mod join;
 mod log;
 mod messages;
@@ -25,6 +26,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
+
+/// The exit code of makedumpfile where -x or -i is of another kernel than the dump.
+const OTHER_KERNEL: u8 = 2;
 
 /// The arguments behind the name, where the program was called as makedumpfile.
 pub(crate) fn called(mut args: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
@@ -85,7 +89,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Err(error) => {
             say.error(&format!("{error:#}"));
             say.common("\nmakedumpfile Failed.");
-            ExitCode::FAILURE
+            if error.is::<given::OtherKernel>() { OTHER_KERNEL.into() } else { ExitCode::FAILURE }
         }
     }
 }
@@ -129,6 +133,7 @@ fn run(mut options: Options, job: Job, say: Messages) -> Result<Outcome> {
         Job::Dmesg { input, output } => log::run(&options, &input, &output, say),
         Job::Rearrange { output } => join::rearrange(&options, &output, say),
         Job::Reassemble { parts, output } => join::reassemble(&mut options, parts, &output, say),
-        other => anyhow::bail!("{other:?}"),
+        Job::GenerateVmcoreinfo { output, vmlinux } => given::generate(&options, &output, &vmlinux, say),
+        Job::Help | Job::Version => Ok(Outcome::Complete),
     })
 }

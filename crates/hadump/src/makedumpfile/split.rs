@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Writes the parts at the same time, each with its share of the threads.
 pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Messages) -> Result<Outcome> {
-    let source = create::open(input, say)?;
+    let source = create::open(options, input, say)?;
     let Some(level) = options.levels.first() else { bail!("no dump level") };
     if options.levels.len() > 1 || options.limit.is_some() {
         bail!("--split takes one dump level and no -L: parts of one size cannot be promised");

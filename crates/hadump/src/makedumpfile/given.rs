@@ -1,0 +1,98 @@
+//! `-x`, `-i`, `-g` and `--config`: what is known of the kernel from files, and what is erased by it.
+
+use super::args::Options;
+use super::create;
+use super::messages::Messages;
+use crate::Outcome;
+use anyhow::{Context, Result, anyhow};
+use dumpfile::output::Sink;
+use kernel::dwarf::Dwarf;
+use kernel::erase::{self, Rules};
+use kernel::knowledge::{self, Given, Known};
+use kernel::vmlinux::Vmlinux;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+use vmcore::{Dump, Note, VmcoreInfo};
+
+/// A file about another kernel than the one that crashed, which makedumpfile has an exit code of its own for.
+#[derive(Debug)]
+pub(super) struct OtherKernel {
+    path: PathBuf,
+    theirs: String,
+    ours: String,
+}
+
+impl fmt::Display for OtherKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, theirs, ours } = self;
+        write!(f, "{}: it is of kernel {theirs}, and the dump of {ours}", path.display())
+    }
+}
+
+impl std::error::Error for OtherKernel {}
+
+/// Adds to a dump what the user's files say of its kernel, and takes out what is to be erased. Answers hadump's own notes.
+pub(super) fn apply(options: &Options, mut dump: Dump, say: Messages) -> Result<(Dump, Vec<Note>)> {
+    let Options { vmlinux, vmcoreinfo, config, .. } = options;
+    if vmlinux.is_none() && vmcoreinfo.is_none() {
+        return Ok((dump, Vec::new()));
+    }
+    if let Some(path) = vmlinux {
+        refuse_another(&dump, path, Some(Vmlinux::open(path)?.release()?))?;
+    }
+    if let Some(path) = vmcoreinfo {
+        let text = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        refuse_another(&dump, path, VmcoreInfo::parse(&text).release().map(str::to_owned))?;
+    }
+    let given = Given { vmcoreinfo: vmcoreinfo.as_deref(), vmlinux: vmlinux.as_deref() };
+    for remark in knowledge::complete(&mut dump, &given)? {
+        say.debug(&remark);
+    }
+    match (config, vmlinux) {
+        (Some(config), Some(vmlinux)) => erase_by(config, vmlinux, dump, say),
+        _ => Ok((dump, Vec::new())),
+    }
+}
+
+fn refuse_another(dump: &Dump, path: &Path, theirs: Option<String>) -> Result<()> {
+    let ours = dump.vmcoreinfo.as_ref().and_then(VmcoreInfo::release);
+    match (theirs, ours) {
+        (Some(theirs), Some(ours)) if theirs != ours => {
+            Err(OtherKernel { path: path.to_owned(), theirs, ours: ours.to_owned() }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn erase_by(config: &Path, vmlinux: &Path, dump: Dump, say: Messages) -> Result<(Dump, Vec<Note>)> {
+    let name = config.display();
+    let text = fs::read_to_string(config).with_context(|| format!("{name}: cannot be read"))?;
+    let rules = Rules::parse(&text).with_context(|| format!("{name}: not a filter configuration"))?;
+    let vmlinux = Vmlinux::open(vmlinux)?;
+    let kernel =
+        kernel::Kernel::open(&dump).with_context(|| format!("{name}: cannot understand the kernel"))?;
+    let known = Known::of_vmlinux(&kernel, &vmlinux)?;
+    let erasures = rules.resolve(&known).with_context(|| format!("{name}: nothing is erased"))?;
+    drop(known);
+    drop(kernel);
+    let (dump, remarks) = erasures.apply(dump)?;
+    for remark in remarks {
+        say.error(&format!("{name}: {remark}"));
+    }
+    let notes = Some(&dump.source.erase_info).filter(|record| !record.is_empty()).map(|r| erase::note(r));
+    let notes = notes.into_iter().collect();
+    Ok((dump, notes))
+}
+
+/// Writes the VMCOREINFO that a vmlinux makes.
+pub(super) fn generate(options: &Options, output: &Path, vmlinux: &Path, say: Messages) -> Result<Outcome> {
+    let vmlinux = Vmlinux::open(vmlinux)?;
+    let name = vmlinux.path().display().to_string();
+    let dwarf = Dwarf::open(&vmlinux)?.ok_or_else(|| anyhow!("{name}: it has no debug information"))?;
+    let text = kernel::vmcoreinfo::of_vmlinux(&vmlinux, &dwarf)?;
+    let file = create::begin(options, None, output)?;
+    file.write_at(0, text.as_bytes())?;
+    let saved = file.commit()?;
+    say.common(&format!("\nThe vmcoreinfo is saved to {}.", saved.display()));
+    Ok(Outcome::Complete)
+}
