@@ -4,7 +4,8 @@
 //! boot memory copied aside and boot again over the original, and gives back what a tool then finds, together with the
 //! [`truth`](scenario::Truth) about what was there. [`root`] writes that down as a directory laid out like the
 //! machine's root; [`corpus`] makes such a directory from a real machine's memory; [`faults`] are all the ways in which
-//! it can go wrong; [`synth`] makes kernel images of any size to have something to crash.
+//! it can go wrong; [`live`] is the machine while memory is given back; [`synth`] makes kernel images of any size to have
+//! something to crash.
 //!
 //! The model is for tests, the demonstration and benchmarks and is never linked into the program. It writes every
 //! layout by its own definitions and shares none with the code that reads them, so that a wrong layout cannot cancel
@@ -25,6 +26,7 @@ pub mod hpte;
 pub mod hypervisor;
 pub mod invariants;
 pub mod layout;
+pub mod live;
 pub mod machine;
 pub mod memory;
 pub mod notes;

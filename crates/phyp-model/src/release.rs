@@ -84,6 +84,16 @@ impl ReleaseRegion {
         self.freed.iter().copied()
     }
 
+    /// Whether a frame was given back.
+    pub fn is_free(&self, frame: u64) -> bool {
+        self.freed.contains(&frame)
+    }
+
+    /// How many frames were given back.
+    pub fn free_frames(&self) -> u64 {
+        self.freed.len() as u64
+    }
+
     /// Each write's text and the frames it freed, in order.
     pub fn log(&self) -> &[(String, Vec<u64>)] {
         &self.log

@@ -3,14 +3,14 @@
 use vmcore::{Chunk, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, ReadError};
 
 /// A dump's memory without what belongs to somebody else by now: those frames are lost, and are never read.
-pub struct Guarded<'m> {
-    inner: &'m dyn PhysicalMemory,
+pub struct Guarded {
+    inner: Box<dyn PhysicalMemory>,
     gone: RangeSet<Pfn>,
 }
 
-impl<'m> Guarded<'m> {
+impl Guarded {
     /// `inner` without the frames of which a byte lies in `gone`.
-    pub fn new(inner: &'m dyn PhysicalMemory, gone: &RangeSet<PhysAddr>) -> Self {
+    pub fn new(inner: Box<dyn PhysicalMemory>, gone: &RangeSet<PhysAddr>) -> Self {
         let page = inner.map().page_size();
         let frames = |r: Range<PhysAddr>| Range::new(page.pfn(r.start), Pfn(page.frames(r.end.0)));
         Self { inner, gone: gone.iter().map(frames).collect() }
@@ -29,7 +29,7 @@ impl<'m> Guarded<'m> {
     }
 }
 
-impl PhysicalMemory for Guarded<'_> {
+impl PhysicalMemory for Guarded {
     fn map(&self) -> &MemoryMap {
         self.inner.map()
     }
@@ -114,7 +114,7 @@ mod tests {
             let numbers = Numbers(MemoryMap::new(PageSize::K4, bytes));
             let gone: RangeSet<PhysAddr> =
                 gone.into_iter().map(|(s, l)| Range::new(PhysAddr(s), PhysAddr(s + l))).collect();
-            let guarded = Guarded::new(&numbers, &gone);
+            let guarded = Guarded::new(Box::new(numbers), &gone);
             let mut pages = vec![0xff; count << 12];
             let mut states = vec![PageState::Absent; count];
             guarded.read_run(Pfn(first), &mut pages, &mut states).unwrap();

@@ -12,6 +12,9 @@
 
 use crate::Error;
 use crate::journal::{Journal, Record};
+use phyp::kdms::KernelDump;
+use phyp::region::{Reading, ReleaseRegion};
+use phyp::system::System;
 use std::io;
 use vmcore::{PhysAddr, Range, RangeSet};
 
@@ -43,11 +46,11 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// What of `memory` may be given back: it is kept from `reserve` up, the save areas begin at `areas`, and `keep` belongs
-    /// to the firmware for good. `page` is the running kernel's page size in bytes, a power of two.
+    /// What of `memory` may be given back: the kernel keeps what it `lists`, the save areas begin at `areas` and reach to the
+    /// end, and `keep` belongs to the firmware for good. `page` is the running kernel's page size in bytes, a power of two.
     pub fn new(
         memory: &RangeSet<PhysAddr>,
-        reserve: PhysAddr,
+        listed: &RangeSet<PhysAddr>,
         areas: PhysAddr,
         keep: &RangeSet<PhysAddr>,
         page: u64,
@@ -61,16 +64,41 @@ impl Ground {
             let end = r.end.0.checked_next_multiple_of(page).unwrap_or(u64::MAX);
             Range::new(PhysAddr(r.start.0 - r.start.0 % page), PhysAddr(end))
         };
-        let reserve = PhysAddr(reserve.0.checked_next_multiple_of(page).unwrap_or(u64::MAX));
-        let areas = PhysAddr(areas.0 - areas.0 % page);
         let keep: RangeSet<PhysAddr> = keep.iter().map(outer).collect();
-        let part = |start, end| {
-            let window = Range::new(start, end);
+        let part = |window: Range<PhysAddr>| {
             let there: RangeSet<PhysAddr> = memory.within(window).map(inner).collect();
             there.subtract(&keep)
         };
+        let areas = PhysAddr(areas.0 - areas.0 % page);
+        let below = Range::new(PhysAddr(0), areas);
+        let in_place =
+            listed.within(below).flat_map(|r| part(r).iter().map(inner).collect::<Vec<_>>()).collect();
         let end = memory.end().unwrap_or_default();
-        Self { page, in_place: part(reserve, areas), areas: part(areas.max(reserve), end) }
+        Self { page, in_place, areas: part(Range::new(areas, end)) }
+    }
+
+    /// What may be given back on the machine that `system` shows.
+    ///
+    /// # Errors
+    ///
+    /// When it has no `release_region`, or not all that is needed to use it safely.
+    pub fn of(system: &System, reading: Reading, page: u64) -> Result<Self, Error> {
+        let no = |why: &str| Error::NoRelease { why: why.to_owned() };
+        let leavings = &system.leavings;
+        let text = leavings.release_region.as_deref().ok_or_else(|| {
+            no("there is no sys/kernel/release_region; a fadump kernel gives all of it back at the end: --release after")
+        })?;
+        let region = ReleaseRegion::parse(text).map_err(|error| no(&error.to_string()))?;
+        let structure = leavings.kernel_dump.as_deref().map(KernelDump::parse);
+        let structure = structure.transpose().map_err(|error| no(&error.to_string()))?;
+        let copies =
+            structure.iter().flat_map(|s| &s.sections).filter(|s| s.is_requested() && !s.is_in_place());
+        let areas = copies.map(|s| s.destination).min().or(region.scratch());
+        let areas = areas.ok_or_else(|| no("nothing says where the save areas begin"))?;
+        let memory =
+            leavings.memory_map.as_ref().ok_or_else(|| no("the device tree does not say where memory is"))?;
+        let listed = region.listed(reading, Some(areas), page).iter().map(|l| l.clamped).collect();
+        Ok(Self::new(memory, &listed, areas, &system.reserved_ranges, page))
     }
 
     /// All of it.

@@ -63,7 +63,8 @@ proptest! {
     ) {
         let memory = set(&[(0, hole * PAGE), ((hole + 3) * PAGE, 0x100 * PAGE)]);
         let keep = set(&[(0x81 * PAGE + 5, 0x82 * PAGE)]);
-        let ground = Ground::new(&memory, PhysAddr(0x20 * PAGE), PhysAddr(0xc0 * PAGE + 0x20), &keep, PAGE);
+        let listed = set(&[(0x20 * PAGE, 0xc0 * PAGE)]);
+        let ground = Ground::new(&memory, &listed, PhysAddr(0xc0 * PAGE + 0x20), &keep, PAGE);
         let all = ground.all();
         prop_assert!(!all.contains(PhysAddr(0x81 * PAGE)) && all.contains(PhysAddr(0x82 * PAGE)));
         let freed = Arc::default();
@@ -111,10 +112,11 @@ fn a_kernel_that_refuses_is_asked_no_more_and_the_reason_is_kept() {
 }
 
 #[test]
-fn a_reserve_that_begins_above_the_save_areas_leaves_memory_in_place_alone() {
+fn memory_in_place_that_the_kernel_does_not_list_is_left_alone() {
     // The early scan missed the dump: only the save areas were kept back.
     let memory = set(&[(0, 0x100_0000)]);
-    let ground = Ground::new(&memory, PhysAddr(0xc0_0000), PhysAddr(0xc0_0000), &RangeSet::default(), PAGE);
+    let none = RangeSet::default();
+    let ground = Ground::new(&memory, &none, PhysAddr(0xc0_0000), &none, PAGE);
     assert!(ground.in_place.is_empty());
     assert_eq!(ground.areas, set(&[(0xc0_0000, 0x100_0000)]));
 }

@@ -1,0 +1,125 @@
+//! A machine after its second boot that goes on living: memory is given back while a tool reads it.
+//!
+//! What [`root`](crate::root) writes is a photograph. Here the kernel answers: a write to `release_region` frees and at
+//! once poisons pages, with the bugs of [`ReleaseRegion`], a write to `release_mem` takes `/proc/vmcore` away, and whoever
+//! reads a page that was freed is remembered.
+
+use crate::error::Result;
+use crate::extent::{Extent, intersect, subtract, total};
+use crate::machine::Mode;
+use crate::release::{self, Handler, ReleaseRegion, Written};
+use crate::scenario::Run;
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Live {
+    run: Run,
+    release: ReleaseRegion,
+    late: Vec<Extent>,
+    reads: u64,
+}
+
+impl Live {
+    /// The machine of `run`, whose second kernel has this `handler`.
+    pub fn new(run: Run, handler: Handler) -> Self {
+        let release = ReleaseRegion::new(&run, handler);
+        Self { run, release, late: Vec::new(), reads: 0 }
+    }
+
+    /// The run, as it is now.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The kernel's side of progressive release.
+    pub fn release(&self) -> &ReleaseRegion {
+        &self.release
+    }
+
+    /// A read of physical memory, as through `/dev/mem`; what of it was freed before is remembered.
+    ///
+    /// # Errors
+    ///
+    /// The range reaches past the memory.
+    pub fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<()> {
+        self.reads += 1;
+        let page = self.run.options.page_size;
+        let end = address + bytes.len() as u64;
+        for frame in address / page..end.div_ceil(page) {
+            if self.release.is_free(frame) {
+                self.late.push(Extent::new(frame * page, page));
+            }
+        }
+        self.run.memory.read(address, bytes)
+    }
+
+    /// Memory that was read after it had been freed.
+    pub fn late_reads(&self) -> &[Extent] {
+        &self.late
+    }
+
+    /// How many reads there were.
+    pub fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// A write to `release_region`.
+    ///
+    /// # Errors
+    ///
+    /// The memory cannot be written.
+    pub fn write_release_region(&mut self, text: &str) -> Result<Written> {
+        if self.run.options.mode != Mode::Phyp2008 {
+            return Ok(Written::NoFile);
+        }
+        self.release.write(&mut self.run, text)
+    }
+
+    /// A write to fadump's `release_mem`.
+    ///
+    /// # Errors
+    ///
+    /// The memory cannot be written.
+    pub fn write_release_mem(&mut self, text: &str) -> Result<Written> {
+        release::release_mem(&mut self.run, text, &[])
+    }
+
+    /// Bytes of memory that the second kernel uses (`totalram_pages`): what it booted with and what was freed since.
+    pub fn memory_total(&self) -> u64 {
+        let booted = intersect(&self.run.ram_now, &[Extent::new(0, self.run.options.boot_top)]);
+        total(&booted) + self.release.free_frames() * self.run.options.page_size
+    }
+
+    /// Memory above boot memory that has not been given back.
+    pub fn kept_back(&self) -> Vec<Extent> {
+        let page = self.run.options.page_size;
+        let above = Extent::between(self.run.options.boot_top, u64::MAX);
+        let freed: Vec<Extent> = self.release.freed().map(|frame| Extent::new(frame * page, page)).collect();
+        subtract(&intersect(&self.run.ram_now, &[above]), &crate::extent::merged(freed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Dirt, Event, FREED};
+    use crate::{Machine, Options, scenario};
+
+    #[test]
+    fn a_late_read_is_remembered_and_finds_poison() {
+        let machine = Machine::new(Options::small_phyp()).unwrap();
+        let run = scenario::run(machine, Event::CRASH, &[], Dirt::Whole).unwrap();
+        let mut live = Live::new(run, Handler::Shipped);
+        let mut bytes = [0; 8];
+        live.read(0x100_1000, &mut bytes).unwrap();
+        assert!(live.late_reads().is_empty());
+        let before = live.memory_total();
+        assert_eq!(live.write_release_region("0x1000000 0x1000").unwrap(), Written::Accepted);
+        assert_eq!(live.memory_total() - before, 0x2000, "one page more than it was told");
+        live.read(0x100_1ffc, &mut bytes).unwrap();
+        assert_eq!(live.late_reads(), [Extent::new(0x100_1000, 0x1000)]);
+        live.read(0x100_1000, &mut bytes).unwrap();
+        assert_eq!(bytes, FREED);
+        assert_eq!(live.kept_back(), [Extent::between(0x100_2000, 48 << 20)]);
+    }
+}
