@@ -3,8 +3,8 @@
 //! A text file, a record a line, so that whoever finds it at night can read it:
 //!
 //! ```text
-//! 0 begin version=1 dump=5f3a90c1d2e4b687 boot=2f1c... output=/var/crash/vmcore ... 9a0b1c2d
-//! 1 checkpoint next=1073741824 pages=65536 data=60000 zero=5536 raw=12 lost=0 missing=0 01234567
+//! 0 begin version=1 dump=5f3a90c1d2e4b687 boot=2f1c... output=/var/crash/vmcore method=zstd level=default 9a0b1c2d
+//! 1 checkpoint next=1073741824 data=60000 zero=5536 raw=12 lost=0 missing=0 unwritten=70000 01234567
 //! 2 release 10000000-20000000 89abcdef
 //! 3 released 10000000-20000000 76543210
 //! ```
@@ -16,6 +16,8 @@
 
 use crate::Error;
 use dumpfile::Written;
+use dumpfile::codec::Method;
+use dumpfile::kdump::Checkpoint;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
@@ -35,25 +37,20 @@ pub struct Begin {
     pub boot: String,
     /// The name that the output gets when it is whole.
     pub output: PathBuf,
-}
-
-/// A state of the output that is durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Where the next page's bytes go: nothing below is written again.
-    pub next_offset: u64,
-    /// What the output holds.
-    pub written: Written,
+    /// How its pages are compressed.
+    pub method: Option<Method>,
+    /// How hard, when not as the method does by itself.
+    pub level: Option<i32>,
 }
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The first: what this is about. Header, notes and bitmaps of the output are durable.
+    /// The first: what this is about.
     Begin(Begin),
     /// The save goes on in this boot.
     Boot(String),
-    /// All pages written so far are durable.
+    /// All pages written so far are durable, and so are header, notes and bitmaps of the output.
     Checkpoint(Checkpoint),
     /// These ranges are about to be given back: nobody may read them from here on.
     Release(Vec<Range<PhysAddr>>),
@@ -100,6 +97,12 @@ pub struct Journal {
     next: u64,
 }
 
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("path", &self.path).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
 impl Journal {
     /// Begins a journal in a new file at `path`, readable by its owner alone, and locks it.
     ///
@@ -122,12 +125,19 @@ impl Journal {
         Self { path: path.to_owned(), storage, next: 0 }
     }
 
-    /// Opens the journal at `path` to go on with it: locks it, reads it, cuts off a torn last record.
+    /// The same journal with `wrap` around its storage.
+    #[must_use]
+    pub fn wrapped(self, wrap: impl FnOnce(Box<dyn Storage>) -> Box<dyn Storage>) -> Self {
+        Self { storage: wrap(self.storage), ..self }
+    }
+
+    /// Opens the journal at `path` to go on with it: locks it, reads it, cuts off a torn last record. It tells nothing when
+    /// its first record was never whole.
     ///
     /// # Errors
     ///
     /// When it cannot be read or is damaged, or another process has it.
-    pub fn resume(path: &Path) -> Result<(Self, History), Error> {
+    pub fn resume(path: &Path) -> Result<(Self, Option<History>), Error> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).custom_flags(NOFOLLOW);
         let mut file = options.open(path).map_err(journal_error(path, "open it"))?;
@@ -137,22 +147,13 @@ impl Journal {
         let (history, good) = History::parse(path, &text)?;
         file.set_len(good as u64).map_err(journal_error(path, "cut off its torn end"))?;
         file.sync_data().map_err(journal_error(path, "make it durable"))?;
-        let next = history.records;
+        let next = history.as_ref().map_or(0, |h| h.records);
         Ok((Self { path: path.to_owned(), storage: Box::new(file), next }, history))
     }
 
-    /// As [`Journal::resume`] for records that `storage` holds already, `text` of them.
-    ///
-    /// # Errors
-    ///
-    /// When the text is damaged.
-    pub fn resume_over(
-        path: &Path,
-        storage: Box<dyn Storage>,
-        text: &[u8],
-    ) -> Result<(Self, History), Error> {
-        let (history, _) = History::parse(path, text)?;
-        Ok((Self { path: path.to_owned(), storage, next: history.records }, history))
+    /// Reports whether it has no record yet.
+    pub fn is_empty(&self) -> bool {
+        self.next == 0
     }
 
     /// The file, for messages.
@@ -204,7 +205,7 @@ pub struct History {
     pub begin: Begin,
     /// The last boot that worked on it.
     pub boot: String,
-    /// The last durable state; none if nothing but the header and bitmaps is.
+    /// The last durable state of the output; without one it is begun anew.
     pub checkpoint: Option<Checkpoint>,
     /// What was given back, or may have been: nobody may read it.
     pub gone: RangeSet<PhysAddr>,
@@ -217,7 +218,7 @@ pub struct History {
 
 impl History {
     /// Reads a journal; answers how many of its bytes are good records.
-    fn parse(path: &Path, text: &[u8]) -> Result<(Self, usize), Error> {
+    fn parse(path: &Path, text: &[u8]) -> Result<(Option<Self>, usize), Error> {
         let damaged = |offset: usize, found: &str, expected: &'static str| Error::JournalDamaged {
             path: path.to_owned(),
             offset: offset as u64,
@@ -256,7 +257,6 @@ impl History {
             }
             good = at;
         }
-        let history = history.ok_or_else(|| damaged(0, "no whole record", "a beginning"))?;
         Ok((history, good))
     }
 
@@ -270,6 +270,11 @@ impl History {
             finished: None,
             records: 1,
         }
+    }
+
+    /// What is given back for certain when this is the boot `boot`.
+    pub fn released_in(&self, boot: &str) -> RangeSet<PhysAddr> {
+        if boot.is_empty() || boot != self.boot { RangeSet::default() } else { self.released.clone() }
     }
 
     fn apply(&mut self, record: Record) -> bool {
@@ -297,16 +302,18 @@ fn encode(number: u64, record: &Record) -> String {
     let done = match record {
         Record::Begin(b) => write!(
             line,
-            "begin version=1 dump={:016x} boot={} output={}",
+            "begin version=1 dump={:016x} boot={} output={} method={} level={}",
             b.dump,
             escape(b.boot.as_bytes()),
-            escape(b.output.as_os_str().as_encoded_bytes())
+            escape(b.output.as_os_str().as_encoded_bytes()),
+            b.method.map_or("none", Method::name),
+            b.level.map_or("default".to_owned(), |level| level.to_string())
         ),
         Record::Boot(boot) => write!(line, "boot {}", escape(boot.as_bytes())),
         Record::Checkpoint(Checkpoint { next_offset, written: w }) => write!(
             line,
-            "checkpoint next={next_offset} bytes={} data={} zero={} raw={} lost={} missing={}",
-            w.bytes, w.data_pages, w.zero_pages, w.raw_pages, w.lost_pages, w.missing_pages
+            "checkpoint next={next_offset} data={} zero={} raw={} lost={} missing={} unwritten={}",
+            w.data_pages, w.zero_pages, w.raw_pages, w.lost_pages, w.missing_pages, w.unwritten_pages
         ),
         Record::Release(ranges) => write!(line, "release {}", encode_ranges(ranges)),
         Record::Released(ranges) => write!(line, "released {}", encode_ranges(ranges)),
@@ -340,17 +347,26 @@ fn decode(line: &[u8]) -> Option<(u64, Record)> {
             dump: u64::from_str_radix(field("dump")?, 16).ok()?,
             boot: String::from_utf8(unescape(field("boot")?)?).ok()?,
             output: bytes_to_path(unescape(field("output")?)?),
+            method: match field("method")? {
+                "none" => None,
+                name => Some(Method::ALL.into_iter().find(|m| m.name() == name)?),
+            },
+            level: match field("level")? {
+                "default" => None,
+                level => Some(level.parse().ok()?),
+            },
         }),
         "boot" => Record::Boot(String::from_utf8(unescape(rest.first()?)?).ok()?),
         "checkpoint" => Record::Checkpoint(Checkpoint {
             next_offset: decimal("next")?,
             written: Written {
-                bytes: decimal("bytes")?,
+                bytes: decimal("next")?,
                 data_pages: decimal("data")?,
                 zero_pages: decimal("zero")?,
                 raw_pages: decimal("raw")?,
                 lost_pages: decimal("lost")?,
                 missing_pages: decimal("missing")?,
+                unwritten_pages: decimal("unwritten")?,
             },
         }),
         "release" => Record::Release(decode_ranges(rest.first()?)?),
@@ -420,12 +436,13 @@ mod tests {
             any::<[u32; 7]>().prop_map(|n| {
                 let n = n.map(u64::from);
                 let written = Written {
-                    bytes: n[0],
+                    bytes: n[6],
                     data_pages: n[1],
                     zero_pages: n[2],
                     raw_pages: n[3],
                     lost_pages: n[4],
                     missing_pages: n[5],
+                    unwritten_pages: n[0],
                 };
                 Record::Checkpoint(Checkpoint { next_offset: n[6], written })
             }),
@@ -436,10 +453,16 @@ mod tests {
     }
 
     fn begin() -> Begin {
-        Begin { dump: 0x1234, boot: "a boot".into(), output: "/var/crash/a b%/vmcore".into() }
+        Begin {
+            dump: 0x1234,
+            boot: "a boot".into(),
+            output: "/var/crash/a b%/vmcore".into(),
+            method: Some(Method::Zstd),
+            level: Some(-3),
+        }
     }
 
-    fn history(text: &[u8]) -> Result<(History, usize), Error> {
+    fn history(text: &[u8]) -> Result<(Option<History>, usize), Error> {
         History::parse(Path::new("vmcore.journal"), text)
     }
 
@@ -464,13 +487,9 @@ mod tests {
             text.truncate(cut);
             // What was not durable may hold anything.
             text.extend(garbage);
-            match history(&text) {
-                Ok((history, good)) => {
-                    prop_assert_eq!(history.records, whole as u64);
-                    prop_assert_eq!(good, ends[whole - 1]);
-                }
-                Err(_) => prop_assert_eq!(whole, 0),
-            }
+            let (history, good) = history(&text).unwrap();
+            prop_assert_eq!(history.map_or(0, |h| h.records), whole as u64);
+            prop_assert_eq!(good, whole.checked_sub(1).map_or(0, |last| ends[last]));
         }
 
         #[test]
@@ -486,7 +505,7 @@ mod tests {
         text += &encode(1, &Record::Release(vec![Range::new(PhysAddr(0), PhysAddr(4096))]));
         let mut spoiled = text.clone().into_bytes();
         spoiled[torn + 12] ^= 1;
-        assert_eq!(history(&spoiled).unwrap().0.records, 1, "a torn last record never happened");
+        assert_eq!(history(&spoiled).unwrap().0.unwrap().records, 1, "a torn last record never happened");
         spoiled.extend(encode(2, &Record::Finished { complete: true }).into_bytes());
         let error = history(&spoiled).unwrap_err();
         let expected = format!("offset {torn:#x}");
@@ -506,7 +525,7 @@ mod tests {
             Record::Boot("another".into()),
         ];
         let text: String = records.iter().enumerate().map(|(n, r)| encode(n as u64, r)).collect();
-        let (history, _) = history(text.as_bytes()).unwrap();
+        let history = history(text.as_bytes()).unwrap().0.unwrap();
         assert!(history.released.is_empty());
         assert_eq!(history.gone.total(), 0x2000);
         assert_eq!(history.boot, "another");
@@ -525,10 +544,10 @@ mod tests {
         bytes.extend(b"1 checkpoint next=12");
         std::fs::write(&path, &bytes).unwrap();
         let (mut journal, history) = Journal::resume(&path).unwrap();
-        assert_eq!(history.checkpoint, None);
+        assert_eq!(history.unwrap().checkpoint, None);
         journal.append(&Record::Finished { complete: false }).unwrap();
         drop(journal);
-        let (_, history) = Journal::resume(&path).unwrap();
+        let history = Journal::resume(&path).unwrap().1.unwrap();
         assert_eq!((history.finished, history.begin), (Some(false), begin()));
     }
 }

@@ -1,6 +1,7 @@
 //! Takes a dump off the machine that crashed, in steps that survive a crash, and gives its memory back.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 mod error;
 mod estimate;
 mod guard;
@@ -8,9 +9,22 @@ pub mod journal;
 mod level;
 pub mod release;
 mod segment;
+pub mod session;
+pub mod target;
 
 pub use error::Error;
 pub use estimate::{Estimate, estimate};
 pub use guard::Guarded;
 pub use level::raised;
 pub use segment::Segments;
+
+use vmcore::Dump;
+
+/// A number that tells this dump from any other: of its notes, which hold the registers and the time of the crash, and of
+/// where it has memory.
+pub fn identity(dump: &Dump) -> u64 {
+    let map = dump.memory.map();
+    let edges = map.bytes().iter().flat_map(|r| [r.start.0, r.end.0]).chain([map.page_size().bytes()]);
+    let edges: Vec<u8> = edges.flat_map(u64::to_le_bytes).collect();
+    u64::from(crc32fast::hash(dump.notes.raw())) << 32 | u64::from(crc32fast::hash(&edges))
+}

@@ -1,0 +1,236 @@
+//! Where a dump goes, and where its journal is.
+
+use crate::Error;
+use crate::journal::{Begin, History, Journal, sync_directory};
+use dumpfile::output::{OutputFile, RawDevice, Sink};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An output that can be gone on with.
+pub trait Output: Sink {
+    /// Makes the output durable and gives it its name.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot.
+    fn commit(self: Box<Self>) -> Result<PathBuf, Error>;
+
+    /// Makes an output that lacks something durable as it is; answers its name.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot.
+    fn keep(self: Box<Self>) -> Result<PathBuf, Error>;
+}
+
+impl Output for OutputFile {
+    fn commit(self: Box<Self>) -> Result<PathBuf, Error> {
+        Ok((*self).commit()?)
+    }
+
+    fn keep(self: Box<Self>) -> Result<PathBuf, Error> {
+        Ok(self.keep_incomplete()?)
+    }
+}
+
+impl Output for RawDevice {
+    fn commit(self: Box<Self>) -> Result<PathBuf, Error> {
+        self.keep()
+    }
+
+    fn keep(self: Box<Self>) -> Result<PathBuf, Error> {
+        self.sync()?;
+        Ok(self.path().to_owned())
+    }
+}
+
+/// A place for a dump and its journal.
+pub trait Target: Sync {
+    /// Begins a journal, and makes its first record durable.
+    ///
+    /// # Errors
+    ///
+    /// When there is one already, or the system refuses.
+    fn begin(&self, begin: &Begin) -> Result<Journal, Error>;
+
+    /// The journal of an earlier run, when there is one; with what it tells, when it tells something.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or is damaged.
+    fn resume(&self) -> Result<Option<(Journal, Option<History>)>, Error>;
+
+    /// Removes the journal: everything is done.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    fn forget(&self, journal: Journal) -> Result<(), Error>;
+
+    /// A new output, which takes the place of one that an earlier run began if `replace` is set.
+    ///
+    /// # Errors
+    ///
+    /// When its name is taken, or the system refuses.
+    fn create(&self, replace: bool) -> Result<Box<dyn Output>, Error>;
+
+    /// The output that an earlier run began.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the system refuses.
+    fn reopen(&self) -> Result<Box<dyn Output>, Error>;
+
+    /// Where an unfinished output can be read.
+    ///
+    /// # Errors
+    ///
+    /// When the target has no file name.
+    fn unfinished(&self) -> Result<PathBuf, Error>;
+
+    /// Reports whether the output has its last name.
+    fn is_named(&self) -> bool;
+}
+
+/// A file, `NAME-incomplete` until it is whole.
+#[derive(Clone, Debug)]
+pub struct FileTarget {
+    /// The file's last name.
+    pub name: PathBuf,
+    /// The journal.
+    pub journal: PathBuf,
+    /// Whether a file of that name may be replaced.
+    pub force: bool,
+}
+
+impl FileTarget {
+    /// The file `name` with its journal beside it.
+    pub fn new(name: &Path, force: bool) -> Self {
+        Self { name: name.to_owned(), journal: journal_beside(name), force }
+    }
+}
+
+/// Where the journal of an output is, unless told: `NAME.journal`.
+pub fn journal_beside(name: &Path) -> PathBuf {
+    let mut journal = name.as_os_str().to_owned();
+    journal.push(".journal");
+    journal.into()
+}
+
+impl Target for FileTarget {
+    fn begin(&self, begin: &Begin) -> Result<Journal, Error> {
+        begin_journal(&self.journal, begin)
+    }
+
+    fn resume(&self) -> Result<Option<(Journal, Option<History>)>, Error> {
+        resume_journal(&self.journal)
+    }
+
+    fn forget(&self, journal: Journal) -> Result<(), Error> {
+        forget_journal(journal)
+    }
+
+    fn create(&self, replace: bool) -> Result<Box<dyn Output>, Error> {
+        // The incomplete file is ours to replace when a journal of ours names it, the whole one only when told to.
+        if replace && !self.force {
+            let name = OutputFile::incomplete_name(&self.name)?;
+            match std::fs::remove_file(&name) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(dumpfile::Error::Write {
+                        path: name,
+                        action: "begin it anew".into(),
+                        source,
+                    }
+                    .into());
+                }
+                _ => (),
+            }
+        }
+        Ok(Box::new(OutputFile::create_resumable(&self.name, self.force)?))
+    }
+
+    fn reopen(&self) -> Result<Box<dyn Output>, Error> {
+        Ok(Box::new(OutputFile::reopen(&self.name, self.force)?))
+    }
+
+    fn unfinished(&self) -> Result<PathBuf, Error> {
+        Ok(OutputFile::incomplete_name(&self.name)?)
+    }
+
+    fn is_named(&self) -> bool {
+        let there = |path: &Path| path.symlink_metadata().is_ok();
+        there(&self.name) && self.unfinished().is_ok_and(|name| !there(&name))
+    }
+}
+
+/// A block device, with a journal elsewhere.
+#[derive(Clone, Debug)]
+pub struct DeviceTarget {
+    /// The device.
+    pub device: PathBuf,
+    /// The journal.
+    pub journal: PathBuf,
+}
+
+impl Target for DeviceTarget {
+    fn begin(&self, begin: &Begin) -> Result<Journal, Error> {
+        begin_journal(&self.journal, begin)
+    }
+
+    fn resume(&self) -> Result<Option<(Journal, Option<History>)>, Error> {
+        resume_journal(&self.journal)
+    }
+
+    fn forget(&self, journal: Journal) -> Result<(), Error> {
+        forget_journal(journal)
+    }
+
+    fn create(&self, _replace: bool) -> Result<Box<dyn Output>, Error> {
+        self.reopen()
+    }
+
+    fn reopen(&self) -> Result<Box<dyn Output>, Error> {
+        Ok(Box::new(RawDevice::open(&self.device)?))
+    }
+
+    fn unfinished(&self) -> Result<PathBuf, Error> {
+        Ok(self.device.clone())
+    }
+
+    fn is_named(&self) -> bool {
+        true
+    }
+}
+
+fn begin_journal(path: &Path, begin: &Begin) -> Result<Journal, Error> {
+    let mut journal = Journal::create(path)?;
+    journal.append(&crate::journal::Record::Begin(begin.clone()))?;
+    Ok(journal)
+}
+
+fn resume_journal(path: &Path) -> Result<Option<(Journal, Option<History>)>, Error> {
+    if path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    Journal::resume(path).map(Some)
+}
+
+fn forget_journal(journal: Journal) -> Result<(), Error> {
+    let path = journal.path().to_owned();
+    let failed = |action, source| Error::Journal { path: path.clone(), action, source };
+    std::fs::remove_file(&path).map_err(|e| failed("remove it", e))?;
+    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(parent) => sync_directory(parent).map_err(|e| failed("make its removal durable", e)),
+        None => Ok(()),
+    }
+}
+
+/// The bytes that a file system has left for the owner of `directory`, less `reserve`.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn free_space(directory: &Path, reserve: u64) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(directory)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(reserve))
+}
