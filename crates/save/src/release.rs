@@ -228,11 +228,17 @@ impl Releaser {
         match grown {
             _ if len == 0 => (),
             Some(grown) if grown == range.len() => self.kernel = Loop::Inclusive,
-            // The last page may be free already, from before a crash of the tool; to name it again does no harm.
             Some(grown) if grown == len && self.kernel == Loop::Unknown => self.kernel = Loop::Exclusive,
             _ => (),
         }
-        let left = if self.kernel == Loop::Exclusive && len > 0 { page } else { 0 };
+        // Where memory that was free already, from before a crash of the tool, hides what the kernel does, the last page
+        // counts as left: to name it once more does no harm.
+        let freed_it = match self.kernel {
+            Loop::Inclusive => true,
+            Loop::Exclusive => false,
+            Loop::Unknown => grown.is_none(),
+        };
+        let left = if freed_it || len == 0 { 0 } else { page };
         Ok(Range::new(range.start, PhysAddr(range.end.0 - left)))
     }
 }

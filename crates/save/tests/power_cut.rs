@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use vmcore::{Dump, RangeSet, Selection};
 
-const OPTIONS: Options = Options { method: Some(Method::Lzo), level: None, part: None };
+const OPTIONS: Options = Options { method: Some(Method::Snappy), level: None, part: None };
 
 /// One machine, the pages of it that are saved, and a plain conversion of them.
 struct Case {
@@ -107,7 +107,8 @@ impl Case {
         let live = self.patient.live.lock().unwrap();
         assert_eq!(live.late_reads(), [], "read after it was given back");
         assert_eq!(live.kept_back(), [], "not given back");
-        let names: Vec<_> = std::fs::read_dir(self.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(self.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
         let open = |name: &Path| dumpfile::open(name).unwrap();
         let made = open(&self.name());

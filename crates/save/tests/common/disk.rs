@@ -61,7 +61,8 @@ impl Disk {
         let path = self.file.unfinished().unwrap();
         if let Ok(file) = OpenOptions::new().write(true).open(&path) {
             while !pending.output.is_empty() {
-                let (offset, bytes) = pending.output.swap_remove(random.below(pending.output.len() as u64) as usize);
+                let (offset, bytes) =
+                    pending.output.swap_remove(random.below(pending.output.len() as u64) as usize);
                 let mut sectors = bytes.chunks(512).enumerate().collect::<Vec<_>>();
                 match random.below(3) {
                     0 => sectors.clear(),

@@ -12,8 +12,8 @@ use save::release::{Ground, ReleaseFile};
 use std::io;
 use std::sync::{Arc, Mutex};
 use vmcore::{
-    CHUNK_FRAMES, Chunk, Dump, DumpLevel, MemoryMap, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory, Range,
-    ReadError, ReasonCounts, Selection,
+    CHUNK_FRAMES, Chunk, Dump, DumpLevel, MemoryMap, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory,
+    Range, ReadError, ReasonCounts, Selection,
 };
 
 /// A crashed machine of 2008 in its second boot, with the directory that its root would be.
