@@ -2,9 +2,8 @@
 
 use vmcore::DumpLevel;
 
-/// The classes in the order in which they go: what says least about a kernel first. Free pages held nothing that counted,
-/// page cache can be read again from its files, and the memory of processes is theirs alone.
-const STEPS: [u8; 4] = [DumpLevel::FREE, DumpLevel::CACHE, DumpLevel::CACHE_PRIVATE, DumpLevel::USER];
+/// The classes in the order in which they go: what a dump that is cut short loses first ([`kernel::Value`]) is left out first.
+const STEPS: [u8; 4] = [DumpLevel::FREE, DumpLevel::USER, DumpLevel::CACHE, DumpLevel::CACHE_PRIVATE];
 
 /// The level that leaves out one class more than `level`; `None` when it leaves out all of them.
 ///
@@ -24,8 +23,8 @@ mod tests {
             let next = |l: &DumpLevel| raised(*l);
             std::iter::successors(DumpLevel::new(from), next).map(DumpLevel::bits).collect::<Vec<_>>()
         };
-        assert_eq!(steps(0), [0, 17, 19, 23, 31]);
-        assert_eq!(steps(1), [1, 17, 19, 23, 31]);
+        assert_eq!(steps(0), [0, 17, 25, 27, 31]);
+        assert_eq!(steps(1), [1, 17, 25, 27, 31]);
         assert_eq!(steps(8), [8, 25, 27, 31]);
         assert_eq!(steps(30), [30]);
         assert_eq!(steps(31), [31]);

@@ -7,6 +7,7 @@ mod estimate;
 mod guard;
 pub mod journal;
 mod level;
+mod pace;
 pub mod release;
 mod segment;
 pub mod session;
@@ -16,6 +17,7 @@ pub use error::Error;
 pub use estimate::{Estimate, estimate};
 pub use guard::Guarded;
 pub use level::raised;
+pub use pace::Paced;
 pub use segment::Segments;
 
 use vmcore::Dump;

@@ -1,6 +1,7 @@
 //! Where a dump goes, and where its journal is.
 
 use crate::Error;
+use crate::Paced;
 use crate::journal::{Begin, History, Journal, sync_directory};
 use dumpfile::output::{OutputFile, RawDevice, Sink};
 use std::io;
@@ -101,12 +102,22 @@ pub struct FileTarget {
     pub journal: PathBuf,
     /// Whether a file of that name may be replaced.
     pub force: bool,
+    /// The most bytes a second that are written to it.
+    pub rate: Option<u64>,
 }
 
 impl FileTarget {
     /// The file `name` with its journal beside it.
     pub fn new(name: &Path, force: bool) -> Self {
-        Self { name: name.to_owned(), journal: journal_beside(name), force }
+        Self { name: name.to_owned(), journal: journal_beside(name), force, rate: None }
+    }
+}
+
+fn paced(out: impl Output + 'static, rate: Option<u64>) -> Box<dyn Output> {
+    let out: Box<dyn Output> = Box::new(out);
+    match rate {
+        Some(rate) => Box::new(Paced::new(out, rate)),
+        None => out,
     }
 }
 
@@ -146,11 +157,11 @@ impl Target for FileTarget {
                 _ => (),
             }
         }
-        Ok(Box::new(OutputFile::create_resumable(&self.name, self.force)?))
+        Ok(paced(OutputFile::create_resumable(&self.name, self.force)?, self.rate))
     }
 
     fn reopen(&self) -> Result<Box<dyn Output>, Error> {
-        Ok(Box::new(OutputFile::reopen(&self.name, self.force)?))
+        Ok(paced(OutputFile::reopen(&self.name, self.force)?, self.rate))
     }
 
     fn unfinished(&self) -> Result<PathBuf, Error> {
@@ -170,6 +181,8 @@ pub struct DeviceTarget {
     pub device: PathBuf,
     /// The journal.
     pub journal: PathBuf,
+    /// The most bytes a second that are written to it.
+    pub rate: Option<u64>,
 }
 
 impl Target for DeviceTarget {
@@ -190,7 +203,7 @@ impl Target for DeviceTarget {
     }
 
     fn reopen(&self) -> Result<Box<dyn Output>, Error> {
-        Ok(Box::new(RawDevice::open(&self.device)?))
+        Ok(paced(RawDevice::open(&self.device)?, self.rate))
     }
 
     fn unfinished(&self) -> Result<PathBuf, Error> {

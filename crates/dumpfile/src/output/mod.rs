@@ -75,6 +75,41 @@ pub trait Sink: Send + Sync {
     }
 }
 
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn path(&self) -> &Path {
+        (**self).path()
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        (**self).write_at(offset, bytes)
+    }
+
+    fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        (**self).write_parts_at(offset, parts)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        (**self).sync()
+    }
+
+    fn blank(&self, offset: u64, len: u64) -> Result<(), Error> {
+        (**self).blank(offset, len)
+    }
+
+    fn is_stream(&self) -> bool {
+        (**self).is_stream()
+    }
+}
+
+/// An empty file without a name in `directory`, for data that outgrows memory.
+///
+/// # Errors
+///
+/// When the directory takes no more files.
+pub fn work_file(directory: &Path) -> io::Result<File> {
+    tempfile::tempfile_in(directory)
+}
+
 /// Wraps a system's refusal.
 pub(crate) fn write_error(path: &Path, action: impl Into<String>, source: impl Into<io::Error>) -> Error {
     Error::Write { path: path.to_owned(), action: action.into(), source: source.into() }
