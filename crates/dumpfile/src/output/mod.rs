@@ -75,31 +75,37 @@ pub trait Sink: Send + Sync {
     }
 }
 
-impl<S: Sink + ?Sized> Sink for Box<S> {
-    fn path(&self) -> &Path {
-        (**self).path()
-    }
+macro_rules! sink_behind {
+    ($($pointer:ty),*) => {$(
+        impl<S: Sink + ?Sized> Sink for $pointer {
+            fn path(&self) -> &Path {
+                (**self).path()
+            }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        (**self).write_at(offset, bytes)
-    }
+            fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+                (**self).write_at(offset, bytes)
+            }
 
-    fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
-        (**self).write_parts_at(offset, parts)
-    }
+            fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+                (**self).write_parts_at(offset, parts)
+            }
 
-    fn sync(&self) -> Result<(), Error> {
-        (**self).sync()
-    }
+            fn sync(&self) -> Result<(), Error> {
+                (**self).sync()
+            }
 
-    fn blank(&self, offset: u64, len: u64) -> Result<(), Error> {
-        (**self).blank(offset, len)
-    }
+            fn blank(&self, offset: u64, len: u64) -> Result<(), Error> {
+                (**self).blank(offset, len)
+            }
 
-    fn is_stream(&self) -> bool {
-        (**self).is_stream()
-    }
+            fn is_stream(&self) -> bool {
+                (**self).is_stream()
+            }
+        }
+    )*};
 }
+
+sink_behind!(Box<S>, &S);
 
 /// An empty file without a name in `directory`, for data that outgrows memory.
 ///
