@@ -6,6 +6,7 @@
 //! [`REGISTERED_ON`], without which a migration cannot be told.
 
 use crate::devtree::{DeviceTree, DumpSize, TreeMemory, read_file};
+use crate::kdms::KernelDump;
 use crate::{Error, Findings, Leavings, OpalAnswers};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ use vmcore::PhysAddr;
 /// Where the identity of the machine that a dump was registered on is kept, relative to the root: the text of the
 /// device tree's `system-id`.
 pub const REGISTERED_ON: &str = "var/lib/hadump/registered-on";
+
+/// Where it is noted what memory of the dump was given back in this boot, relative to the root: a range `START-END` in
+/// hexadecimal on each line, written before the memory is given back. The kernel keeps no such list.
+pub const GIVEN_BACK: &str = "run/hadump/given-back";
 
 const MAX_TEXT: u64 = 1 << 20;
 const MAX_ANSWER: u64 = 16 << 20;
@@ -82,6 +87,8 @@ pub struct System {
     pub registered_on: Option<String>,
     /// When this system was booted, in seconds since 1970.
     pub boot_time: Option<u64>,
+    /// Memory of the dump that was given back range by range: something else is there by now.
+    pub given_back: vmcore::RangeSet<PhysAddr>,
     /// What could not be read or made no sense.
     pub findings: Findings,
 }
@@ -103,6 +110,16 @@ impl System {
         look.sysfs();
         look.others();
         Ok(look.system)
+    }
+
+    /// Reports whether the save areas or the copy of low memory were given back, without which nothing can be read.
+    pub fn areas_are_gone(&self) -> bool {
+        let structure = self.leavings.kernel_dump.as_deref().map(KernelDump::parse);
+        let sections = structure.and_then(Result::ok).map(|s| s.sections).unwrap_or_default();
+        sections.iter().filter(|s| s.is_requested() && !s.is_in_place()).any(|section| {
+            let end = PhysAddr(section.destination.0.saturating_add(section.copied));
+            self.given_back.within(vmcore::Range::new(section.destination, end)).next().is_some()
+        })
     }
 }
 
@@ -211,6 +228,8 @@ impl Look<'_> {
         self.system.memory = self.exists("dev/mem");
         self.system.vmcore = self.exists("proc/vmcore");
         self.system.registered_on = self.line(&[REGISTERED_ON]);
+        let given_back = self.bytes(GIVEN_BACK, MAX_ANSWER).unwrap_or_default();
+        self.system.given_back = String::from_utf8_lossy(&given_back).lines().filter_map(range).collect();
         if let Some(kernel) = self.bytes("opal-mpipl/kernel-metadata", MAX_ANSWER) {
             let top = self.bytes("opal-mpipl/boot-memory-top", 8);
             self.system.leavings.opal = Some(OpalAnswers {
@@ -223,6 +242,13 @@ impl Look<'_> {
         self.system.boot_time =
             stat.lines().find_map(|l| l.strip_prefix("btime ")).and_then(|t| t.trim().parse().ok());
     }
+}
+
+/// A range `START-END` in hexadecimal.
+fn range(line: &str) -> Option<vmcore::Range<PhysAddr>> {
+    let address = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(PhysAddr);
+    let (start, end) = line.split_once('-')?;
+    Some(vmcore::Range::new(address(start)?, address(end)?))
 }
 
 /// The address in `Memory above 0x... is reserved for saving crash dump` (`fadump_region_show`, since 5.4).
