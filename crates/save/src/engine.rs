@@ -48,7 +48,8 @@ pub enum End {
 }
 
 impl End {
-    pub(crate) fn of(error: Error) -> Self {
+    /// What an error means for a save: nothing more fits, somebody asked to stop, or it failed.
+    pub fn of(error: Error) -> Self {
         match &error {
             Error::Output(dumpfile::Error::Cancelled) => Self::Stopped,
             Error::Output(dumpfile::Error::Write { source, .. }) | Error::Journal { source, .. }

@@ -1,6 +1,8 @@
 //! Memory that refuses to be read where it was given back.
 
-use vmcore::{Chunk, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, ReadError};
+use vmcore::{
+    Chunk, Damage, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, ReadError,
+};
 
 /// A dump's memory without what belongs to somebody else by now: those frames are lost, and are never read.
 pub struct Guarded {
@@ -70,6 +72,10 @@ impl PhysicalMemory for Guarded {
             (true, count) => count,
             (false, count) => self.inner.lost_run(first, count),
         }
+    }
+
+    fn damage(&self) -> Damage {
+        self.inner.damage()
     }
 
     fn read(&self, addr: PhysAddr, bytes: &mut [u8]) -> Result<PageState, ReadError> {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0 begin version=1 dump=5f3a90c1d2e4b687 boot=2f1c... output=/var/crash/vmcore method=zstd level=default 9a0b1c2d
-//! 1 checkpoint next=1073741824 data=60000 zero=5536 raw=12 lost=0 missing=0 unwritten=70000 01234567
+//! 1 checkpoint next=1073741824 data=60000 zero=5536 shared=0 raw=12 lost=0 missing=0 unwritten=70000 01234567
 //! 2 release 10000000-20000000 89abcdef
 //! 3 released 10000000-20000000 76543210
 //! ```
@@ -15,6 +15,7 @@
 //! given back would make a tool read pages that belong to somebody else by now.
 
 use crate::Error;
+use crate::target::sync_directory;
 use dumpfile::Written;
 use dumpfile::codec::Method;
 use dumpfile::kdump::Checkpoint;
@@ -90,6 +91,19 @@ impl Storage for File {
     }
 }
 
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl Storage for Nowhere {
+    fn append(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A journal to write to.
 pub struct Journal {
     path: PathBuf,
@@ -123,6 +137,11 @@ impl Journal {
     /// Begins a journal in `storage`, which is empty; `path` names it in messages.
     pub fn over(path: &Path, storage: Box<dyn Storage>) -> Self {
         Self { path: path.to_owned(), storage, next: 0 }
+    }
+
+    /// A journal of what nobody can go on with.
+    pub fn nowhere() -> Self {
+        Self::over(Path::new("-"), Box::new(Nowhere))
     }
 
     /// The same journal with `wrap` around its storage.
@@ -188,13 +207,6 @@ fn lock(file: &File, path: &Path) -> Result<(), Error> {
         Err(rustix::io::Errno::AGAIN) => Err(Error::Busy { path: path.to_owned() }),
         // File systems without locks: nothing to be had.
         _ => Ok(()),
-    }
-}
-
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        other => other,
     }
 }
 
@@ -312,8 +324,14 @@ fn encode(number: u64, record: &Record) -> String {
         Record::Boot(boot) => write!(line, "boot {}", escape(boot.as_bytes())),
         Record::Checkpoint(Checkpoint { next_offset, written: w }) => write!(
             line,
-            "checkpoint next={next_offset} data={} zero={} raw={} lost={} missing={} unwritten={}",
-            w.data_pages, w.zero_pages, w.raw_pages, w.lost_pages, w.missing_pages, w.unwritten_pages
+            "checkpoint next={next_offset} data={} zero={} shared={} raw={} lost={} missing={} unwritten={}",
+            w.data_pages,
+            w.zero_pages,
+            w.shared_pages,
+            w.raw_pages,
+            w.lost_pages,
+            w.missing_pages,
+            w.unwritten_pages
         ),
         Record::Release(ranges) => write!(line, "release {}", encode_ranges(ranges)),
         Record::Released(ranges) => write!(line, "released {}", encode_ranges(ranges)),
@@ -363,6 +381,7 @@ fn decode(line: &[u8]) -> Option<(u64, Record)> {
                 bytes: decimal("next")?,
                 data_pages: decimal("data")?,
                 zero_pages: decimal("zero")?,
+                shared_pages: decimal("shared")?,
                 raw_pages: decimal("raw")?,
                 lost_pages: decimal("lost")?,
                 missing_pages: decimal("missing")?,
@@ -433,12 +452,13 @@ mod tests {
         let ranges = || prop::collection::vec(any_range(), 1..4);
         prop_oneof![
             ".{0,20}".prop_map(Record::Boot),
-            any::<[u32; 7]>().prop_map(|n| {
+            any::<[u32; 8]>().prop_map(|n| {
                 let n = n.map(u64::from);
                 let written = Written {
                     bytes: n[6],
                     data_pages: n[1],
                     zero_pages: n[2],
+                    shared_pages: n[7],
                     raw_pages: n[3],
                     lost_pages: n[4],
                     missing_pages: n[5],

@@ -2,7 +2,7 @@
 
 use vmcore::DumpLevel;
 
-/// The classes in the order in which they go: what a dump that is cut short loses first ([`kernel::Value`]) is left out first.
+/// The classes in the order in which they go: what a dump that is cut short loses first is left out first.
 const STEPS: [u8; 4] = [DumpLevel::FREE, DumpLevel::USER, DumpLevel::CACHE, DumpLevel::CACHE_PRIVATE];
 
 /// The level that leaves out one class more than `level`; `None` when it leaves out all of them.

@@ -1,5 +1,4 @@
 use super::*;
-use crate::journal::Storage;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -33,24 +32,12 @@ impl ReleaseFile for Kernel {
     }
 }
 
-struct Nowhere;
-
-impl Storage for Nowhere {
-    fn append(&mut self, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn set(ranges: &[(u64, u64)]) -> RangeSet<PhysAddr> {
     ranges.iter().map(|&(s, e)| Range::new(PhysAddr(s), PhysAddr(e))).collect()
 }
 
 fn journal() -> Journal {
-    Journal::over("journal".as_ref(), Box::new(Nowhere))
+    Journal::nowhere()
 }
 
 proptest! {

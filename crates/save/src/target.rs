@@ -2,8 +2,9 @@
 
 use crate::Error;
 use crate::Paced;
-use crate::journal::{Begin, History, Journal, sync_directory};
+use crate::journal::{Begin, History, Journal};
 use dumpfile::output::{OutputFile, RawDevice, Sink};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -174,28 +175,28 @@ impl Target for FileTarget {
     }
 }
 
-/// A block device, with a journal elsewhere.
+/// A block device, with a journal elsewhere or none; without one it cannot be gone on with.
 #[derive(Clone, Debug)]
 pub struct DeviceTarget {
     /// The device.
     pub device: PathBuf,
     /// The journal.
-    pub journal: PathBuf,
+    pub journal: Option<PathBuf>,
     /// The most bytes a second that are written to it.
     pub rate: Option<u64>,
 }
 
 impl Target for DeviceTarget {
     fn begin(&self, begin: &Begin) -> Result<Journal, Error> {
-        begin_journal(&self.journal, begin)
+        self.journal.as_ref().map_or_else(|| Ok(Journal::nowhere()), |path| begin_journal(path, begin))
     }
 
     fn resume(&self) -> Result<Option<(Journal, Option<History>)>, Error> {
-        resume_journal(&self.journal)
+        self.journal.as_ref().map_or(Ok(None), |path| resume_journal(path))
     }
 
     fn forget(&self, journal: Journal) -> Result<(), Error> {
-        forget_journal(journal)
+        if self.journal.is_some() { forget_journal(journal) } else { Ok(()) }
     }
 
     fn create(&self, _replace: bool) -> Result<Box<dyn Output>, Error> {
@@ -235,6 +236,18 @@ fn forget_journal(journal: Journal) -> Result<(), Error> {
     match path.parent().filter(|p| !p.as_os_str().is_empty()) {
         Some(parent) => sync_directory(parent).map_err(|e| failed("make its removal durable", e)),
         None => Ok(()),
+    }
+}
+
+/// Makes the names in `directory` durable, where the file system has a way to.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        other => other,
     }
 }
 

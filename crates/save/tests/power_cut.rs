@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use vmcore::{Dump, RangeSet, Selection};
 
-const OPTIONS: Options = Options { method: Some(Method::Snappy), level: None, part: None };
+const OPTIONS: Options = Options { method: Some(Method::Snappy), level: None, part: None, dedup: false };
 
 /// One machine, the pages of it that are saved, and a plain conversion of them.
 struct Case {
