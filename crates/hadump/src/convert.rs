@@ -46,7 +46,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     }
     let pages = chosen.selection.kept();
     let (selection, facts) = (&chosen.selection, &chosen.facts);
-    let work = Work { dump: &dump, selection, facts, args: &args.write, shard: args.shard };
+    let work = Work { dump: &dump, selection, facts, args: &args.write, shard: args.shard, rate: None };
     let (wrote, ended) = timed(|| {
         progress::watch(pages, dump.page_size().bytes(), quiet, |progress| destination.write(&work, progress))
     })?;

@@ -1,6 +1,7 @@
 //! Where a conversion writes: a file, a flattened stream, a split set.
 
 use crate::cli::{Format, WriteArgs};
+use ::save::Paced;
 use anyhow::{Context, Result, anyhow};
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::kdump::{Options, Writer};
@@ -9,7 +10,7 @@ use dumpfile::split::{self, Parts};
 use dumpfile::{Facts, Progress, Written, elf};
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Pfn, Range, Selection};
 
@@ -67,6 +68,8 @@ pub(crate) struct Work<'a> {
     pub(crate) args: &'a WriteArgs,
     /// Only this part of a split set.
     pub(crate) shard: Option<Shard>,
+    /// Write so many bytes a second at most, to each file.
+    pub(crate) rate: Option<NonZeroU64>,
 }
 
 impl Destination {
@@ -267,6 +270,14 @@ impl Work<'_> {
 
     /// Writes one file, and answers what stands in it, whether or not it was written to its end.
     fn write(&self, out: &dyn Sink, progress: &Progress) -> (Written, Result<(), dumpfile::Error>) {
+        let paced;
+        let out: &dyn Sink = match self.rate {
+            Some(rate) => {
+                paced = Paced::new(out, rate.into());
+                &paced
+            }
+            None => out,
+        };
         match self.args.format {
             Format::Kdump => self.write_kdump(out, progress),
             Format::Elf => self.write_elf(out, progress),

@@ -67,7 +67,23 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
         (Some(vmcore), memory) if prefer == Prefer::Vmcore || !by_hand || memory.is_none() => {
             open_dump(std::slice::from_ref(vmcore), &vmcore.display().to_string())
         }
-        (_, Some(memory)) if by_hand => assemble(args, leavings, memory),
+        (_, Some(memory)) if by_hand => {
+            if system.areas_are_gone() {
+                bail!(
+                    "{}: the dump was saved in this boot, and its memory given back: nothing of it is left here",
+                    root.display()
+                );
+            }
+            let mut dump = assemble(args, leavings, memory)?;
+            if !system.given_back.is_empty() {
+                tracing::warn!(
+                    "{} bytes of memory were given back by an earlier save; what it held is lost to others",
+                    system.given_back.total()
+                );
+                dump.memory = Box::new(::save::Guarded::new(dump.memory, &system.given_back));
+            }
+            Ok(dump)
+        }
         _ => bail!(
             "{}: no dump waits here: there is neither proc/vmcore nor dev/mem with \
              proc/device-tree/rtas/ibm,kernel-dump or sys/kernel/release_region; see: hadump status --root {}",

@@ -23,6 +23,7 @@ mod progress;
 mod receive;
 mod regs;
 mod report;
+mod save;
 mod status;
 mod units;
 mod verify;
@@ -71,9 +72,12 @@ fn main() -> ExitCode {
         return makedumpfile::main(args);
     }
     let cli = Cli::parse();
-    if let Command::Convert(args) = &cli.command
-        && let Some(contradiction) = args.contradiction()
-    {
+    let contradiction = match &cli.command {
+        Command::Convert(args) => args.contradiction(),
+        Command::Save(args) => args.contradiction(),
+        _ => None,
+    };
+    if let Some(contradiction) = contradiction {
         Cli::command().error(clap::error::ErrorKind::ArgumentConflict, contradiction).exit();
     }
     let level = match (cli.quiet, cli.verbose) {
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
     };
     start_log(level);
     let result = match &cli.command {
+        Command::Save(args) => save::run(args, cli.quiet),
         Command::Convert(args) => convert::run(args, cli.quiet),
         Command::Info(args) => info::run(args),
         Command::Dmesg(args) => dmesg::run(args),

@@ -3,12 +3,16 @@
 use crate::cli::{self, InputArgs};
 use crate::input::{self, Prefer};
 use crate::{Outcome, report, units};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
+use dumpfile::output::{OutputFile, Sink};
 use phyp::kdms::KernelDump;
 use phyp::status::{LastBoot, Mechanism, Readiness};
-use phyp::system::System;
+use phyp::system::{REGISTERED_ON, System};
 use serde::Serialize;
+use std::fs::DirBuilder;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use vmcore::{
     Dump, DumpLevel, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, RangeSet, ReadError, Reason,
 };
@@ -66,9 +70,34 @@ struct Pages {
     kernel_bytes: u64,
 }
 
+/// Notes on which machine the kernel is registered for a dump. Neither firmware nor kernel keeps that, and a partition that
+/// moves to another machine loses its registration without a word.
+fn record_registration(root: &Path, system: &System) -> Result<()> {
+    let registered = system.phyp_active.is_some() || system.fadump.as_ref().is_some_and(|f| f.registered);
+    if !registered {
+        bail!("{}: the kernel is not registered for a dump, so there is nothing to note", root.display());
+    }
+    let id = system.system_id.as_deref();
+    let id = id.with_context(|| format!("{}: the device tree has no system-id", root.display()))?;
+    let path = root.join(REGISTERED_ON);
+    if let Some(parent) = path.parent() {
+        let failed = || format!("{}: cannot be made", parent.display());
+        DirBuilder::new().recursive(true).mode(0o755).create(parent).with_context(failed)?;
+    }
+    let file = OutputFile::create(&path, true)?;
+    file.write_at(0, format!("{id}\n").as_bytes())?;
+    file.commit()?;
+    Ok(())
+}
+
 /// Looks at the machine and prints what it finds.
 pub(crate) fn run(args: &cli::Status) -> Result<Outcome> {
-    let system = System::look(&args.root)?;
+    let mut system = System::look(&args.root)?;
+    if args.record_registration {
+        record_registration(&args.root, &system)?;
+        system.registered_on = system.system_id.clone();
+    }
+    let system = system;
     let ram = system.leavings.memory_map.as_ref();
     let image = system.memory.as_ref().and_then(|path| dumpfile::open_image(path, ram).ok());
     let status = phyp::status::status(&system, image);

@@ -1,9 +1,11 @@
 //! The command line.
 
 mod input;
+mod save;
 mod write;
 
 pub(crate) use input::InputArgs;
+pub(crate) use save::{Release, Save};
 pub(crate) use write::{Compression, Format, WriteArgs, on_threads};
 
 use crate::destination::{self, Cut, Shard};
@@ -33,6 +35,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Take the dump that waits off this machine, and give its memory back
+    #[command(after_help = save::AFTER_HELP)]
+    Save(Save),
     /// Filter, compress and convert a dump into a new file
     Convert(Convert),
     /// Show what a dump is and what it holds
@@ -139,6 +144,10 @@ pub(crate) struct Status {
     /// The root directory of the machine to look at
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub(crate) root: PathBuf,
+    /// Note in var/lib/hadump/registered-on on which machine the kernel is registered, for a later look to tell whether
+    /// that was lost by a migration: to be run once after each registration
+    #[arg(long)]
+    pub(crate) record_registration: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

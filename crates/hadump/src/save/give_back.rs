@@ -1,0 +1,141 @@
+//! Giving the dumped memory back to the running system: range by range through phyp-dump's `release_region`, or all at
+//! once through fadump's `release_mem`.
+
+use super::report::Released;
+use crate::cli::{self, Save};
+use ::save::release::{Ground, ReleaseFile, Releaser};
+use anyhow::{Context, Result};
+use phyp::region::Reading;
+use phyp::system::{GIVEN_BACK, System};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use vmcore::{PhysAddr, RangeSet};
+
+/// How memory comes back on this machine.
+pub(super) enum Way {
+    /// Nothing is given back: nobody asked, or there is nothing.
+    None,
+    /// Range by range.
+    Ranges { ground: Ground, late: bool },
+    /// All at once, through this file.
+    AtOnce(PathBuf),
+}
+
+/// Decides by what was asked and what the kernel offers. A dump is saved whatever comes of it, so what cannot be done is a
+/// remark. `page` is the dump's page size in bytes.
+pub(super) fn way(args: &Save, system: &System, page: u64) -> (Way, Option<String>) {
+    if args.release == cli::Release::Never {
+        return (Way::None, None);
+    }
+    // phyp-dump frees in pages of the running kernel, which is not the one that made a directory elsewhere.
+    let page = if args.root == Path::new("/") { rustix::param::page_size() as u64 } else { page };
+    if system.leavings.release_region.is_some() {
+        return match Ground::of(system, Reading::AddressLength, page) {
+            Ok(ground) => (Way::Ranges { ground, late: args.release == cli::Release::After }, None),
+            Err(error) => (Way::None, Some(error.to_string())),
+        };
+    }
+    let files = ["sys/kernel/fadump/release_mem", "sys/kernel/fadump_release_mem"];
+    match files.iter().map(|file| args.root.join(file)).find(|file| file.exists()) {
+        Some(file) => (Way::AtOnce(file), None),
+        None => {
+            let none =
+                "there is no memory to give back: neither sys/kernel/release_region nor fadump's release_mem";
+            (Way::None, Some(none.into()))
+        }
+    }
+}
+
+impl Way {
+    /// What gives ranges back, but for those that are `released` already.
+    pub(super) fn releaser(&self, root: &Path, released: &RangeSet<PhysAddr>) -> Option<Releaser> {
+        let Self::Ranges { ground, .. } = self else { return None };
+        let file = Files { root: root.to_owned(), page: ground.page };
+        Some(Releaser::new(ground.clone(), Box::new(file), released.clone()))
+    }
+
+    /// Ranges are given back only when the dump is whole.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Ranges { late: true, .. })
+    }
+
+    /// What was given back until now.
+    pub(super) fn given(&self, releaser: Option<&Releaser>) -> Released {
+        let how = match self {
+            Self::None => "never",
+            Self::Ranges { .. } => "ranges",
+            Self::AtOnce(_) => "at once",
+        };
+        let Some(releaser) = releaser else { return Released { how, ..Released::default() } };
+        Released {
+            how,
+            bytes: releaser.released().total(),
+            all: releaser.ground().all().subtract(releaser.released()).is_empty(),
+            refused: releaser.refused().map(str::to_owned),
+        }
+    }
+
+    /// Gives back everything at once, where that is the way. Nobody may have `/proc/vmcore` open.
+    pub(super) fn all_at_once(&self) -> Result<bool> {
+        let Self::AtOnce(file) = self else { return Ok(false) };
+        let failed =
+            || format!("{}: cannot write 1 to it, so the dumped memory is not given back", file.display());
+        let mut open = OpenOptions::new().write(true).open(file).with_context(failed)?;
+        open.write_all(b"1").with_context(failed)?;
+        Ok(true)
+    }
+}
+
+/// The files of a 2008 kernel.
+struct Files {
+    root: PathBuf,
+    page: u64,
+}
+
+impl ReleaseFile for Files {
+    fn release(&mut self, start: PhysAddr, len: u64) -> io::Result<()> {
+        // Whoever opens this dump again in this boot, with whatever command, must not take what lies there by then for it.
+        let note = self.root.join(GIVEN_BACK);
+        if let Some(parent) = note.parent() {
+            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        }
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let mut file =
+            OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(note)?;
+        let end = start.0.saturating_add(len).saturating_add(self.page);
+        file.write_all(format!("{start}-{end:#x}\n").as_bytes())?;
+        let mut region = OpenOptions::new().write(true).open(self.root.join("sys/kernel/release_region"))?;
+        // One write: the kernel parses each by itself.
+        let text = format!("{start} {len:#x}\n");
+        match region.write(text.as_bytes())? {
+            written if written == text.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    fn memory_total(&mut self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
+        meminfo(&text, "MemTotal")
+    }
+}
+
+/// A field of `/proc/meminfo`, in bytes.
+pub(super) fn meminfo(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meminfo_is_in_kibibytes() {
+        let text = "MemTotal:         262144 kB\nMemFree:            1024 kB\nMemAvailable: 7 kB\n";
+        assert_eq!(meminfo(text, "MemTotal"), Some(256 << 20));
+        assert_eq!(meminfo(text, "MemAvailable"), Some(7 << 10));
+        assert_eq!(meminfo(text, "Mem"), None);
+    }
+}

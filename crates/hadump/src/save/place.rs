@@ -1,0 +1,170 @@
+//! Where a dump goes: from what the user named to a file, and to what an earlier run left there.
+
+use crate::cli::Save;
+use ::save::session::{Found, find};
+use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside};
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use vmcore::Dump;
+
+/// The name of a dump in a directory of its own.
+pub(super) const NAME: &str = "vmcore";
+
+/// What the user named.
+pub(super) enum Place {
+    /// A directory, to make another one in.
+    Directory(PathBuf),
+    /// A file.
+    File(PathBuf),
+    /// A block device.
+    Device(PathBuf),
+    /// Standard output.
+    Stream,
+}
+
+impl Place {
+    /// Looks at what `to` is now.
+    pub(super) fn of(args: &Save) -> Result<Self> {
+        let to = args.to.first().context("no target is given")?;
+        if args.is_stream() {
+            return Ok(Self::Stream);
+        }
+        let metadata = match std::fs::metadata(to) {
+            Err(e) if e.kind() == ErrorKind::NotFound && ends_with_slash(to) => {
+                bail!("{}: there is no such directory", to.display())
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::File(to.clone())),
+            other => other.with_context(|| format!("{}: cannot look at it", to.display()))?,
+        };
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            Ok(Self::Directory(to.clone()))
+        } else if kind.is_block_device() {
+            Ok(Self::Device(to.clone()))
+        } else if kind.is_file() {
+            Ok(Self::File(to.clone()))
+        } else {
+            bail!(
+                "{}: neither a directory nor a file nor a block device; for a pipe use --to -",
+                to.display()
+            )
+        }
+    }
+}
+
+/// The directory that the dump `name` at `place` is in, which work files go to and which must have room.
+pub(super) fn directory_of(place: &Place, name: &Path) -> PathBuf {
+    let parent = match place {
+        Place::Directory(_) | Place::File(_) => name.parent().filter(|p| !p.as_os_str().is_empty()),
+        Place::Device(_) | Place::Stream => None,
+    };
+    parent.unwrap_or(Path::new(".")).to_owned()
+}
+
+fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+/// Makes the directory of a new dump, `HOST-DATE` as kdump calls it, for its owner alone.
+pub(super) fn make_directory(parent: &Path, host: &str) -> Result<PathBuf> {
+    let date = Timestamp::now().to_zoned(TimeZone::system()).strftime("%Y-%m-%d-%H:%M:%S");
+    // A host's name is an input like any other.
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' };
+    let host: String = host.chars().take(64).map(plain).collect();
+    let host = host.trim_start_matches(['.', '-', '_']).trim_end_matches('_');
+    let host = if host.is_empty() || host == "none" { "unknown" } else { host };
+    let base = parent.join(format!("{host}-{date}"));
+    let mut directory = base.clone();
+    for n in 2.. {
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                let mut name = base.clone().into_os_string();
+                name.push(format!(".{n}"));
+                directory = name.into();
+            }
+            other => {
+                other.with_context(|| format!("{}: cannot make this directory", directory.display()))?;
+                break;
+            }
+        }
+    }
+    ::save::target::sync_directory(parent)
+        .with_context(|| format!("{}: cannot make a directory in it durable", parent.display()))?;
+    Ok(directory)
+}
+
+/// The target of the dump `name`.
+pub(super) fn target(place: &Place, name: &Path, args: &Save) -> Box<dyn Target> {
+    let (rate, force) = (args.limit_rate.map(Into::into), args.force);
+    match place {
+        Place::Device(_) => {
+            Box::new(DeviceTarget { device: name.to_owned(), journal: args.journal.clone(), rate })
+        }
+        _ => {
+            let journal = args.journal.clone().unwrap_or_else(|| journal_beside(name));
+            Box::new(FileTarget { name: name.to_owned(), journal, force, rate })
+        }
+    }
+}
+
+/// What was odd about a dump, and what of it turned out to be damaged.
+pub(super) fn remarks(dump: &Dump) -> Vec<String> {
+    dump.source.remarks.iter().chain(&dump.memory.damage().first).cloned().collect()
+}
+
+/// A target, and what an earlier run left there.
+pub(super) struct Earlier {
+    pub(super) target: Box<dyn Target>,
+    pub(super) found: Found,
+    /// The dump's last name.
+    pub(super) name: PathBuf,
+}
+
+/// Looks for an interrupted save at `place`.
+pub(super) fn earlier(place: &Place, args: &Save) -> Result<Option<Earlier>> {
+    let name = match place {
+        Place::Stream => return Ok(None),
+        Place::Device(_) if args.journal.is_none() => return Ok(None),
+        Place::Device(name) | Place::File(name) => name.clone(),
+        Place::Directory(parent) => match begun_in(parent)? {
+            Some(directory) => directory.join(NAME),
+            None => return Ok(None),
+        },
+    };
+    let target = target(place, &name, args);
+    let found = find(&*target)?;
+    Ok(match found {
+        Found::Nothing(None) => None,
+        found => Some(Earlier { target, found, name }),
+    })
+}
+
+/// The directory in `parent` with a dump that was begun and not ended.
+fn begun_in(parent: &Path) -> Result<Option<PathBuf>> {
+    let unreadable = || format!("{}: cannot be listed", parent.display());
+    let mut begun = Vec::new();
+    for entry in std::fs::read_dir(parent).with_context(unreadable)? {
+        let directory = entry.with_context(unreadable)?.path();
+        let journal = journal_beside(&directory.join(NAME));
+        if journal.symlink_metadata().is_ok() {
+            begun.push(directory);
+        }
+    }
+    begun.sort();
+    match &begun[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        several => {
+            let names: Vec<String> = several.iter().map(|p| p.join(NAME).display().to_string()).collect();
+            bail!(
+                "several saves were interrupted here; name the one to go on with: --to {}",
+                names.join(", or ")
+            )
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a save did, for people and as JSON.
+
+use crate::report::{Input, Output, Pages, Seconds};
+use crate::units;
+use ::save::Estimate;
+use serde::Serialize;
+use std::io::Write;
+use std::time::Duration;
+
+/// The report of one save. Field names are those of the JSON output, which `docs/json.md` describes.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) input: Input,
+    pub(super) output: Output,
+    pub(super) pages: Pages,
+    pub(super) seconds: Seconds,
+    /// `whole`, `no room`, `stopped` or `failed`.
+    pub(super) ended: &'static str,
+    /// The dump level that was asked for; `output.dump_level` is higher if that did not fit.
+    pub(super) asked_level: u8,
+    /// What was expected before; `null` when an interrupted save went on.
+    pub(super) estimate: Option<Expected>,
+    /// Pages of the selection that are not in the output, because there was no room or time.
+    pub(super) unwritten: u64,
+    /// The file with the kernel's log.
+    pub(super) log: Option<String>,
+    /// The journal, when the save can be gone on with.
+    pub(super) journal: Option<String>,
+    pub(super) released: Released,
+    /// An earlier save was gone on with.
+    pub(super) resumed: bool,
+    pub(super) remarks: Vec<String>,
+    pub(super) exit_code: u8,
+}
+
+/// What was expected of the output.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Expected {
+    pub(super) bytes: u64,
+    pub(super) at_most_bytes: u64,
+    /// What the target takes; `null` where it has no end.
+    pub(super) room_bytes: Option<u64>,
+    pub(super) seconds: f64,
+    pub(super) sampled_pages: u64,
+}
+
+/// What was given back to the running system.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Released {
+    /// `never`, `ranges` or `at once`.
+    pub(super) how: &'static str,
+    /// Bytes given back range by range, by this run and those before.
+    pub(super) bytes: u64,
+    /// All that there is was given back.
+    pub(super) all: bool,
+    /// What the kernel refused.
+    pub(super) refused: Option<String>,
+}
+
+impl Expected {
+    pub(super) fn of(estimate: &Estimate, room: Option<u64>) -> Self {
+        let threads = rayon::current_num_threads().max(1) as f64;
+        Self {
+            bytes: estimate.bytes,
+            at_most_bytes: estimate.at_most,
+            room_bytes: room,
+            seconds: estimate.work.as_secs_f64() / threads,
+            sampled_pages: estimate.sampled,
+        }
+    }
+
+    /// The line that says so before anything is written.
+    pub(super) fn text(&self) -> String {
+        let room = self
+            .room_bytes
+            .map_or(String::new(), |room| format!("; the target takes {}", units::bytes(room)));
+        format!(
+            "{}, at most {}{room}; about {} of work",
+            units::bytes(self.bytes),
+            units::bytes(self.at_most_bytes),
+            units::time(Duration::from_secs_f64(self.seconds))
+        )
+    }
+}
+
+/// One line for people, as all reports have them.
+pub(super) fn say(quiet: bool, label: &str, text: &str) {
+    if !quiet {
+        let _ = writeln!(std::io::stderr(), "{label:>10}  {text}");
+    }
+}
+
+impl Report {
+    /// Prints the report: as JSON on standard output, or for people on standard error.
+    pub(super) fn print(&self, json: bool, quiet: bool) -> anyhow::Result<()> {
+        if json {
+            return crate::report::print_json(self);
+        }
+        let Self { output, pages, seconds, .. } = self;
+        let line = |label: &str, text: String| say(quiet, label, &text);
+        line(
+            "saved",
+            format!("{} pages: {} with data, {} zero", pages.data + pages.zero, pages.data, pages.zero),
+        );
+        if pages.lost > 0 {
+            line("lost", format!("{} pages could not be read", pages.lost));
+        }
+        if self.unwritten > 0 {
+            line("missing", format!("{} pages were not written: {}", self.unwritten, self.ended));
+        }
+        let compression = output.compression.map(|c| format!(", {c}")).unwrap_or_default();
+        let raised = if self.asked_level == output.dump_level {
+            String::new()
+        } else {
+            format!(" ({} was asked for)", self.asked_level)
+        };
+        let unfinished = if output.complete { "" } else { ", INCOMPLETE" };
+        line(
+            "output",
+            format!(
+                "{}: {}{compression}, dump level {}{raised}, {}{unfinished}",
+                output.paths.join(", "),
+                output.format,
+                output.dump_level,
+                units::bytes(output.bytes)
+            ),
+        );
+        match (&self.released, self.released.how) {
+            (_, "never") => (),
+            (Released { refused: Some(why), .. }, _) => line("released", format!("not all: {why}")),
+            (_, "at once") => line("released", "all memory of the dump".into()),
+            (released, _) => line("released", units::bytes(released.bytes)),
+        }
+        if let Some(journal) = &self.journal {
+            line("go on", format!("the same command with --resume; the journal is {journal}"));
+        }
+        let total = seconds.open + seconds.classify + seconds.write;
+        line("time", units::time(Duration::from_secs_f64(total)));
+        Ok(())
+    }
+}
