@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod corpus;
+pub mod live;
 pub mod makedumpfile;
 pub mod model;
 pub mod peer;

@@ -1,0 +1,275 @@
+//! `hadump save` on a machine that is alive: what it reads and gives back, killed at any moment.
+
+mod common;
+
+use common::live::LiveRoot;
+use common::run::{self, HADUMP, Run as Output, Scratch};
+use phyp_model::release::Handler;
+use phyp_model::scenario::{self, Dirt, Event, Run};
+use phyp_model::synth::{self, SynthOptions};
+use phyp_model::{Extent, Machine, Memory, Options, layout::Layout};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use vmcore::{PageState, Pfn};
+
+/// A machine of 48 MiB with a whole kernel in it, after its crash.
+fn crashed(options: &Options, seed: u64) -> Run {
+    let options = Options { seed, ..options.clone() };
+    let layout = Layout::plan(&options).expect("a layout");
+    let mut memory = Memory::new(options.ram_end());
+    let synth =
+        SynthOptions { fill: synth::Fill::OneIn(2), ..SynthOptions::for_machine(&options, layout.reserved) };
+    let kernel = synth::build(&synth, &mut memory).expect("a kernel");
+    let machine = Machine::with_memory(options, memory, Some(kernel.vmcoreinfo)).expect("a machine");
+    scenario::run(machine, Event::CRASH, &[], Dirt::Whole).expect("a run")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", output.stdout, output.stderr))
+}
+
+/// `hadump save` with small segments, so that there are many.
+fn command(root: &Path, to: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new(HADUMP);
+    command
+        .args(["save", "--segment", "512K", "-c", "none", "--json", "--root"])
+        .arg(root)
+        .arg("--to")
+        .arg(to);
+    command.args(options);
+    command
+}
+
+fn save(root: &Path, to: &Path, options: &[&str]) -> Output {
+    Output::of(&mut command(root, to, options))
+}
+
+/// Fails unless both files have the same pages.
+#[track_caller]
+fn same_pages(one: &Path, two: &Path) {
+    let (a, b) = (dumpfile::open(one).expect("a dump"), dumpfile::open(two).expect("a dump"));
+    assert_eq!(a.memory.map().frames(), b.memory.map().frames());
+    let (mut x, mut y) = (vec![0; a.page_size().len()], vec![0; b.page_size().len()]);
+    let mut pages = 0;
+    for pfn in a.memory.map().frames().iter().flat_map(|r| r.start.0..r.end.0).map(Pfn) {
+        let states = (a.memory.read_page(pfn, &mut x).unwrap(), b.memory.read_page(pfn, &mut y).unwrap());
+        assert_eq!(states.0, states.1, "frame {pfn}");
+        assert!(x == y, "frame {pfn} has other bytes");
+        pages += u64::from(states.0 == PageState::Present);
+    }
+    assert!(pages > 50, "{pages} pages were compared");
+}
+
+/// Nothing was read late, and everything was given back.
+#[track_caller]
+fn all_is_back(root: &LiveRoot) {
+    let live = root.live.lock().expect("the machine");
+    assert_eq!(live.late_reads(), [], "read after it was given back");
+    assert_eq!(live.kept_back(), [], "not given back");
+    assert!(live.reads() > 100);
+}
+
+fn plain(root: &LiveRoot) -> Scratch {
+    let plain = Scratch::new("plain");
+    run::convert(root.path(), plain.path(), &["-c", "none"]).ok();
+    plain
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let mut names: Vec<String> =
+        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn progressive_release_saves_what_a_conversion_does_and_gives_all_memory_back() {
+    for (handler, release) in
+        [(Handler::Shipped, "progressive"), (Handler::Fixed, "progressive"), (Handler::Shipped, "after")]
+    {
+        let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 7), handler, Vec::new()) else {
+            return;
+        };
+        let plain = plain(&root);
+        let target = Scratch::new("vmcore");
+        let report = json(&save(root.path(), target.path(), &["--release", release]).ok());
+        assert_eq!((&report["exit_code"], &report["released"]["all"]), (&0.into(), &true.into()), "{report}");
+        same_pages(plain.path(), target.path());
+        all_is_back(&root);
+        let writes = root.live.lock().unwrap().release().log().len();
+        assert!(if release == "after" { writes <= 4 } else { writes > 4 }, "{writes} writes");
+        assert_eq!(names(target.directory()), ["vmcore", "vmcore-dmesg.txt"]);
+        // Whoever opens the dump again in this boot is told that it is gone, and reads nothing.
+        let again = Scratch::new("again");
+        let again = run::convert(root.path(), again.path(), &["-d", "0"]);
+        assert_eq!(again.code, Some(1));
+        assert!(again.stderr.contains("its memory given back"), "{}", again.stderr);
+        all_is_back(&root);
+    }
+}
+
+#[test]
+fn nothing_is_given_back_unless_asked_for() {
+    let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 7), Handler::Shipped, Vec::new()) else {
+        return;
+    };
+    let target = Scratch::new("vmcore");
+    save(root.path(), target.path(), &[]).ok();
+    assert!(root.live.lock().unwrap().release().log().is_empty());
+}
+
+#[test]
+fn fadump_gives_everything_back_at_once_at_the_end() {
+    let run = crashed(&Options::small_fadump(), 7);
+    let Some(root) = LiveRoot::new(run, Handler::Shipped, Vec::new()) else { return };
+    let target = Scratch::new("vmcore");
+    let report = json(&save(root.path(), target.path(), &["--release", "progressive"]).ok());
+    assert_eq!(report["released"]["how"], "at once");
+    assert!(root.live.lock().unwrap().run().released);
+    same_pages(plain_of_vmcore(&root).path(), target.path());
+}
+
+/// The kernel's own view, which the model's root keeps as a file.
+fn plain_of_vmcore(root: &LiveRoot) -> Scratch {
+    let plain = Scratch::new("plain");
+    run::convert(&root.path().join("proc/vmcore"), plain.path(), &[]).ok();
+    plain
+}
+
+#[test]
+fn memory_that_cannot_be_read_is_lost_and_not_the_end() {
+    let bad = Extent::new(0x180_0000, 0x3000);
+    let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 7), Handler::Shipped, vec![bad]) else {
+        return;
+    };
+    let target = Scratch::new("vmcore");
+    let output = save(root.path(), target.path(), &["-d", "0", "--release", "progressive"]);
+    let report = json(&output);
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert_eq!((&report["pages"]["lost"], &report["ended"]), (&3.into(), &"whole".into()), "{report}");
+    assert_eq!(names(target.directory()), ["vmcore-dmesg.txt", "vmcore-incomplete"]);
+    all_is_back(&root);
+}
+
+fn start(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("hadump")
+}
+
+#[test]
+fn a_save_that_is_killed_again_and_again_and_resumed_saves_the_same_and_reads_nothing_late() {
+    let kills: u64 = std::env::var("HADUMP_KILLS").map_or(40, |n| n.parse().expect("a number"));
+    let mut killed = 0;
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |end: u64| {
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (seed >> 33) % end
+    };
+    let mut moments = 0;
+    for round in 0.. {
+        if killed >= kills {
+            break;
+        }
+        let handler = if round % 3 == 2 { Handler::Fixed } else { Handler::Shipped };
+        let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 3), handler, Vec::new()) else {
+            return;
+        };
+        let plain = plain(&root);
+        let target = Scratch::new("vmcore");
+        let release = if round % 4 == 3 { "after" } else { "progressive" };
+        let options = ["--release", release, "--resume"];
+        let whole = Duration::from_millis(400);
+        loop {
+            let mut child = start(&mut command(root.path(), target.path(), &options));
+            let deadline = Instant::now() + whole * random(1000) as u32 / 1000;
+            while Instant::now() < deadline && child.try_wait().expect("a child").is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if child.try_wait().expect("a child").is_some() || killed >= kills {
+                let output = child.wait_with_output().expect("an end");
+                break assert_eq!(
+                    output.status.code(),
+                    Some(0),
+                    "{}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+            }
+            child.kill().expect("to kill it");
+            child.wait().expect("an end");
+            killed += 1;
+            if names(target.directory()) == ["vmcore", "vmcore-dmesg.txt"] {
+                // It was done but for its last words.
+                break;
+            }
+            moments += u64::from(names(target.directory()).iter().any(|n| n == "vmcore.journal"));
+        }
+        assert_eq!(names(target.directory()), ["vmcore", "vmcore-dmesg.txt"]);
+        same_pages(plain.path(), target.path());
+        all_is_back(&root);
+    }
+    assert!(moments * 4 > kills, "{moments} of {kills} kills met a journal");
+}
+
+#[test]
+fn a_save_that_is_asked_to_stop_stops_and_goes_on_later() {
+    let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 5), Handler::Shipped, Vec::new()) else {
+        return;
+    };
+    let plain = plain(&root);
+    let target = Scratch::new("vmcore");
+    let options = ["--release", "progressive", "--limit-rate", "4M"];
+    let child = command(root.path(), target.path(), &options).stdout(Stdio::piped()).spawn().expect("hadump");
+    let incomplete = target.directory().join("vmcore-incomplete");
+    while root.live.lock().unwrap().release().log().len() < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("to ask it");
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(4));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!((&report["ended"], &report["output"]["complete"]), (&"stopped".into(), &false.into()));
+    assert!(report["unwritten"].as_u64().unwrap() > 0);
+    assert_eq!(names(target.directory()), ["vmcore-dmesg.txt", "vmcore-incomplete", "vmcore.journal"]);
+    assert!(dumpfile::open(&incomplete).expect("a dump").source.incomplete);
+    // Another save would read what is no longer there.
+    for options in [&[][..], &["--force"]] {
+        let refused = save(root.path(), target.path(), options);
+        assert_eq!(refused.code, Some(1));
+        assert!(refused.stderr.contains("--resume"), "{}", refused.stderr);
+    }
+    let report = json(&save(root.path(), target.path(), &["--release", "progressive", "--resume"]).ok());
+    assert_eq!(report["resumed"], true);
+    same_pages(plain.path(), target.path());
+    all_is_back(&root);
+}
+
+#[test]
+fn a_directory_gets_one_named_after_host_and_date_and_an_interrupted_save_is_found_in_it() {
+    let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 5), Handler::Shipped, Vec::new()) else {
+        return;
+    };
+    let plain = plain(&root);
+    let crash = Scratch::new("crash");
+    fs::create_dir(crash.path()).expect("a directory");
+    let child =
+        start(&mut command(root.path(), crash.path(), &["--limit-rate", "8M", "--release", "progressive"]));
+    let made = || -> Option<PathBuf> { Some(crash.path().join(names(crash.path()).first()?)) };
+    let begun =
+        || made().is_some_and(|d| fs::metadata(d.join("vmcore-incomplete")).is_ok_and(|m| m.len() > 1 << 20));
+    while !begun() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut child = child;
+    child.kill().expect("to kill it");
+    child.wait().expect("an end");
+    save(root.path(), crash.path(), &["--resume", "--release", "progressive"]).ok();
+    let directory = made().expect("a directory");
+    assert_eq!(names(crash.path()).len(), 1);
+    assert_eq!(names(&directory), ["vmcore", "vmcore-dmesg.txt"]);
+    same_pages(plain.path(), &directory.join("vmcore"));
+    all_is_back(&root);
+}

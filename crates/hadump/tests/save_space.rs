@@ -1,0 +1,260 @@
+//! `hadump save` where there is little room: on a small disk, and in a small memory.
+
+mod common;
+
+use common::peer;
+use common::run::{HADUMP, Run as Output, Scratch, hadump};
+use phyp_model::layout::Layout;
+use phyp_model::root::{self, RootOptions};
+use phyp_model::scenario::{self, Dirt, Event};
+use phyp_model::synth::{self, Fill, Mix, SynthOptions};
+use phyp_model::{Extent, Machine, Memory, Options};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+
+/// The root of a machine with `ram` bytes, a quarter of which the second boot took, after its crash.
+fn machine(ram: u64, page_size: u64, mix: Mix, fill: Fill) -> Scratch {
+    let boot = (ram / 4).min(1 << 30);
+    let options = Options {
+        ram: vec![Extent::new(0, ram)],
+        boot_memory: vec![Extent::new(0, boot)],
+        boot_top: boot,
+        page_size,
+        lmb_size: 16 * MIB,
+        ..Options::small_fadump()
+    };
+    let layout = Layout::plan(&options).expect("a layout");
+    let mut memory = Memory::new(ram);
+    let base = SynthOptions::for_machine(&options, layout.reserved);
+    let share_vmemmap = fill == Fill::Nothing;
+    let synth = SynthOptions { mix, fill, share_vmemmap, ..base };
+    let kernel = synth::build(&synth, &mut memory).expect("a kernel");
+    let machine = Machine::with_memory(options, memory, Some(kernel.vmcoreinfo)).expect("a machine");
+    let run = scenario::run(machine, Event::CRASH, &[], Dirt::Stamps).expect("a run");
+    let root = Scratch::new("root");
+    root::write(&run, root.path(), &RootOptions { vmcore: false, ..RootOptions::default() }).expect("a root");
+    root
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", output.stdout, output.stderr))
+}
+
+/// A file system of 64 MiB in memory.
+struct Small(Scratch);
+
+impl Small {
+    /// `None`, and a word about it, for whoever may not mount.
+    fn new() -> Option<Self> {
+        let at = Scratch::new("small");
+        fs::create_dir(at.path()).expect("a directory");
+        let mut mount = Command::new("mount");
+        let run = Output::of(mount.args(["-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs"]).arg(at.path()));
+        if run.code != Some(0) {
+            common::say_skipped(&format!("a target of 64 MiB, as it cannot be mounted: {}", run.stderr));
+            return None;
+        }
+        Some(Self(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+fn save(root: &Path, to: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(HADUMP);
+    command
+        .args(["save", "-c", "none", "--json", "--segment", "16M", "--root"])
+        .arg(root)
+        .arg("--to")
+        .arg(to);
+    Output::of(command.args(options))
+}
+
+#[test]
+fn a_dump_that_does_not_fit_at_its_level_is_saved_whole_at_a_higher_one() {
+    let Some(small) = Small::new() else { return };
+    let mix = Mix { free: 6, anonymous: 14, cache: 12, slab: 1, kernel: 1, hugetlb: 0, ..Mix::default() };
+    let root = machine(288 * MIB, 4096, mix, Fill::OneIn(1));
+    let target = small.0.path().join("vmcore");
+    let output = save(root.path(), &target, &["-d", "0"]).ok();
+    let report = json(&output);
+    assert_eq!((&report["asked_level"], &report["ended"]), (&0.into(), &"whole".into()), "{report}");
+    let level = report["output"]["dump_level"].as_u64().expect("a level");
+    assert!([17, 25, 27, 31].contains(&level), "{level}");
+    assert!(report["remarks"].to_string().contains("the level is raised to 17"), "{report}");
+    assert!(report["pages"]["kept"].as_u64().unwrap() * 4096 < 64 * MIB);
+    let info: Value = serde_json::from_str(&hadump(["info", "--json", target.to_str().unwrap()]).ok().stdout)
+        .expect("information");
+    assert!(info.to_string().contains(&format!("\"dump_level\":{level}")), "{info}");
+    // All that level 0 would have taken is not what was there.
+    let whole = Scratch::new("whole");
+    let whole = json(&save(root.path(), whole.path(), &["-d", "0"]).ok());
+    assert!(whole["output"]["bytes"].as_u64().unwrap() > 200 * MIB, "{whole}");
+}
+
+#[test]
+fn a_dump_that_does_not_fit_at_all_keeps_what_is_worth_most_opens_and_goes_on_where_there_is_room() {
+    let Some(small) = Small::new() else { return };
+    let mix = Mix {
+        free: 0,
+        anonymous: 0,
+        anonymous_folio: 0,
+        cache: 0,
+        cache_folio: 0,
+        shmem: 0,
+        cache_private: 0,
+        slab: 1,
+        kernel: 4,
+        hugetlb: 0,
+        offline: 0,
+    };
+    let root = machine(288 * MIB, 4096, mix, Fill::OneIn(1));
+    let target = small.0.path().join("vmcore");
+    let output = save(root.path(), &target, &[]);
+    let report = json(&output);
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert_eq!(
+        (&report["ended"], &report["output"]["complete"]),
+        (&"no room".into(), &false.into()),
+        "{report}"
+    );
+    let [kept, unwritten] = [&report["pages"]["data"], &report["unwritten"]].map(|n| n.as_u64().unwrap());
+    assert!(kept * 4096 > 55 * MIB && unwritten * 4096 > 100 * MIB, "{report}");
+    let incomplete = small.0.path().join("vmcore-incomplete");
+    assert_eq!(report["output"]["path"], incomplete.to_str().unwrap());
+    // The log and what leads to it are among what is worth most.
+    let log = hadump(["dmesg", incomplete.to_str().unwrap()]).ok().stdout;
+    assert_eq!(log, fs::read_to_string(small.0.path().join("vmcore-dmesg.txt")).expect("the log"));
+    if let Some(python) = peer::python_kdumpfile() {
+        let script =
+            "import sys, kdumpfile; c = kdumpfile.kdumpfile(sys.argv[1]); print(c.attr['arch.page_size'])";
+        let open = Output::of(Command::new(python).args(["-c", script]).arg(&incomplete)).ok();
+        assert_eq!(open.stdout.split_whitespace().next(), Some("4096"), "{}", open.stdout);
+    }
+    // Nobody made room.
+    let again = save(root.path(), &target, &["--resume"]);
+    assert_eq!((again.code, &json(&again)["ended"]), (Some(4), &"no room".into()), "{}", again.stderr);
+    let remount = Output::of(Command::new("mount").args(["-o", "remount,size=320m"]).arg(small.0.path()));
+    assert_eq!(remount.code, Some(0), "{}", remount.stderr);
+    let whole = json(&save(root.path(), &target, &["--resume"]).ok());
+    assert_eq!((&whole["unwritten"], &whole["output"]["complete"]), (&0.into(), &true.into()), "{whole}");
+    let plain = Scratch::new("plain");
+    common::run::convert(root.path(), plain.path(), &["-c", "none"]).ok();
+    hadump([Path::new("diff"), plain.path(), &target]).ok();
+}
+
+#[test]
+fn space_that_is_to_be_left_is_left_and_a_target_that_is_no_target_is_refused() {
+    let root = machine(80 * MIB, 4096, Mix::default(), Fill::OneIn(1));
+    let free = |path: &Path| {
+        let stat = rustix::fs::statvfs(path).expect("a file system");
+        stat.f_bavail * stat.f_frsize
+    };
+    let Some(small) = Small::new() else { return };
+    let target = small.0.path().join("vmcore");
+    let output = save(root.path(), &target, &["--reserve-space", "58M"]);
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    let left = free(small.0.path());
+    assert!((58 * MIB..59 * MIB).contains(&left), "{left}");
+    for bad in ["/dev/null", "/nowhere/at/all/", "/nowhere/at/all"] {
+        let output = save(root.path(), Path::new(bad), &[]);
+        assert_eq!(output.code, Some(1), "{bad}: {}", output.stderr);
+    }
+    for bad in [&["--to", "-"][..], &["--release", "soon"], &["--reserve-space", "much"]] {
+        assert_eq!(save(root.path(), &target, bad).code, Some(2), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_others_fill_up_meanwhile_loses_nothing_that_was_written() {
+    let Some(small) = Small::new() else { return };
+    let root = machine(96 * MIB, 4096, Mix::default(), Fill::OneIn(1));
+    let target = small.0.path().join("vmcore");
+    let mut command = Command::new(HADUMP);
+    command
+        .args(["save", "-c", "none", "--json", "--segment", "4M", "--limit-rate", "16M", "--root"])
+        .arg(root.path());
+    let child = command.arg("--to").arg(&target).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("hadump");
+    let incomplete = small.0.path().join("vmcore-incomplete");
+    while fs::metadata(&incomplete).map_or(0, |m| m.len()) < 6 << 20 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let hog = fs::File::create(small.0.path().join("hog")).expect("a file");
+    let mut size = 64 * MIB;
+    while size > 4096 {
+        // All that is left, whatever that is by now.
+        if rustix::fs::fallocate(
+            &hog,
+            rustix::fs::FallocateFlags::empty(),
+            hog.metadata().unwrap().len(),
+            size,
+        )
+        .is_err()
+        {
+            size /= 2;
+        }
+    }
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(report["ended"], "no room");
+    let saved = report["pages"]["data"].as_u64().unwrap();
+    assert!(saved * 4096 >= 3 * MIB, "{report}");
+    let dump = dumpfile::open(&incomplete).expect("a dump");
+    let mut page = vec![0; 4096];
+    let frames = dump.memory.map().frames().iter().flat_map(|r| r.start.0..r.end.0);
+    let there = frames.filter(|pfn| {
+        let state = dump.memory.read_page(vmcore::Pfn(*pfn), &mut page).expect("a page that can be read");
+        state == vmcore::PageState::Present
+    });
+    // Of the last batch some may be in the file that the report does not count.
+    let there = there.count() as u64;
+    assert!(there >= saved && there < saved + 512, "{there} of {saved}");
+}
+
+/// The most memory that a run had resident, in bytes.
+fn peak(command: &mut Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hadump");
+    let mut peak = 0;
+    while child.try_wait().expect("a child").is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        peak = line.trim().trim_end_matches(" kB").parse().map_or(peak, |kib: u64| peak.max(kib << 10));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+    peak
+}
+
+#[test]
+fn memory_stays_under_its_bound_whatever_the_size_of_the_machine() {
+    let threads = 2;
+    // The largest takes a minute and more without optimisation.
+    let sizes: &[u64] = if std::env::var_os("HADUMP_BIG").is_some() { &[1, 64, 4096] } else { &[1, 64] };
+    for gib in sizes {
+        let (mix, fill) =
+            if *gib > 1 { (Mix::idle(), Fill::Nothing) } else { (Mix::default(), Fill::OneIn(16)) };
+        let root = machine(gib << 30, 0x1_0000, mix, fill);
+        for level in ["31", "1"] {
+            let target = Scratch::new("vmcore");
+            let mut command = Command::new(HADUMP);
+            command.args(["save", "-d", level, "-j", &threads.to_string(), "--root"]).arg(root.path());
+            let peak = peak(command.arg("--to").arg(target.path()));
+            println!("{gib} GiB at level {level}: {} MiB", peak >> 20);
+            assert!(
+                peak > 4 * MIB && peak <= (64 + 8 * threads) * MIB,
+                "{gib} GiB at level {level}: {peak} bytes"
+            );
+        }
+    }
+}
