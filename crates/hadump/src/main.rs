@@ -103,7 +103,12 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(outcome) => outcome.code().into(),
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        // Where a dump goes into the pipe, its reader never has what it wanted before the end.
+        Err(error)
+            if is_closed_pipe(&error) && !matches!(cli.command, Command::Save(_) | Command::Convert(_)) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             // A full disk behind standard error must not change how the run ends.
             let _ = writeln!(std::io::stderr(), "hadump: {error:#}");

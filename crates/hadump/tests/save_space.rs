@@ -245,7 +245,9 @@ fn memory_stays_under_its_bound_whatever_the_size_of_the_machine() {
         let (mix, fill) =
             if *gib > 1 { (Mix::idle(), Fill::Nothing) } else { (Mix::default(), Fill::OneIn(16)) };
         let root = machine(gib << 30, 0x1_0000, mix, fill);
-        for level in ["31", "1"] {
+        // A level that keeps all pages of 4 TiB writes gigabytes of descriptors.
+        let levels: &[&str] = if *gib > 1024 { &["31"] } else { &["31", "1"] };
+        for level in levels {
             let target = Scratch::new("vmcore");
             let mut command = Command::new(HADUMP);
             command.args(["save", "-d", level, "-j", &threads.to_string(), "--root"]).arg(root.path());
@@ -257,4 +259,95 @@ fn memory_stays_under_its_bound_whatever_the_size_of_the_machine() {
             );
         }
     }
+}
+
+#[test]
+fn a_dump_that_goes_through_a_pipe_arrives_and_a_pipe_that_closes_early_is_no_success() {
+    let root = machine(48 * MIB + 32 * MIB, 4096, Mix::default(), Fill::OneIn(4));
+    let got = Scratch::new("got");
+    let pipe = format!(
+        "{HADUMP} -q save --root {} --to - | {HADUMP} -q receive {}",
+        root.path().display(),
+        got.path().display()
+    );
+    Output::of(Command::new("sh").args(["-c", &pipe])).ok();
+    let plain = Scratch::new("plain");
+    common::run::convert(root.path(), plain.path(), &[]).ok();
+    hadump([Path::new("diff"), plain.path(), got.path()]).ok();
+    let cut = format!(
+        "{HADUMP} -q save --root {} --to - | head -c 100000 > {}",
+        root.path().display(),
+        got.path().display()
+    );
+    let cut = Output::of(Command::new("bash").args(["-c", &format!("set -o pipefail; {cut}")]));
+    assert_eq!(cut.code, Some(1), "{}", cut.stderr);
+}
+
+#[test]
+fn a_split_set_an_elf_file_and_a_named_journal_are_made_as_asked() {
+    let root = machine(80 * MIB, 4096, Mix::default(), Fill::OneIn(4));
+    let plain = Scratch::new("plain");
+    common::run::convert(root.path(), plain.path(), &["-d", "1"]).ok();
+    let [a, b] = [Scratch::new("a"), Scratch::new("b")];
+    let mut command = Command::new(HADUMP);
+    command
+        .args(["save", "-d", "1", "--root"])
+        .arg(root.path())
+        .arg("--to")
+        .arg(a.path())
+        .arg("--to")
+        .arg(b.path());
+    Output::of(&mut command).ok();
+    let joined = Scratch::new("joined");
+    let mut join = Command::new(HADUMP);
+    Output::of(join.args(["convert", "-d", "1"]).arg(a.path()).arg(b.path()).arg("-o").arg(joined.path()))
+        .ok();
+    hadump([Path::new("diff"), plain.path(), joined.path()]).ok();
+    let elf = Scratch::new("elf");
+    let mut command = Command::new(HADUMP);
+    Output::of(
+        command
+            .args(["save", "-d", "1", "--format", "elf", "--root"])
+            .arg(root.path())
+            .arg("--to")
+            .arg(elf.path()),
+    )
+    .ok();
+    hadump([Path::new("diff"), plain.path(), elf.path()]).ok();
+
+    // An interrupted save in a directory is found by its journal, wherever that is.
+    let crash = Scratch::new("crash");
+    fs::create_dir(crash.path()).expect("a directory");
+    let journal = Scratch::new("journal");
+    let journal_at = journal.path().to_str().unwrap();
+    let mut command = Command::new(HADUMP);
+    command.args([
+        "save",
+        "-d",
+        "1",
+        "-c",
+        "none",
+        "--segment",
+        "1M",
+        "--limit-rate",
+        "8M",
+        "--journal",
+        journal_at,
+    ]);
+    command.arg("--root").arg(root.path()).arg("--to").arg(crash.path());
+    let mut child = command.stderr(Stdio::null()).spawn().expect("hadump");
+    while !fs::read_to_string(journal.path()).is_ok_and(|text| text.contains("checkpoint")) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("to kill it");
+    child.wait().expect("an end");
+    // What is not asked for again is taken from the journal.
+    let report = json(&save(root.path(), crash.path(), &["--resume", "--journal", journal_at]).ok());
+    assert_eq!(
+        (&report["resumed"], &report["output"]["compression"]),
+        (&true.into(), &Value::Null),
+        "{report}"
+    );
+    assert!(!journal.path().exists());
+    hadump([Path::new("diff"), plain.path(), Path::new(report["output"]["path"].as_str().unwrap())]).ok();
 }

@@ -47,7 +47,7 @@ pub struct Begin {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The first: what this is about.
+    /// The first: what this is about. Where nothing came of that, another may follow.
     Begin(Begin),
     /// The save goes on in this boot.
     Boot(String),
@@ -170,11 +170,6 @@ impl Journal {
         Ok((Self { path: path.to_owned(), storage: Box::new(file), next }, history))
     }
 
-    /// Reports whether it has no record yet.
-    pub fn is_empty(&self) -> bool {
-        self.next == 0
-    }
-
     /// The file, for messages.
     pub fn path(&self) -> &Path {
         &self.path
@@ -262,7 +257,7 @@ impl History {
                 (None, Record::Begin(begin)) => history = Some(Self::new(begin)),
                 (Some(history), record) => {
                     if !history.apply(record) {
-                        return Err(damaged(start, "a second beginning", "one beginning"));
+                        return Err(damaged(start, "a beginning behind a checkpoint", "one beginning"));
                     }
                 }
                 (None, _) => return Err(damaged(start, "another record", "a beginning")),
@@ -291,6 +286,11 @@ impl History {
 
     fn apply(&mut self, record: Record) -> bool {
         match record {
+            // Nothing came of the first attempt, and it was begun anew.
+            Record::Begin(begin) if self.checkpoint.is_none() && self.gone.is_empty() => {
+                self.boot = begin.boot.clone();
+                self.begin = begin;
+            }
             Record::Begin(_) => return false,
             Record::Boot(boot) => {
                 // A new boot keeps everything back again; what was overwritten since stays overwritten.

@@ -110,16 +110,15 @@ pub fn save(
     };
     let fresh = journal.is_none();
     let mut journal = match journal {
-        // A crash tore the first record.
-        Some(mut journal) if journal.is_empty() => {
-            journal.append(&Record::Begin(begin()))?;
-            journal
-        }
-        Some(mut journal) => {
-            journal.append(&Record::Boot(boot.to_owned()))?;
-            journal
-        }
         None => target.begin(&begin())?,
+        Some(mut journal) => {
+            // Begun anew, it may be with other options; or it goes on, perhaps in another boot.
+            journal.append(&match &pages {
+                Pages::All { .. } => Record::Begin(begin()),
+                Pages::Rest(_) => Record::Boot(boot.to_owned()),
+            })?;
+            journal
+        }
     };
     let out = match &pages {
         Pages::All { .. } => target.create(!fresh),

@@ -90,6 +90,9 @@ impl Save {
         if self.cut().is_some() && (self.is_stream() || self.write.format == Format::Elf) {
             return Some("only kdump files can be split".into());
         }
+        if self.write.fill_crash_notes && self.release == Release::Progressive {
+            return Some("--fill-crash-notes needs memory that may be gone when a save goes on".into());
+        }
         if self.write.dedup && self.release == Release::Progressive {
             return Some("to find equal pages memory is read again that would be given back by then".into());
         }

@@ -31,7 +31,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use vmcore::{Dump, RangeSet};
+use vmcore::{Dump, Note, RangeSet};
 
 /// Memory that each thread needs, and the program by itself, in bytes.
 const PER_THREAD: u64 = 8 << 20;
@@ -114,10 +114,16 @@ impl Saving<'_> {
         Ok(earlier.target.forget(journal)?)
     }
 
-    fn open(&self) -> Result<(Dump, Duration)> {
+    /// The dump that waits, with notes of hadump's own about what was done to it.
+    fn open(&self) -> Result<(Dump, Vec<Note>, Duration)> {
         let started = Instant::now();
-        let dump = input::open(&InputArgs::path(&self.args.root), Prefer::Vmcore)?;
-        Ok((dump, started.elapsed()))
+        let input = InputArgs::path(&self.args.root);
+        let mut dump = input::open(&input, Prefer::Vmcore)?;
+        let mut notes = Vec::new();
+        if self.args.write.fill_crash_notes {
+            (dump, notes) = crate::crash_notes::fill(dump, &input, self.args.write.vmlinux.as_deref())?;
+        }
+        Ok((dump, notes, started.elapsed()))
     }
 
     /// How pages are stored by a new save.
@@ -154,14 +160,7 @@ impl Saving<'_> {
 
     /// A save from its beginning, in the place of an earlier one that had not come to anything if there is one.
     fn begin(mut self, place: &Place, anew: Option<Anew>) -> Result<Outcome> {
-        let (mut dump, mut opened) = self.open()?;
-        let mut notes = Vec::new();
-        if self.args.write.fill_crash_notes {
-            let started = Instant::now();
-            let input = InputArgs::path(&self.args.root);
-            (dump, notes) = crate::crash_notes::fill(dump, &input, self.args.write.vmlinux.as_deref())?;
-            opened += started.elapsed();
-        }
+        let (dump, notes, opened) = self.open()?;
         self.found(&dump);
         let (name, made) = match (place, &anew) {
             (_, Some((_, _, name))) => (name.clone(), None),
@@ -190,7 +189,7 @@ impl Saving<'_> {
         name: &Path,
         anew: Option<Anew>,
         dump: Dump,
-        notes: Vec<vmcore::Note>,
+        notes: Vec<Note>,
         opened: Duration,
     ) -> Result<Ended> {
         let log = match place {
@@ -272,7 +271,7 @@ impl Saving<'_> {
             Found::Done(journal, history) => return self.give_back_rest(&*target, journal, &history, &name),
             Found::Begun(journal, history) => (journal, history),
         };
-        let (mut dump, opened) = self.open()?;
+        let (mut dump, _, opened) = self.open()?;
         let expected = identity(&dump);
         if expected != history.begin.dump {
             let path = journal.path().to_owned();

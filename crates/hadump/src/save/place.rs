@@ -1,6 +1,7 @@
 //! Where a dump goes: from what the user named to a file, and to what an earlier run left there.
 
 use crate::cli::Save;
+use ::save::journal::Journal;
 use ::save::session::{Found, find};
 use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside};
 use anyhow::{Context, Result, bail};
@@ -131,6 +132,10 @@ pub(super) fn earlier(place: &Place, args: &Save) -> Result<Option<Earlier>> {
         Place::Stream => return Ok(None),
         Place::Device(_) if args.journal.is_none() => return Ok(None),
         Place::Device(name) | Place::File(name) => name.clone(),
+        Place::Directory(_) if args.journal.is_some() => match named_by(args.journal.as_deref())? {
+            Some(name) => name,
+            None => return Ok(None),
+        },
         Place::Directory(parent) => match begun_in(parent)? {
             Some(directory) => directory.join(NAME),
             None => return Ok(None),
@@ -142,6 +147,17 @@ pub(super) fn earlier(place: &Place, args: &Save) -> Result<Option<Earlier>> {
         Found::Nothing(None) => None,
         found => Some(Earlier { target, found, name }),
     })
+}
+
+/// The dump that a journal is about.
+fn named_by(journal: Option<&Path>) -> Result<Option<PathBuf>> {
+    let Some(journal) = journal.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(None) };
+    let (_, history) = Journal::resume(journal)?;
+    let name = history.and_then(|history| {
+        let name = history.begin.output.file_name()?.to_str()?.strip_suffix("-incomplete")?.to_owned();
+        Some(history.begin.output.with_file_name(name))
+    });
+    Ok(Some(name.with_context(|| format!("{}: it does not say which dump it is about", journal.display()))?))
 }
 
 /// The directory in `parent` with a dump that was begun and not ended.

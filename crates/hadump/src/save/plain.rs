@@ -55,8 +55,7 @@ impl Saving<'_> {
             ::save::target::sync_directory(parent)
                 .with_context(|| format!("{}: cannot make the dump's name durable", parent.display()))?;
         }
-        // What nobody can read again is not given back for a dump that lacks something.
-        let way = if complete { way } else { Way::None };
+        let way = if matches!(end, End::Whole) { way } else { Way::None };
         let mut releaser = way.releaser(&self.args.root, &Default::default());
         if let Some(releaser) = &mut releaser {
             // Nothing can be gone on with here, so nobody would read a journal; the note in the root is made all the same.
