@@ -37,14 +37,13 @@ impl WriteArgs {
     /// Everything that the input holds, in a kdump file.
     pub(crate) fn everything(compression: Compression, threads: Option<NonZeroUsize>) -> Self {
         Self {
-            level: LevelArgs { level: DumpLevel::new(0), exclude: Vec::new() },
+            level: LevelArgs { level: DumpLevel::new(0), exclude: Vec::new(), no_gate: false },
             compression: Some(compression),
             compression_level: None,
             format: Format::Kdump,
             dedup: false,
             threads,
             fill_crash_notes: false,
-            vmlinux: None,
         }
     }
 

@@ -321,7 +321,7 @@ pub(super) fn choose_pages(
     spill: &dyn Fn() -> io::Result<File>,
 ) -> Result<Chosen> {
     let started = Instant::now();
-    let chosen = choose(args, dump, level, notes.clone(), spill)?;
+    let chosen = choose(args, dump, level, true, notes.clone(), spill)?;
     say.step("Excluding unnecessary pages", started.elapsed());
     for remark in &chosen.remarks {
         say.error(remark);

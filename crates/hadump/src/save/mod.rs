@@ -121,7 +121,7 @@ impl Saving<'_> {
         let mut dump = input::open(&input, Prefer::Vmcore)?;
         let mut notes = Vec::new();
         if self.args.write.fill_crash_notes {
-            (dump, notes) = crate::crash_notes::fill(dump, &input, self.args.write.vmlinux.as_deref())?;
+            (dump, notes) = crate::crash_notes::fill(dump, &input)?;
         }
         Ok((dump, notes, started.elapsed()))
     }

@@ -90,7 +90,9 @@ impl Saving<'_> {
                 });
                 break;
             };
-            let less = match choose(&InputArgs::path(&self.args.root), dump, next, notes.clone(), spill) {
+            let gated = self.args.write.level.gated();
+            let input = InputArgs::path(&self.args.root);
+            let less = match choose(&input, dump, next, gated, notes.clone(), spill) {
                 Ok(less) => less,
                 Err(error) => {
                     self.remark(format!("up to {here} are needed, and the target takes {there}: {error:#}"));
@@ -125,10 +127,11 @@ impl Saving<'_> {
     ) -> Result<Chosen> {
         let input = InputArgs::path(&self.args.root);
         let zeros = DumpLevel::new((level.bits() & DumpLevel::ZERO).into()).unwrap_or_default();
-        match choose(&input, dump, level, notes.to_vec(), spill) {
+        let gated = self.args.write.level.gated();
+        match choose(&input, dump, level, gated, notes.to_vec(), spill) {
             Err(error) if zeros != level => {
                 self.remark(format!("{error:#}: all pages are kept"));
-                let mut chosen = choose(&input, dump, zeros, notes.to_vec(), spill)?;
+                let mut chosen = choose(&input, dump, zeros, gated, notes.to_vec(), spill)?;
                 chosen.undecided = chosen.selection.kept();
                 Ok(chosen)
             }

@@ -94,7 +94,7 @@ fn file(info: &[u8], abbreviations: &[u8], packing: Packing) -> tempfile::NamedT
         object.append_section_data(section, &packed(content, packing), 1);
         if packing != Packing::None {
             object.section_mut(section).flags =
-                SectionFlags::Elf { sh_type: elf::SHT_PROGBITS, sh_flags: elf::SHF_COMPRESSED.into() };
+                SectionFlags::Elf { sh_type: elf::SHT_PROGBITS, sh_flags: elf::SHF_COMPRESSED };
         }
     }
     object.add_symbol(Symbol {
