@@ -67,8 +67,7 @@ impl Guard {
             let counted = (0..ORDERS).map(|order| counted[order].saturating_mul(1 << order));
             (apart, counted.fold(0, u64::saturating_add))
         });
-        let hidden = (sum.bad_cells * CELL + sum.unknown) / 8;
-        let may_differ = FEW + BLOCKS_PER_CPU * self.cpus.max(1) + hidden;
+        let may_differ = FEW + BLOCKS_PER_CPU * self.cpus.max(1) + sum.hidden() / 8;
         let by_blocks = blocks.map(|(apart, _)| apart <= may_differ);
         let by_pages = free_pages.map(|counted| pages.abs_diff(counted) <= slack + (may_differ << 1) + FEW);
         if by_blocks.is_none() && by_pages.is_none() {
@@ -97,7 +96,7 @@ impl Guard {
         if self.cpus == 0 {
             return skipped(NAME, "how far counters lag behind is not known, as the dump names no CPUs");
         }
-        let may_differ = zones.spread() + FEW + sum.bad_cells * CELL + sum.unknown;
+        let may_differ = zones.spread() + FEW + sum.hidden();
         let agrees = |counted: u64| sum.lru.abs_diff(counted) <= may_differ;
         let passed = agrees(counted) || shifted.is_some_and(agrees);
         let text = format!("{} pages are on LRU lists, {counted} by the kernel's own count", sum.lru);

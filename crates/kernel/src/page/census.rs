@@ -2,6 +2,7 @@
 
 use super::classes::{Classes, Verdict};
 use super::fields::Order;
+use super::scan::CELL;
 use super::sound::Sound;
 use vmcore::Reason;
 
@@ -35,8 +36,9 @@ pub(crate) struct Census {
     /// Broken and offline pages.
     pub(crate) broken: u64,
     pub(crate) offline: u64,
-    /// Pages without a `struct page` in the dump.
+    /// Pages without a `struct page` in the dump, and those of them that have none anywhere, as between sections.
     pub(crate) unknown: u64,
+    pub(crate) uncovered: u64,
 }
 
 impl Census {
@@ -59,10 +61,16 @@ impl Census {
             (&mut self.broken, other.broken),
             (&mut self.offline, other.offline),
             (&mut self.unknown, other.unknown),
+            (&mut self.uncovered, other.uncovered),
         ];
         for (mine, theirs) in pairs {
             *mine += theirs;
         }
+    }
+
+    /// Pages of which the kernel knew more than the dump tells. What has no `struct page` was in none of its counts.
+    pub(crate) fn hidden(&self) -> u64 {
+        self.bad_cells * CELL + self.unknown.saturating_sub(self.uncovered)
     }
 
     /// Pages in free blocks.

@@ -76,6 +76,7 @@ impl Visitor for Scan<'_> {
 
     fn uncovered(&mut self, frames: u64) {
         self.uncovered += frames;
+        self.census.uncovered += frames;
     }
 }
 
