@@ -11,6 +11,18 @@ use proptest::prelude::*;
 use rayon::prelude::*;
 use vmcore::{DumpLevel, PhysAddr, Reason, VirtAddr};
 
+/// What a report calls a reason of the truth.
+fn reason(why: dump::Why) -> Reason {
+    match why {
+        dump::Why::Free => Reason::Free,
+        dump::Why::Cache => Reason::Cache,
+        dump::Why::CachePrivate => Reason::CachePrivate,
+        dump::Why::User => Reason::User,
+        dump::Why::HwPoison => Reason::HwPoison,
+        dump::Why::Offline => Reason::Offline,
+    }
+}
+
 /// What is wrong with the library's answers about one dump.
 fn judge(made: &Dump) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -71,7 +83,7 @@ fn judge(made: &Dump) -> Vec<String> {
             dump::Why::Offline,
         ] {
             let expected = counts.get(&why).copied().unwrap_or(0);
-            let counted = selected.selection.reasons().get(synth::reason(why));
+            let counted = selected.selection.reasons().get(reason(why));
             if counted != expected {
                 wrong.push(format!("level {level}: {counted} left out as {why:?} instead of {expected}"));
             }

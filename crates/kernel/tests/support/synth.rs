@@ -1,10 +1,10 @@
 //! Dumps of synthetic kernels (`phyp_model::synth::dump`) as the library sees them, without a file.
 
 use phyp_model::Memory;
-use phyp_model::synth::dump::{self, Why, catalogue};
+use phyp_model::synth::dump::{self, catalogue};
 use vmcore::{
     CHUNK_FRAMES, Chunk, Dump, Machine, MemoryMap, Notes, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory,
-    Range, ReadError, Reason, Selection, Source, VirtAddr, VirtSegment, VmcoreInfo,
+    Range, ReadError, Selection, Source, VirtAddr, VirtSegment, VmcoreInfo,
 };
 
 /// The memory of a synthetic dump.
@@ -91,16 +91,4 @@ pub(crate) fn dropped(selection: &Selection) -> Vec<(u64, u64)> {
         }
     }
     out
-}
-
-/// What a report calls a reason of the truth.
-pub(crate) fn reason(why: Why) -> Reason {
-    match why {
-        Why::Free => Reason::Free,
-        Why::Cache => Reason::Cache,
-        Why::CachePrivate => Reason::CachePrivate,
-        Why::User => Reason::User,
-        Why::HwPoison => Reason::HwPoison,
-        Why::Offline => Reason::Offline,
-    }
 }

@@ -147,8 +147,10 @@ pub struct Dump {
     pub vmcoreinfo: String,
     /// What `uname -r` said.
     pub release: String,
-    /// What every frame of the dump is.
+    /// What every frame of the dump is to who knows what VMCOREINFO tells.
     pub truth: Truth,
+    /// What it is in truth: older kernels tell less than there is.
+    pub nature: Truth,
     /// Frames in the buddy allocator, absent ones included; the zones' counters are this less what processors hold back.
     pub free_frames: u64,
     /// Virtual addresses and where they lead; `None` for those that are mapped nowhere.
@@ -218,18 +220,23 @@ pub fn build(spec: &Spec) -> Result<Dump> {
     facts::write(spec, (&space, basis), &places, (&vmcoreinfo, &release), &mut memory, &mut pool)?;
     fill(spec, &reserved, &mut memory, &rng)?;
     let notes = elf::notes(spec.mmu.arch(), spec.order, spec.cpus, &vmcoreinfo, &mut rng.fork(5));
-    runs.extend(reserved_frames.iter().map(|(first, count)| Run {
+    let kernel = |(first, count): &(u64, u64)| Run {
         first: *first,
         count: *count,
         class: Class::Kernel,
         poisoned: false,
-    }));
+    };
+    runs.extend(reserved_frames.iter().map(kernel));
+    let nature = blocks.iter().map(|block| scene::nature(*block));
+    let nature = nature.chain(reserved_frames.iter().map(kernel)).collect();
+    let absent = spec.frames_of(&spec.absent);
     Ok(Dump {
         loads: loads(spec, &space),
         notes,
         vmcoreinfo,
         release,
-        truth: Truth::new(runs, &spec.frames_of(&spec.absent)),
+        truth: Truth::new(runs, &absent),
+        nature: Truth::new(nature, &absent),
         free_frames,
         translations,
         memory,

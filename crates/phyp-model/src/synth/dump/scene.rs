@@ -439,14 +439,10 @@ fn slab_count(map: &mut Map, frame: u64, rng: &mut Rng) {
     }
 }
 
-/// What a reader can know of the frames of a block.
-fn truth(map: &Map, block: Block) -> Vec<Run> {
-    let Block { frame, order, kind } = block;
-    let generation = map.generation;
-    let told = |holds: bool, class: Class| if holds { class } else { Class::Kernel };
-    let class = match kind {
-        Kind::Free => Class::Free,
-        Kind::Unaccepted => told(generation.tells_unaccepted(), Class::Free),
+/// What a block is, whether the kernel tells it or not.
+pub(crate) fn nature(block: Block) -> Run {
+    let class = match block.kind {
+        Kind::Free | Kind::Unaccepted => Class::Free,
         Kind::Anonymous
         | Kind::AnonymousMlocked
         | Kind::SwapCache
@@ -455,12 +451,11 @@ fn truth(map: &Map, block: Block) -> Vec<Run> {
         | Kind::AnonymousFolio
         | Kind::PoisonedThp
         | Kind::PoisonedAnonymous => Class::Anonymous,
-        Kind::HugetlbAnonymous => told(generation.tells_compounds(), Class::Hugetlb),
-        Kind::Hugetlb | Kind::HugetlbFree => told(generation.tells_compounds(), Class::Hugetlb),
+        Kind::Hugetlb | Kind::HugetlbAnonymous | Kind::HugetlbFree => Class::Hugetlb,
         Kind::Cache | Kind::CacheDirty | Kind::CacheFolio | Kind::Shmem | Kind::ShmemSwap => Class::Cache,
         Kind::CachePrivate => Class::CachePrivate,
-        Kind::Offline => told(generation.tells_offline(), Class::Offline),
-        Kind::Poisoned => told(generation.tells_hwpoison(), Class::HwPoison),
+        Kind::Offline => Class::Offline,
+        Kind::Poisoned => Class::HwPoison,
         Kind::Slab
         | Kind::Kernel
         | Kind::KernelCompound
@@ -473,6 +468,21 @@ fn truth(map: &Map, block: Block) -> Vec<Run> {
         | Kind::Zsmalloc
         | Kind::CacheBatched => Class::Kernel,
     };
+    Run { first: block.frame, count: 1 << block.order, class, poisoned: false }
+}
+
+/// What a reader can know of the frames of a block.
+fn truth(map: &Map, block: Block) -> Vec<Run> {
+    let Block { frame, order, kind } = block;
+    let generation = map.generation;
+    let told = match kind {
+        Kind::Unaccepted => generation.tells_unaccepted(),
+        Kind::Hugetlb | Kind::HugetlbAnonymous | Kind::HugetlbFree => generation.tells_compounds(),
+        Kind::Offline => generation.tells_offline(),
+        Kind::Poisoned => generation.tells_hwpoison(),
+        _ => true,
+    };
+    let class = if told { nature(block).class } else { Class::Kernel };
     let run = |first: u64, count: u64, class: Class| Run { first, count, class, poisoned: false };
     let single = order == 0 || matches!(kind, Kind::Free | Kind::Unaccepted);
     if single {
