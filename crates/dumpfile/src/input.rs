@@ -128,6 +128,15 @@ impl Input {
         self.len
     }
 
+    /// How many bytes there are at most that are no holes: a flattened file of a few bytes can stand for terabytes of zeros,
+    /// which justify no memory.
+    pub(crate) fn stored(&self) -> u64 {
+        match &self.bytes {
+            Bytes::File(_) | Bytes::Memory(_) => self.len,
+            Bytes::Flattened(inner, _) => inner.len.min(self.len),
+        }
+    }
+
     /// Reports whether looking for holes pays.
     pub(crate) fn is_sparse(&self) -> bool {
         self.sparse

@@ -118,7 +118,7 @@ impl Outline {
     fn read(input: &Input, header: &Header, remarks: &mut Vec<String>) -> Result<Self, Error> {
         let mut outline = Self::default();
         let mut broken = None;
-        let mut room = MAX_NOTES;
+        let mut room = MAX_NOTES.min(input.stored());
         header.segments(input, |_, segment| {
             match segment.kind {
                 Segment::NOTE => {

@@ -230,3 +230,12 @@ fn a_million_pieces_of_one_byte_open_in_seconds() {
     assert_eq!(input.len(), 1 << 20);
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
 }
+
+/// 80 KB that stand for 256 GiB made 150 MB of a hole, in which the header said that its notes were.
+#[test]
+fn a_hole_of_a_flattened_file_justifies_no_memory() {
+    let input = open_flat(stream(&[piece(0, &[1; 100]), piece(1 << 40, &[2; 100])], true)).unwrap();
+    assert_eq!(input.len(), (1 << 40) + 100);
+    assert!(input.stored() < 5000, "{}", input.stored());
+    assert_eq!(open_flat(stream(&[piece(0, &[1; 100])], true)).unwrap().stored(), 100);
+}

@@ -174,7 +174,8 @@ fn read_pointed(
     if len == 0 || offset == 0 {
         return Ok(Vec::new());
     }
-    if len > MAX_NOTES || offset.checked_add(len).is_none_or(|end| end > input.len()) {
+    let outside = offset.checked_add(len).is_none_or(|end| end > input.len());
+    if len > MAX_NOTES.min(input.stored()) || outside {
         headers.remarks.push(format!("{what} of {len} bytes at offset {offset:#x} lie outside the file"));
         return Ok(Vec::new());
     }
