@@ -70,6 +70,14 @@ pub enum Error {
         /// What is wrong with it, and what would be right.
         why: String,
     },
+    /// A file that was given to explain the kernel belongs to another one.
+    #[error("{}: {why}", path.display())]
+    AnotherKernel {
+        /// The file.
+        path: PathBuf,
+        /// Both kernels by what tells them apart.
+        why: String,
+    },
     /// A description of the kernel's types contradicts itself.
     #[error("{what} at offset {offset:#x} is damaged: {why}")]
     DebugInfo {

@@ -1,8 +1,9 @@
 //! What a dumped Linux kernel says of itself.
 //!
 //! [`Kernel`] reads the crashed kernel's own structures out of a dump: it translates virtual addresses, finds the
-//! `struct page` of every frame and says which pages a dump level leaves out ([`Kernel::select`]). It never uses a
-//! debug file or a table of kernel versions: VMCOREINFO names what is there, and what it does not name is not guessed.
+//! `struct page` of every frame and says which pages a dump level leaves out ([`Kernel::select`]). It goes by no table of
+//! kernel versions: VMCOREINFO names what is there, and what it does not name is not guessed. A dump that lacks VMCOREINFO,
+//! or some of it, is given it by [`knowledge::complete`]: from its own memory, its BTF and symbols, or a vmlinux.
 
 #![forbid(unsafe_code)]
 

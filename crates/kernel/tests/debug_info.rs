@@ -88,3 +88,29 @@ fn types_are_followed_through_pointers_arrays_and_bit_fields() {
         assert_eq!(dwarf.enumerator("PG_lru").unwrap(), Some(4));
     });
 }
+
+#[test]
+fn what_is_made_of_a_vmlinux_is_what_makedumpfile_makes_of_it() {
+    if std::process::Command::new("makedumpfile").arg("-v").output().is_err() {
+        eprintln!("skipped: there is no makedumpfile to compare with");
+        return;
+    }
+    with_vmlinux("x86_64-kdump-6.1", |path, _| {
+        let output = path.with_file_name("vmcoreinfo");
+        let mut peer = std::process::Command::new("makedumpfile");
+        let ran = peer.arg("-g").arg(&output).arg("-x").arg(path).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let theirs = VmcoreInfo::parse(&std::fs::read(&output).unwrap());
+        let vmlinux = Vmlinux::open(path).unwrap();
+        let dwarf = Dwarf::open(&vmlinux).unwrap().unwrap();
+        let ours = VmcoreInfo::parse(of_vmlinux(&vmlinux, &dwarf).unwrap().as_bytes());
+        for (key, value) in pairs(&theirs) {
+            match key.as_str() {
+                // An array declared without its length has none; the file of a type is of no use to anybody.
+                // `vmlist` is freed when the kernel has booted.
+                "LENGTH(node_data)" | "SRCFILE(pud_t)" | "SYMBOL(vmlist)" => {}
+                _ => assert_eq!(ours.get(&key), Some(value.as_str()), "{key}"),
+            }
+        }
+    });
+}

@@ -43,7 +43,7 @@ pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error>
     let wanted = Wanted { release: &release, link: &link, name_at, banner: None };
     match image::locate(dump, &wanted)? {
         Outcome::Found(image) => Ok(moved(&given, &image)),
-        Outcome::Others(others) => Err(unusable(foreign(&release, &others, &why.to_string()))),
+        Outcome::Others(others) => Err(foreign(path, &release, &others, &why.to_string())),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u
         }
         Outcome::Others(others) => {
             let why = "its name is not where the kernel's image would have it";
-            Err(vmlinux.unusable(foreign(&release, &others, why)))
+            Err(foreign(vmlinux.path(), &release, &others, why))
         }
     }
 }
@@ -111,7 +111,7 @@ fn refuse_another_build(
     let show = |text: Option<&str>| text.unwrap_or_default().to_owned();
     // A note that does not lead to the dump's kernel says nothing about it.
     let refuse = |what, theirs, ours| match prove(dump) {
-        Ok(()) => Err(Error::Given {
+        Ok(()) => Err(Error::AnotherKernel {
             path: path.to_owned(),
             why: format!("it belongs to the kernel with {what} {theirs}, the dump to the one with {ours}"),
         }),
@@ -127,13 +127,15 @@ fn refuse_another_build(
     Ok(())
 }
 
-fn foreign(release: &str, others: &[String], why: &str) -> String {
-    match others {
+/// The error that the dump is not of kernel `release`, but of `others` if that is known.
+fn foreign(path: &Path, release: &str, others: &[String], why: &str) -> Error {
+    let why = match others {
         [] => format!("it is of kernel {release}, which is not in this dump: {why}"),
         others => {
             format!("it is of kernel {release}, and the dump's memory of {}: {why}", others.join(" and "))
         }
-    }
+    };
+    Error::AnotherKernel { path: path.to_owned(), why }
 }
 
 /// Where the kernel's name is linked to be.
@@ -159,4 +161,40 @@ fn moved(info: &VmcoreInfo, image: &Image) -> Vec<u8> {
     }
     text.push_str(&format!("KERNELOFFSET={:x}\n", image.moved));
     text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_text_is_found_in_a_note_and_keeps_what_stands_before_its_first_key() {
+        assert_eq!(text(b"\x0b\0\0\0VMCOREINFO\0OSRELEASE=1\nA=2\n\0rest"), Some(&b"OSRELEASE=1\nA=2\n"[..]));
+        assert_eq!(text(b"A=2\nOSRELEASE=1\n"), Some(&b"A=2\nOSRELEASE=1\n"[..]));
+        assert_eq!(text(b"A=2\n"), None);
+    }
+
+    #[test]
+    fn symbols_move_and_what_the_file_says_itself_is_not_said_again() {
+        let info =
+            VmcoreInfo::parse(b"OSRELEASE=1\nSYMBOL(a)=ffffffff81000000\nNUMBER(x)=7\nSYMBOL(bad)=zz\n");
+        let numbers = vec![("NUMBER(x)", "9".to_owned()), ("NUMBER(y)", "8".to_owned())];
+        let image = Image { to_phys: 0, moved: 0x20_0000, numbers };
+        let text = String::from_utf8(moved(&info, &image)).unwrap();
+        assert_eq!(
+            text,
+            "OSRELEASE=1\nSYMBOL(a)=ffffffff81200000\nNUMBER(x)=7\nSYMBOL(bad)=zz\nNUMBER(y)=8\nKERNELOFFSET=200000\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_a_text_or_none(mut bytes in prop::collection::vec(any::<u8>(), 0..80), at in 0usize..60) {
+            let at = at.min(bytes.len());
+            bytes.splice(at..at, FIRST_KEY.iter().copied());
+            let found = text(&bytes).unwrap();
+            prop_assert!(VmcoreInfo::parse(found).release().is_some() || found.contains(&b'\n') || at > 0);
+        }
+    }
 }

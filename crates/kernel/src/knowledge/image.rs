@@ -30,7 +30,7 @@ pub(super) struct Wanted<'a> {
 /// A kernel that was found.
 pub(super) struct Image {
     /// What makes a physical address of a link address.
-    to_phys: u64,
+    pub(super) to_phys: u64,
     /// KERNELOFFSET: what makes the address it ran at of a link address.
     pub(super) moved: u64,
     /// NUMBER and its values that only the running kernel knew.

@@ -142,3 +142,99 @@ fn best(proven: Vec<Found>) -> Result<Option<Found>, Error> {
     left.sort_by_key(|f| (f.in_note, f.text.len()));
     Ok(left.pop())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{BE64, LE64};
+    use proptest::prelude::*;
+    use vmcore::{MemoryMap, PageSize, PageState, Pfn, Range, ReadError};
+
+    /// Two frames of memory, and a third that was left out.
+    struct Memory(MemoryMap, Vec<u8>);
+
+    impl Memory {
+        fn new() -> Self {
+            let bytes = [Range::new(PhysAddr(0), PhysAddr(0x3000))].into_iter().collect();
+            Self(MemoryMap::new(PageSize::K4, bytes), vec![0; 0x2000])
+        }
+
+        fn with(at: usize, bytes: &[u8]) -> Self {
+            let mut memory = Self::new();
+            memory.1[at..at + bytes.len()].copy_from_slice(bytes);
+            memory
+        }
+    }
+
+    impl PhysicalMemory for Memory {
+        fn map(&self) -> &MemoryMap {
+            &self.0
+        }
+
+        fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+            let at = pfn.0 as usize * page.len();
+            match self.1.get(at..at + page.len()) {
+                Some(bytes) => page.copy_from_slice(bytes),
+                None => page.fill(0),
+            }
+            Ok(if pfn.0 < 2 { PageState::Present } else { PageState::Excluded })
+        }
+    }
+
+    const TEXT: &[u8] = b"OSRELEASE=6.1\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=ffffffff81000000\n";
+
+    fn found(memory: &Memory, machine: vmcore::Machine, at: u64) -> Option<Vec<u8>> {
+        read(memory, machine, PhysAddr(at)).unwrap().map(|found| found.text)
+    }
+
+    #[test]
+    fn a_text_is_read_across_pages_and_to_where_memory_ends() {
+        for at in [0, 0x1000, 0x1000 - 20] {
+            let memory = Memory::with(at, TEXT);
+            assert_eq!(found(&memory, LE64, at as u64).unwrap(), TEXT);
+            assert_eq!(find_all(&memory, &[FIRST_KEY]).unwrap(), [vec![PhysAddr(at as u64)]]);
+        }
+        // The last line is cut by memory that is not there, and is not believed.
+        let mut long = TEXT.to_vec();
+        long.extend(b"NUMBER(x)=12345");
+        let at = 0x2000 - long.len();
+        assert_eq!(found(&Memory::with(at, &long), LE64, at as u64).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn a_note_ends_where_its_header_says_in_its_own_byte_order() {
+        for machine in [LE64, BE64] {
+            let mut note = vmcore::Notes::default();
+            let mut desc = TEXT.to_vec();
+            note.push(
+                vmcore::Note { name: b"VMCOREINFO".to_vec(), kind: 0, desc: desc.clone() },
+                machine.order,
+            );
+            let mut bytes = note.raw().to_vec();
+            bytes.truncate(NOTE_HEADER + TEXT.len());
+            bytes.extend(b"JUNK=1\n");
+            let memory = Memory::with(0x100, &bytes);
+            assert_eq!(found(&memory, machine, 0x100 + NOTE_HEADER as u64).unwrap(), TEXT);
+            desc.extend(b"JUNK=1\n");
+            let plain = Memory::with(0x100, &desc);
+            assert_eq!(found(&plain, machine, 0x100).unwrap(), desc);
+        }
+    }
+
+    #[test]
+    fn the_kernels_own_format_string_is_not_taken_for_the_text() {
+        let memory = Memory::with(0x40, b"OSRELEASE=%s\n\0BUILD-ID=%20phN\n");
+        assert_eq!(found(&memory, LE64, 0x40), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_memory_holds_a_text_or_none(
+            bytes in prop::collection::vec(any::<u8>(), 0..64), at in 0u64..0x3000, text in "[ -~\n]{0,200}",
+        ) {
+            let mut memory = Memory::with(0xff0, text.as_bytes());
+            memory.1[0x1800..0x1800 + bytes.len()].copy_from_slice(&bytes);
+            let _ = found(&memory, LE64, at);
+        }
+    }
+}
