@@ -31,6 +31,17 @@ fn classify_on_one_thread(bencher: Bencher<'_, '_>, level: u32) {
         .bench_local(|| pool.install(|| kernel.select(level, None).expect("a selection").selection.kept()));
 }
 
+/// The same, with nothing checked: what the gate costs is the difference.
+#[divan::bench(args = [1, 2, 31], sample_count = 20)]
+fn classify_without_the_gate(bencher: Bencher<'_, '_>, level: u32) {
+    let Some(dump) = dump() else { return };
+    let kernel = Kernel::open(dump).expect("a kernel");
+    let level = DumpLevel::new(level).expect("a level");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let select = || kernel.select_unchecked(level, None).expect("a selection").selection.kept();
+    bencher.counter(ItemsCount::new(dump.memory.map().frames().total())).bench_local(|| pool.install(select));
+}
+
 /// Translates an address of the kernel's image through the page tables.
 #[divan::bench]
 fn translate(bencher: Bencher<'_, '_>) {

@@ -203,6 +203,45 @@ fn a_mem_map_with_text_in_it_costs_no_page() {
     }
 }
 
+/// Whatever a page of mem_map is overwritten with, no page is lost but by a struct page that was overwritten by what looks
+/// like another one.
+#[test]
+fn whatever_overwrites_mem_map_costs_no_page() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+    // Bytes of all sorts; words of the kind that kernel memory is full of: zeros, small numbers, pointers, patterns.
+    let word = prop_oneof![
+        any::<u64>(),
+        0u64..0x1_0000,
+        Just(0),
+        Just(u64::MAX),
+        (0u64..1 << 30).prop_map(|offset| 0xffff_8880_0000_0000 | offset << 3),
+        (0u64..1 << 30).prop_map(|offset| 0xc000_0000_0000_0000 | offset << 3),
+        any::<u8>().prop_map(|byte| u64::from_ne_bytes([byte; 8])),
+    ];
+    let pages =
+        prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(word, 1..40)), 1..12);
+    for name in DUMPS {
+        with_subject(name, |subject| {
+            let (mem_map, size) = (subject.mem_map(), subject.open().page_size().len());
+            let mut runner =
+                TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+            let outcome = runner.run(&pages, |pages| {
+                let overwritten = pages.iter().map(|(index, words)| {
+                    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                    (*index.get(&mem_map), bytes.iter().copied().cycle().take(size).collect())
+                });
+                let dump = subject.with_pages(overwritten.collect());
+                let kernel = Kernel::open(&dump).unwrap();
+                let selected = kernel.select(DumpLevel::ALL, None).unwrap();
+                prop_assert_eq!(subject.lost(&selected), Vec::<u64>::new());
+                Ok(())
+            });
+            outcome.unwrap();
+        });
+    }
+}
+
 /// The VMCOREINFO of one kernel with the numbers, offsets and sizes of another, and its own symbols.
 fn mixed(own: &VmcoreInfo, other: &VmcoreInfo) -> String {
     let text = |info: &VmcoreInfo| String::from_utf8(info.text().to_vec()).unwrap();
