@@ -155,6 +155,31 @@ fn memory_that_cannot_be_read_is_lost_and_not_the_end() {
     all_is_back(&root);
 }
 
+#[test]
+fn a_page_that_was_lost_and_given_back_stays_lost_when_the_save_goes_on() {
+    let bad = Extent::new(0x108_0000, 0x3000);
+    let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 7), Handler::Shipped, vec![bad]) else {
+        return;
+    };
+    let target = Scratch::new("vmcore");
+    let options = ["-d", "0", "--release", "progressive"];
+    let mut child = start(command(root.path(), target.path(), &options).args(["--limit-rate", "12M"]));
+    let gone = || root.live.lock().unwrap().release().is_free((bad.end() >> 12) + 1);
+    while !gone() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("to kill it");
+    child.wait().expect("an end");
+    let output = save(root.path(), target.path(), &[&options[..], &["--resume"]].concat());
+    let report = json(&output);
+    assert_eq!((output.code, &report["pages"]["lost"]), (Some(4), &3.into()), "{report}");
+    all_is_back(&root);
+    let dump = dumpfile::open(&target.directory().join("vmcore-incomplete")).expect("a dump");
+    let mut page = vec![0; 4096];
+    let state = dump.memory.read_page(Pfn(bad.start >> 12), &mut page).expect("a page");
+    assert_eq!(state, PageState::Lost);
+}
+
 fn start(command: &mut Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("hadump")
 }
@@ -218,12 +243,13 @@ fn a_save_that_is_asked_to_stop_stops_and_goes_on_later() {
     let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 5), Handler::Shipped, Vec::new()) else {
         return;
     };
-    let plain = plain(&root);
+    let plain = Scratch::new("plain");
+    run::convert(root.path(), plain.path(), &["-c", "none", "-d", "0"]).ok();
     let target = Scratch::new("vmcore");
-    let options = ["--release", "progressive", "--limit-rate", "4M"];
+    let options = ["-d", "0", "--release", "progressive", "--limit-rate", "6M"];
     let child = command(root.path(), target.path(), &options).stdout(Stdio::piped()).spawn().expect("hadump");
     let incomplete = target.directory().join("vmcore-incomplete");
-    while root.live.lock().unwrap().release().log().len() < 2 {
+    while root.live.lock().unwrap().release().log().is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a process");
