@@ -3,7 +3,7 @@
 //! A text file, a record a line, so that whoever finds it at night can read it:
 //!
 //! ```text
-//! 0 begin version=1 dump=5f3a90c1d2e4b687 boot=2f1c... output=/var/crash/vmcore method=zstd level=default 9a0b1c2d
+//! 0 begin version=1 dump=5f3a90c1d2e4b687 boot=2f1c... output=/var/crash/vmcore method=zstd level=default asked=31 more=0 9a0b1c2d
 //! 1 checkpoint next=1073741824 data=60000 zero=5536 shared=0 raw=12 lost=0 missing=0 unwritten=70000 01234567
 //! 2 release 10000000-20000000 89abcdef
 //! 3 released 10000000-20000000 76543210
@@ -24,7 +24,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use vmcore::{PhysAddr, Range, RangeSet};
+use vmcore::{DumpLevel, PhysAddr, Range, RangeSet};
 
 /// The most bytes of a journal that are read: a save of 100 TiB writes a tenth of that.
 const MAX_LEN: u64 = 256 << 20;
@@ -42,6 +42,10 @@ pub struct Begin {
     pub method: Option<Method>,
     /// How hard, when not as the method does by itself.
     pub level: Option<i32>,
+    /// The dump level that was asked for; that of the output may be higher.
+    pub asked: DumpLevel,
+    /// Pages are kept that the level would have left out.
+    pub more_kept: bool,
 }
 
 /// One line.
@@ -314,12 +318,14 @@ fn encode(number: u64, record: &Record) -> String {
     let done = match record {
         Record::Begin(b) => write!(
             line,
-            "begin version=1 dump={:016x} boot={} output={} method={} level={}",
+            "begin version=1 dump={:016x} boot={} output={} method={} level={} asked={} more={}",
             b.dump,
             escape(b.boot.as_bytes()),
             escape(b.output.as_os_str().as_encoded_bytes()),
             b.method.map_or("none", Method::name),
-            b.level.map_or("default".to_owned(), |level| level.to_string())
+            b.level.map_or("default".to_owned(), |level| level.to_string()),
+            b.asked,
+            u8::from(b.more_kept)
         ),
         Record::Boot(boot) => write!(line, "boot {}", escape(boot.as_bytes())),
         Record::Checkpoint(Checkpoint { next_offset, written: w }) => write!(
@@ -373,6 +379,8 @@ fn decode(line: &[u8]) -> Option<(u64, Record)> {
                 "default" => None,
                 level => Some(level.parse().ok()?),
             },
+            asked: DumpLevel::new(field("asked")?.parse().ok()?)?,
+            more_kept: decimal("more")? == 1,
         }),
         "boot" => Record::Boot(String::from_utf8(unescape(rest.first()?)?).ok()?),
         "checkpoint" => Record::Checkpoint(Checkpoint {
@@ -479,6 +487,8 @@ mod tests {
             output: "/var/crash/a b%/vmcore".into(),
             method: Some(Method::Zstd),
             level: Some(-3),
+            asked: DumpLevel::ALL,
+            more_kept: true,
         }
     }
 

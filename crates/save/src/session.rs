@@ -8,7 +8,7 @@ use crate::{Error, identity};
 use dumpfile::kdump::{Options, Unfinished, Writer};
 use dumpfile::{Facts, Progress, Written};
 use std::path::PathBuf;
-use vmcore::{Dump, Selection};
+use vmcore::{Dump, DumpLevel, Selection};
 
 /// What an earlier run left at a target.
 pub enum Found {
@@ -47,6 +47,10 @@ pub enum Pages<'a> {
         parts: &'a [Selection],
         /// What the file says of its kernel.
         facts: &'a Facts,
+        /// The dump level that was asked for.
+        asked: DumpLevel,
+        /// Pages are kept that the level would have left out.
+        more_kept: bool,
     },
     /// Those that an unfinished output lacks.
     Rest(&'a Unfinished),
@@ -101,12 +105,18 @@ pub fn save(
     progress: &Progress,
 ) -> Result<Saved, Error> {
     let Work { dump, pages, options, limits, mut release, release_late, boot } = work;
+    let (asked, more_kept) = match &pages {
+        Pages::All { asked, more_kept, .. } => (*asked, *more_kept),
+        Pages::Rest(unfinished) => (unfinished.whole().level(), false),
+    };
     let begin = || Begin {
         dump: identity(dump),
         boot: boot.to_owned(),
         output: target.unfinished().unwrap_or_default(),
         method: options.method,
         level: options.level,
+        asked,
+        more_kept,
     };
     let fresh = journal.is_none();
     let mut journal = match journal {
@@ -136,7 +146,9 @@ pub fn save(
     };
     let remaining;
     let (mut writer, parts) = match &pages {
-        Pages::All { whole, parts, facts } => (Writer::begin(dump, whole, facts, &options, &*out)?, *parts),
+        Pages::All { whole, parts, facts, .. } => {
+            (Writer::begin(dump, whole, facts, &options, &*out)?, *parts)
+        }
         Pages::Rest(unfinished) => {
             remaining = std::slice::from_ref(unfinished.remaining());
             (Writer::resume(dump, unfinished, &options, &*out)?, remaining)

@@ -71,7 +71,8 @@ impl Case {
             release_late: self.late,
             boot: "this boot",
         };
-        let all = || Pages::All { whole: &self.whole, parts: &self.parts, facts: &FACTS };
+        let (asked, more_kept) = (vmcore::DumpLevel::ALL, false);
+        let all = || Pages::All { whole: &self.whole, parts: &self.parts, facts: &FACTS, asked, more_kept };
         let saved = match found {
             Found::Nothing(journal) => {
                 let dump = self.patient.dump();

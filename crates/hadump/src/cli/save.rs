@@ -1,10 +1,11 @@
 //! The command line of `hadump save`.
 
-use super::{Format, WriteArgs};
+use super::{Format, InputArgs, WriteArgs};
 use crate::destination::{self, Cut};
 use clap::{Args, ValueEnum};
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
+use vmcore::PageSize;
 
 /// Exit codes and an example.
 pub(crate) const AFTER_HELP: &str = "\
@@ -24,6 +25,15 @@ pub(crate) struct Save {
     /// Cut the dump into N files of about as many pages, or files of SIZE before compression, as 4G
     #[arg(long, value_name = "N|SIZE", value_parser = destination::parse_cut)]
     pub(crate) split: Option<Cut>,
+    /// What the kernel wrote about itself, for a dump without VMCOREINFO, as for `convert`
+    #[arg(long, value_name = "FILE")]
+    vmcoreinfo: Option<PathBuf>,
+    /// The kernel's vmlinux with debug information, as for `convert`
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Option<PathBuf>,
+    /// The kernel's page size, where VMCOREINFO is missing
+    #[arg(long, value_name = "BYTES", value_parser = crate::input::parse_page_size)]
+    page_size: Option<PageSize>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
     /// When to give the dumped memory back to the running system
@@ -67,6 +77,16 @@ pub(crate) enum Release {
 }
 
 impl Save {
+    /// What is read.
+    pub(crate) fn input(&self) -> InputArgs {
+        InputArgs {
+            vmcoreinfo: self.vmcoreinfo.clone(),
+            vmlinux: self.vmlinux.clone(),
+            page_size: self.page_size,
+            ..InputArgs::path(&self.root)
+        }
+    }
+
     /// The dump goes to standard output.
     pub(crate) fn is_stream(&self) -> bool {
         self.to.iter().any(|to| destination::is_stream(to))

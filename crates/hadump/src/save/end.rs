@@ -4,7 +4,7 @@ use super::give_back::Way;
 use super::report::{Expected, Released, Report};
 use super::{Saving, boot_id};
 use crate::Outcome;
-use crate::report::{Input, Output, Pages, Seconds};
+use crate::report::{Gate, Input, Output, Pages, Seconds};
 use ::save::engine::End;
 use ::save::journal::{History, Journal};
 use ::save::target::Target;
@@ -27,8 +27,10 @@ pub(super) struct Ended {
     pub(super) pages: Pages,
     pub(super) level: DumpLevel,
     pub(super) asked: DumpLevel,
-    /// Pages that were kept because nothing says what they are.
-    pub(super) undecided: u64,
+    /// Pages are kept that the level would have left out.
+    pub(super) more_kept: bool,
+    /// What was checked of the kernel; none where a save went on.
+    pub(super) gate: Option<Gate>,
     pub(super) format: &'static str,
     pub(super) method: Option<Method>,
     pub(super) expected: Option<Expected>,
@@ -78,9 +80,9 @@ impl Saving<'_> {
         if let Some(error) = &error {
             tracing::error!("{error:#}");
         }
-        let outcome = match (complete, ended.undecided) {
-            (true, 0) => Some(Outcome::Complete),
-            (true, _) => Some(Outcome::MoreKept),
+        let outcome = match (complete, ended.more_kept) {
+            (true, false) => Some(Outcome::Complete),
+            (true, true) => Some(Outcome::MoreKept),
             (false, _) if written.data_pages + written.zero_pages > 0 => Some(Outcome::Incomplete),
             (false, _) => None,
         };
@@ -97,6 +99,7 @@ impl Saving<'_> {
                 error: error.as_ref().map(|error| format!("{error:#}")),
             },
             pages: ended.pages,
+            gate: ended.gate,
             seconds: ended.seconds,
             ended: how,
             asked_level: ended.asked.bits(),
@@ -147,6 +150,10 @@ impl Saving<'_> {
         if at_once || given.all {
             self.say("released", "all memory of the dump");
         }
-        Ok(if history.finished == Some(true) { Outcome::Complete } else { Outcome::Incomplete })
+        Ok(match (history.finished, history.begin.more_kept) {
+            (Some(true), false) => Outcome::Complete,
+            (Some(true), true) => Outcome::MoreKept,
+            _ => Outcome::Incomplete,
+        })
     }
 }

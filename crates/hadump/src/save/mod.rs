@@ -10,9 +10,9 @@ mod plain;
 mod prepare;
 mod report;
 
-use crate::cli::{self, Format, InputArgs};
+use crate::cli::{self, Format};
 use crate::input::{self, Prefer};
-use crate::report::{Input, Pages, Seconds};
+use crate::report::{Gate, Input, Pages, Seconds};
 use crate::{Outcome, progress};
 use ::save::engine::Limits;
 use ::save::journal::{History, Journal};
@@ -117,7 +117,7 @@ impl Saving<'_> {
     /// The dump that waits, with notes of hadump's own about what was done to it.
     fn open(&self) -> Result<(Dump, Vec<Note>, Duration)> {
         let started = Instant::now();
-        let input = InputArgs::path(&self.args.root);
+        let input = self.args.input();
         let mut dump = input::open(&input, Prefer::Vmcore)?;
         let mut notes = Vec::new();
         if self.args.write.fill_crash_notes {
@@ -225,7 +225,13 @@ impl Saving<'_> {
                 let parts = prepared.order();
                 let work = Work {
                     dump: &dump,
-                    pages: session::Pages::All { whole: &chosen.selection, parts, facts: &chosen.facts },
+                    pages: session::Pages::All {
+                        whole: &chosen.selection,
+                        parts,
+                        facts: &chosen.facts,
+                        asked: self.args.write.level.level(),
+                        more_kept: chosen.more_kept(),
+                    },
                     options,
                     limits: Limits { segment: self.args.segment, room: &room },
                     release: releaser.as_mut(),
@@ -240,7 +246,8 @@ impl Saving<'_> {
             pages: Pages::of(&chosen.selection, &saved.written),
             level: chosen.selection.level(),
             asked: self.args.write.level.level(),
-            undecided: chosen.undecided,
+            more_kept: chosen.more_kept(),
+            gate: Some(Gate::of(&chosen.gate)),
             format: "kdump-compressed v6",
             method: options.method,
             expected: Some(prepared.expected),
@@ -333,8 +340,9 @@ impl Saving<'_> {
             input: Input::of(&dump, self.args.root.display().to_string()),
             pages: Pages::of(unfinished.whole(), &saved.written),
             level: unfinished.whole().level(),
-            asked: unfinished.whole().level(),
-            undecided: 0,
+            asked: history.begin.asked,
+            more_kept: history.begin.more_kept,
+            gate: None,
             format: "kdump-compressed v6",
             method: options.method,
             expected: None,

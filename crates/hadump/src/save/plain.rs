@@ -6,8 +6,9 @@ use super::place::{self, Place};
 use super::prepare::Prepared;
 use super::{Saving, progress};
 use crate::cli::Format;
+use crate::convert::with_virtual_addresses;
 use crate::destination::{self, Destination, Made, Work};
-use crate::report::{Input, Pages, Seconds};
+use crate::report::{Gate, Input, Pages, Seconds};
 use ::save::engine::End;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ impl Saving<'_> {
     ) -> Result<Ended> {
         let started = Instant::now();
         let (chosen, elf) = (&prepared.chosen, self.args.write.format == Format::Elf);
+        let dump = if elf { with_virtual_addresses(dump) } else { dump };
         let names = if self.args.to.len() > 1 { self.args.to.clone() } else { vec![name.to_owned()] };
         let destination = Destination::create(&names, false, self.args.cut(), self.args.force)?;
         let work = Work {
@@ -66,7 +68,8 @@ impl Saving<'_> {
             pages: Pages::of(&chosen.selection, &written),
             level: chosen.selection.level(),
             asked: self.args.write.level.level(),
-            undecided: chosen.undecided,
+            more_kept: chosen.more_kept(),
+            gate: Some(Gate::of(&chosen.gate)),
             format: if elf { "ELF core" } else { "kdump-compressed v6" },
             method: self.options().method,
             expected: Some(prepared.expected),

@@ -3,7 +3,7 @@
 use super::report::{Expected, say};
 use super::{Saving, log};
 use crate::choose::{Chosen, choose};
-use crate::cli::{Format, InputArgs, Release};
+use crate::cli::{Format, Release};
 use crate::units;
 use ::save::{estimate, raised};
 use anyhow::Result;
@@ -91,8 +91,15 @@ impl Saving<'_> {
                 break;
             };
             let gated = self.args.write.level.gated();
-            let input = InputArgs::path(&self.args.root);
+            let input = self.args.input();
             let less = match choose(&input, dump, next, gated, notes.clone(), spill) {
+                Ok(less) if less.gate.closed => {
+                    self.remark(format!(
+                        "up to {here} are needed, and the target takes {there}; a higher level leaves out nothing, as \
+                         the kernel's structures are in doubt"
+                    ));
+                    break;
+                }
                 Ok(less) => less,
                 Err(error) => {
                     self.remark(format!("up to {here} are needed, and the target takes {there}: {error:#}"));
@@ -125,7 +132,7 @@ impl Saving<'_> {
         notes: &[Note],
         spill: &dyn Fn() -> io::Result<File>,
     ) -> Result<Chosen> {
-        let input = InputArgs::path(&self.args.root);
+        let input = self.args.input();
         let zeros = DumpLevel::new((level.bits() & DumpLevel::ZERO).into()).unwrap_or_default();
         let gated = self.args.write.level.gated();
         match choose(&input, dump, level, gated, notes.to_vec(), spill) {

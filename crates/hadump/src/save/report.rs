@@ -1,6 +1,6 @@
 //! What a save did, for people and as JSON.
 
-use crate::report::{Input, Output, Pages, Seconds};
+use crate::report::{Gate, Input, Output, Pages, Seconds};
 use crate::units;
 use ::save::Estimate;
 use serde::Serialize;
@@ -13,6 +13,8 @@ pub(super) struct Report {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) pages: Pages,
+    /// What the checks of the kernel's structures found; `null` when an interrupted save went on.
+    pub(super) gate: Option<Gate>,
     pub(super) seconds: Seconds,
     /// `whole`, `no room`, `stopped` or `failed`.
     pub(super) ended: &'static str,
