@@ -206,15 +206,11 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
         let written = attempt.write(&out)?;
         let (path, limit) = (out.sink().path().display().to_string(), options.limit);
         match written {
-            Made::Whole { complete, undecided } => {
+            Made::Whole { complete, more_kept } => {
                 let name = out.finish(complete)?;
-                say_undecided(say, undecided);
+                say_more_kept(say, more_kept);
                 say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
-                return Ok(match (complete, undecided) {
-                    (false, _) => Outcome::Incomplete,
-                    (true, 0) => Outcome::Complete,
-                    (true, _) => Outcome::MoreKept,
-                });
+                return Ok(outcome(complete, more_kept));
             }
             Made::CutShort { error, readable } => {
                 let why = match (&error, limit) {
@@ -254,7 +250,7 @@ fn is_limit(error: &io::Error) -> bool {
 /// How far an attempt came.
 enum Made {
     /// To the end; complete unless pages were lost.
-    Whole { complete: bool, undecided: u64 },
+    Whole { complete: bool, more_kept: bool },
     /// The output took no more.
     CutShort { error: Error, readable: bool },
 }
@@ -305,7 +301,7 @@ impl Attempt<'_> {
             let lost = written.lost_pages + written.missing_pages;
             say.error(&format!("{}: {lost} pages could not be read; the dump is incomplete", args.name()));
         }
-        Ok(Made::Whole { complete, undecided: chosen.undecided })
+        Ok(Made::Whole { complete, more_kept: chosen.more_kept() })
     }
 
     fn choose(&self, out: &Out) -> Result<Chosen> {
@@ -329,11 +325,19 @@ pub(super) fn choose_pages(
     Ok(chosen)
 }
 
-/// Says that pages were kept for want of knowledge, in the words that makedumpfile has for a kernel that it does not know.
-pub(super) fn say_undecided(say: Messages, pages: u64) {
-    if pages > 0 {
+/// Says that pages were kept in doubt, in the words that makedumpfile has for a kernel that it does not know. Which and
+/// why has been said already.
+pub(super) fn say_more_kept(say: Messages, more_kept: bool) {
+    if more_kept {
         say.common("The kernel version is not supported.\nThe makedumpfile operation may be incomplete.");
-        say.common(&format!("{pages} pages are kept that could not be told apart."));
+    }
+}
+
+pub(super) fn outcome(complete: bool, more_kept: bool) -> Outcome {
+    match (complete, more_kept) {
+        (false, _) => Outcome::Incomplete,
+        (true, false) => Outcome::Complete,
+        (true, true) => Outcome::MoreKept,
     }
 }
 

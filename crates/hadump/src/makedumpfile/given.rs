@@ -31,12 +31,9 @@ impl fmt::Display for OtherKernel {
 
 impl std::error::Error for OtherKernel {}
 
-/// Adds to a dump what the user's files say of its kernel, and takes out what is to be erased. Answers hadump's own notes.
+/// Adds to a dump what the user's files, or else its own memory, say of its kernel, and takes out what is to be erased. Answers hadump's own notes.
 pub(super) fn apply(options: &Options, mut dump: Dump, say: Messages) -> Result<(Dump, Vec<Note>)> {
     let Options { vmlinux, vmcoreinfo, config, .. } = options;
-    if vmlinux.is_none() && vmcoreinfo.is_none() {
-        return Ok((dump, Vec::new()));
-    }
     if let Some(path) = vmlinux {
         refuse_another(&dump, path, Some(Vmlinux::open(path)?.release()?))?;
     }
@@ -46,7 +43,8 @@ pub(super) fn apply(options: &Options, mut dump: Dump, say: Messages) -> Result<
     }
     let given = Given { vmcoreinfo: vmcoreinfo.as_deref(), vmlinux: vmlinux.as_deref() };
     for remark in knowledge::complete(&mut dump, &given)? {
-        say.debug(&remark);
+        // What was given is what was asked for; what was found where nothing was given is news.
+        if vmcoreinfo.is_some() || vmlinux.is_some() { say.debug(&remark) } else { say.error(&remark) }
     }
     match (config, vmlinux) {
         (Some(config), Some(vmlinux)) => erase_by(config, vmlinux, dump, say),

@@ -84,12 +84,8 @@ pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Mes
         names.push(create::keep(file, whole)?.display().to_string());
     }
     say.report(&stats::report(&chosen.selection, &total));
-    create::say_undecided(say, chosen.undecided);
+    create::say_more_kept(say, chosen.more_kept());
     let last = names.pop().unwrap_or_default();
     say.common(&format!("\nThe dumpfiles are saved to {}, and {last}.", names.join(", ")));
-    Ok(match (whole, chosen.undecided) {
-        (false, _) => Outcome::Incomplete,
-        (true, 0) => Outcome::Complete,
-        (true, _) => Outcome::MoreKept,
-    })
+    Ok(create::outcome(whole, chosen.more_kept()))
 }
