@@ -101,7 +101,8 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
 
 /// Says where memory lies for readers of ELF files, which know no other way, where the input did not.
 pub(crate) fn with_virtual_addresses(mut dump: Dump) -> Dump {
-    if dump.virt.is_empty() {
+    // QEMU writes segments, and 0 for the virtual address of each.
+    if dump.virt.iter().all(|segment| segment.virt.0 == 0) {
         let segments = kernel::Kernel::open(&dump).map(|kernel| kernel.virt_segments());
         match segments {
             Ok(segments) => dump.virt = segments,
