@@ -6,6 +6,7 @@
 
 mod ppc64;
 mod x86_64;
+mod zones;
 
 use crate::reader::elf::{Elf, Load, notes};
 use anyhow::{Context, Result, bail, ensure};
@@ -76,10 +77,11 @@ pub(crate) fn amplify(input: &Path, output: &Path, size: u64, sparse: bool) -> R
         other => bail!("{}: e_machine {other}; x86_64 and ppc64 are known", input.display()),
     };
     ensure!(copies <= tables.most, "{size} bytes: the kernel's tables reach for {} copies only", tables.most);
-    let patches = match dump.elf.machine {
+    let mut patches = match dump.elf.machine {
         62 => x86_64::patches(&dump, &tables, copies)?,
         _ => ppc64::patches(&dump, &tables, copies)?,
     };
+    patches.extend(zones::patches(&dump, &tables, copies)?);
     let partial = output.with_extension("partial");
     write(&dump, &tables, &patches, copies, File::create(&partial)?, sparse)
         .with_context(|| partial.display().to_string())?;
