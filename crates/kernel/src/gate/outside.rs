@@ -3,11 +3,11 @@
 //! fadump's reserved area is such: movable memory of the crashed kernel, given away to the next one.
 
 use crate::memmodel::MemModel;
-use crate::page::{Census, Classes, Scan, Sound};
+use crate::page::{Census, Classes, Sound, Tally};
 use crate::walk::Walk;
 use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
-use vmcore::{CHUNK_FRAMES, Chunk, Pfn, Range, RangeSet};
+use vmcore::{CHUNK_FRAMES, Pfn, Range, RangeSet};
 
 /// Chunks that are looked into; what lies in more is no machine's memory.
 const MOST_CHUNKS: u64 = 1 << 16;
@@ -42,9 +42,9 @@ pub(crate) fn count(
         .map(|&frames| {
             let first = Pfn(frames.start.0 / CHUNK_FRAMES * CHUNK_FRAMES);
             let order = kernel.machine().order;
-            let mut scan = Scan::new(classes, order, Some(sound), 0, first, Chunk::empty());
-            Walk::new(kernel, model, first).frames(frames, &mut scan)?;
-            Ok(scan.census)
+            let mut tally = Tally::new(classes, sound, order);
+            Walk::new(kernel, model, first).frames(frames, &mut tally)?;
+            Ok(tally.census)
         })
         .collect::<Result<_, Error>>()?;
     let mut sum = Census::default();

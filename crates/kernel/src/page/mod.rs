@@ -9,6 +9,7 @@ mod kind;
 mod scan;
 mod sorter;
 mod sound;
+mod tally;
 mod window;
 
 pub(crate) use census::{Census, ORDERS};
@@ -17,4 +18,5 @@ pub(crate) use free_list::FreeList;
 pub(crate) use scan::{CELL, Carry, REGION, Regions, Scan};
 pub(crate) use sorter::Sorter;
 pub(crate) use sound::Sound;
+pub(crate) use tally::Tally;
 pub(crate) use window::Window;
