@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::peer;
 use common::run::{HADUMP, Run as Output, Scratch, hadump};
+use common::{corpus, peer};
 use phyp_model::layout::Layout;
 use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event};
@@ -70,13 +70,10 @@ impl Drop for Small {
 }
 
 fn save(root: &Path, to: &Path, options: &[&str]) -> Output {
+    let compression = if options.contains(&"-c") { &[][..] } else { &["-c", "none"] };
     let mut command = Command::new(HADUMP);
-    command
-        .args(["save", "-c", "none", "--json", "--segment", "16M", "--root"])
-        .arg(root)
-        .arg("--to")
-        .arg(to);
-    Output::of(command.args(options))
+    command.args(["save", "--json", "--segment", "16M", "--root"]).arg(root).arg("--to").arg(to);
+    Output::of(command.args(compression).args(options))
 }
 
 #[test]
@@ -350,4 +347,42 @@ fn a_split_set_an_elf_file_and_a_named_journal_are_made_as_asked() {
     );
     assert!(!journal.path().exists());
     hadump([Path::new("diff"), plain.path(), Path::new(report["output"]["path"].as_str().unwrap())]).ok();
+}
+
+#[test]
+fn a_real_dump_that_lacks_its_least_valuable_tenth_still_tells_crash_where_it_crashed() {
+    let Some(dump) = corpus::dump(corpus::X86_64) else { return };
+    let (Some(vmlinux), Some(crash)) = (dump.vmlinux(), peer::program("crash")) else { return };
+    let Some(small) = Small::new() else { return };
+    let root = Scratch::new("root");
+    fs::create_dir_all(root.path().join("proc")).expect("a directory");
+    std::os::unix::fs::symlink(&dump.elf, root.path().join("proc/vmcore")).expect("a link");
+    let full = Scratch::new("full");
+    let bytes =
+        json(&save(root.path(), full.path(), &["-c", "zstd"]).ok())["output"]["bytes"].as_u64().unwrap();
+    let reserve = 64 * MIB - bytes * 9 / 10;
+    let target = small.0.path().join("vmcore");
+    let output = save(root.path(), &target, &["-c", "zstd", "--reserve-space", &reserve.to_string()]);
+    assert_eq!((output.code, &json(&output)["ended"]), (Some(4), &"no room".into()), "{}", output.stderr);
+    let seen = peer::crash(&crash, &vmlinux, &small.0.path().join("vmcore-incomplete"), &["bt", "log"]);
+    assert!(seen.contains("sysrq_handle_crash") && seen.contains("sysrq triggered crash"), "{seen}");
+}
+
+#[test]
+fn the_machine_of_a_registration_is_noted_for_later() {
+    let machine = Machine::new(Options::small_fadump()).expect("a machine");
+    let moved = scenario::run(machine, Event::Migrated, &[], Dirt::Stamps).expect("a run");
+    let root = Scratch::new("root");
+    root::write(&moved, root.path(), &RootOptions::default()).expect("a root");
+    let status = |options: &[&str]| {
+        let mut command = Command::new(HADUMP);
+        Output::of(command.args(["status", "--json", "--root"]).arg(root.path()).args(options))
+    };
+    assert_eq!(json(&status(&[]))["readiness"], "lost by migration");
+    assert_eq!(json(&status(&["--record-registration"]).ok())["readiness"], "registered");
+    assert_eq!(json(&status(&[]))["readiness"], "registered");
+    fs::write(root.path().join("sys/kernel/fadump/registered"), "0\n").expect("a file");
+    let refused = status(&["--record-registration"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("not registered"), "{}", refused.stderr);
 }
