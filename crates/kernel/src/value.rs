@@ -63,6 +63,9 @@ struct Prepared {
     essential: RangeSet<Pfn>,
 }
 
+/// The most chunks of a part that are held in memory: 1 MiB of bitmap, for there are several parts.
+const HELD: usize = 32;
+
 impl Kernel<'_> {
     /// Takes `selection` apart by the value of its pages: disjoint parts, the most valuable first, none empty, that
     /// together are the whole. Works on the current rayon pool. `spill` makes an empty file for each part that may
@@ -86,7 +89,8 @@ impl Kernel<'_> {
                 offset: 0,
                 source,
             })?;
-            parts.push((value, Selection::new(selection.map().clone(), selection.level(), Some(file))));
+            let part = Selection::new(selection.map().clone(), selection.level(), Some(file));
+            parts.push((value, part.holding(HELD)));
         }
         let positions: Vec<usize> = (0..selection.chunk_count()).collect();
         let wave = rayon::current_num_threads().max(1) * CHUNKS_PER_THREAD;

@@ -52,6 +52,7 @@ pub struct Selection {
     reasons: ReasonCounts,
     kept: u64,
     held: usize,
+    max_held: usize,
     spill: Option<(File, u64)>,
 }
 
@@ -68,8 +69,16 @@ impl Selection {
             reasons: ReasonCounts::default(),
             kept: 0,
             held: 0,
+            max_held: MAX_HELD,
             spill: spill.map(|f| (f, 0)),
         }
+    }
+
+    /// Holds no more than so many chunks in memory if there is a spill file: for one of several selections of the same dump.
+    #[must_use]
+    pub fn holding(mut self, chunks: usize) -> Self {
+        self.max_held = chunks.min(MAX_HELD);
+        self
     }
 
     /// Every page that `memory` has, but for those that an earlier filter left out.
@@ -144,7 +153,7 @@ impl Selection {
             Stored::Whole
         } else {
             match &mut self.spill {
-                Some((file, end)) if self.held >= MAX_HELD => {
+                Some((file, end)) if self.held >= self.max_held => {
                     let offset = *end;
                     let bytes: Vec<u8> = chunk.words().iter().flat_map(|w| w.to_ne_bytes()).collect();
                     file.write_all_at(&bytes, offset).map_err(|source| SelectionError::Spill {
