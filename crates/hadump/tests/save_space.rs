@@ -386,3 +386,68 @@ fn the_machine_of_a_registration_is_noted_for_later() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("not registered"), "{}", refused.stderr);
 }
+
+/// A block device over a file of `size` bytes.
+struct Loop {
+    name: String,
+    // The device is taken down before its file goes.
+    _file: Scratch,
+}
+
+impl Loop {
+    /// `None`, and a word about it, for whoever has no such devices.
+    fn new(size: u64) -> Option<Self> {
+        let file = Scratch::new("disk");
+        // Whatever was on a disk before is no part of a dump.
+        fs::write(file.path(), vec![0xa5; size as usize]).expect("a file");
+        let made = Output::of(Command::new("losetup").args(["-f", "--show"]).arg(file.path()));
+        if made.code != Some(0) {
+            common::say_skipped(&format!("a block device, as none can be made: {}", made.stderr));
+            return None;
+        }
+        Some(Self { name: made.stdout.trim().to_owned(), _file: file })
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &self.name]).status();
+    }
+}
+
+#[test]
+fn a_block_device_holds_a_dump_goes_on_with_a_journal_and_is_full_where_it_ends() {
+    let (Some(large), Some(small)) = (Loop::new(64 * MIB), Loop::new(4 * MIB)) else { return };
+    let root = machine(80 * MIB, 4096, Mix::default(), Fill::OneIn(1));
+    let plain = Scratch::new("plain");
+    common::run::convert(root.path(), plain.path(), &["-c", "none"]).ok();
+    let journal = Scratch::new("journal");
+    let mut command = Command::new(HADUMP);
+    command.args([
+        "save",
+        "-c",
+        "none",
+        "--segment",
+        "1M",
+        "--limit-rate",
+        "8M",
+        "--to",
+        &large.name,
+        "--root",
+    ]);
+    let mut child =
+        command.arg(root.path()).arg("--journal").arg(journal.path()).stderr(Stdio::null()).spawn();
+    let child = child.as_mut().expect("hadump");
+    while !fs::read_to_string(journal.path()).is_ok_and(|text| text.contains("checkpoint")) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("to kill it");
+    child.wait().expect("an end");
+    let options = ["--resume", "--journal", journal.path().to_str().unwrap()];
+    let report = json(&save(root.path(), Path::new(&large.name), &options).ok());
+    assert_eq!((&report["resumed"], &report["output"]["path"]), (&true.into(), &large.name.as_str().into()));
+    hadump([Path::new("diff"), plain.path(), Path::new(&large.name)]).ok();
+    let output = save(root.path(), Path::new(&small.name), &[]);
+    assert_eq!((output.code, &json(&output)["ended"]), (Some(4), &"no room".into()), "{}", output.stderr);
+    assert!(dumpfile::open(Path::new(&small.name)).expect("a dump").source.incomplete);
+}
