@@ -52,6 +52,13 @@ impl Copy {
         let at = notes.windows(text.len()).position(|window| window == text.as_bytes());
         at.unwrap_or_else(|| panic!("no {text} in the notes")) as u64
     }
+
+    /// Where `text` stands anywhere in the file.
+    fn find_all(&self, text: &str) -> Vec<u64> {
+        let bytes = std::fs::read(self.scratch.path()).unwrap();
+        let found = bytes.windows(text.len()).enumerate().filter(|(_, window)| *window == text.as_bytes());
+        found.map(|(at, _)| at as u64).collect()
+    }
 }
 
 /// Pages of mem_map as offsets in the file of an ELF dump, spread over all of it.
@@ -135,8 +142,13 @@ fn crash_prints_the_same_of_an_x86_64_dump_that_says_wrong_things() {
 fn a_kernel_that_is_not_found_where_vmcoreinfo_says_has_all_its_pages_kept() {
     let Some(dump) = corpus::dump(corpus::POWER) else { return };
     let copy = Copy::of(&dump);
-    let at = copy.find("SYMBOL(init_uts_ns)=");
-    copy.put(at + "SYMBOL(init_uts_ns)=c0000000".len() as u64, b"1");
+    let key = "SYMBOL(init_uts_ns)=";
+    let wrong = |at: u64| drop(copy.put(at + "SYMBOL(init_uts_ns)=c0000000".len() as u64, b"1"));
+    // The note is a copy of what the kernel has in its memory, and that is found.
+    wrong(copy.find(key));
+    let output = held_back_whole(&copy, &["-d", "31"], 0);
+    check::same_frames(&Kdump::open(output.path()).bitmap2, &dump.bitmap(31)).unwrap();
+    copy.find_all(key).into_iter().for_each(wrong);
     let output = held_back_whole(&copy, &["-d", "31"], 3);
     check::same_frames(&Kdump::open(output.path()).bitmap2, &dump.bitmap(1)).unwrap();
     // Those who know better are told what is wrong.
