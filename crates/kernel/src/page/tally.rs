@@ -67,4 +67,8 @@ impl Visitor for Tally<'_> {
     fn unknown(&mut self, from: Pfn, to: Pfn) {
         self.census.unknown += to.0.saturating_sub(from.0);
     }
+
+    fn uncovered(&mut self, frames: u64) {
+        self.census.uncovered += frames;
+    }
 }
