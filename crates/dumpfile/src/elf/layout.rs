@@ -9,6 +9,7 @@
 //! is not used stays a hole of the file.
 
 use super::header::MAX_HEADERS;
+use super::lost::Lost;
 use crate::Error;
 use crate::pipeline::Batch;
 use crate::segments::{Content, Piece, Table};
@@ -22,7 +23,7 @@ const ZERO_RUN: u64 = 64;
 const MAX_ZERO_RUNS: u64 = MAX_HEADERS / 4;
 
 /// Room for segments that nobody can foresee: each unreadable stretch cuts one in two.
-const UNFORESEEN: u64 = 1024;
+pub(super) const UNFORESEEN: u64 = 1024;
 
 /// The kernel image is mapped once beside the direct map; a few more are no harm.
 const MAX_ALIASES: usize = 8;
@@ -50,16 +51,18 @@ pub(super) struct Builder {
     limit: usize,
     stretches: Vec<Stretch>,
     next_offset: u64,
+    lost: Lost,
 }
 
 impl Builder {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, lost: Lost) -> Self {
         Self {
             page_size: plan.page_size,
             zero_run: plan.zero_run,
             limit: plan.max_stretches as usize,
             stretches: Vec::new(),
             next_offset: plan.data_at,
+            lost,
         }
     }
 
@@ -110,9 +113,14 @@ impl Builder {
         self.next_offset
     }
 
-    /// The segments.
-    pub(super) fn finish(self) -> Vec<Stretch> {
-        self.stretches
+    /// Takes note of frames that are in no segment and should be, above all frames before.
+    pub(super) fn lose(&mut self, frames: Range<Pfn>) {
+        self.lost.add(frames);
+    }
+
+    /// The segments, and the pages they lack.
+    pub(super) fn finish(self) -> (Vec<Stretch>, Lost) {
+        (self.stretches, self.lost)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod header;
 mod layout;
+mod lost;
 mod note;
 mod reader;
 #[cfg(test)]

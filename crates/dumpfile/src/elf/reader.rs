@@ -6,15 +6,15 @@ use crate::input::Input;
 use crate::segments::{Content, Piece, SegmentMemory, Table};
 use crate::{Assume, Error};
 use vmcore::{
-    Arch, Dump, DumpLevel, MemoryMap, Notes, PageSize, PhysAddr, Range, Source, VirtAddr, VirtSegment,
-    VmcoreInfo,
+    Arch, Dump, DumpLevel, MemoryMap, Notes, PageSize, PhysAddr, Range, Source, Utsname, VirtAddr,
+    VirtSegment, VmcoreInfo,
 };
 
 /// The most bytes of notes that are kept. The registers of 8,192 CPUs take 4 MB; device dumps may add some.
 const MAX_NOTES: u64 = 32 << 20;
 
 /// No address is above this: the widest physical addresses that Linux knows are those of riscv64 with five levels.
-const MAX_ADDRESS: u64 = 1 << 56;
+pub(super) const MAX_ADDRESS: u64 = 1 << 56;
 
 /// A file may be cut short by this many bytes, or by this many times its own length, before its headers are taken for
 /// damaged: a dump of a large machine that was cut early still has its notes, and each lost page takes a descriptor.
@@ -22,7 +22,7 @@ const MAX_LOST: u64 = 1 << 44;
 const MAX_LOST_SHARE: u64 = 256;
 
 /// No machine has more memory than this, and bitmaps and loops are proportional to it: the largest have 64 TiB.
-const MAX_MEMORY: u64 = 1 << 48;
+pub(super) const MAX_MEMORY: u64 = 1 << 48;
 
 /// `e_flags` of a core that its writer could not finish (makedumpfile's `DUMP_ELF_INCOMPLETE`). On POWER the field
 /// names the ABI instead.
@@ -50,23 +50,17 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     let vmcoreinfo = Dump::find_vmcoreinfo(&outline.notes);
     let page_size =
         page_size(&input, header.machine.arch, vmcoreinfo.as_ref(), assume.page_size, &mut remarks)?;
-    let own = OwnNote::find(&outline.notes, order);
+    let own = OwnNote::find(&outline.notes, order, &mut remarks);
     // Tails mean zeros only in the very file that the note was made for.
-    let tails = if own.is_some_and(|n| n.tails == outline.tails) { Content::Zero } else { Content::Excluded };
-    if own.is_some() && outline.notes.iter().next_back().is_some_and(OwnNote::is) {
+    let ours = own.as_ref().filter(|n| n.tails == outline.tails);
+    let tails = if ours.is_some() { Content::Zero } else { Content::Excluded };
+    if outline.notes.iter().next_back().is_some_and(OwnNote::is) {
         // It speaks of this file, not of the dump: another file made of it has its own, or none.
         outline.notes.pop();
     }
-    let (table, virt) = segments(&input, &header, tails)?;
-    let map = MemoryMap::new(page_size, table.memory());
-    let total = map.bytes().total();
-    if total > MAX_MEMORY {
-        return Err(input
-            .damaged("the memory of all PT_LOADs", 0, format!("{total:#x} bytes"), "at most 256 TiB")
-            .into());
-    }
+    let (mut table, virt) = segments(&input, &header, tails)?;
     let lost = table.total(Content::Lost);
-    if lost > MAX_LOST && lost / MAX_LOST_SHARE > input.len() {
+    if is_too_much(lost, &input) {
         return Err(input
             .damaged(
                 "p_offset and p_filesz of all PT_LOADs",
@@ -82,6 +76,17 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
             input.len()
         ));
     }
+    if let Some(note) = ours {
+        table = table.with(unsaid(note, &input, &mut remarks));
+    }
+    let map = MemoryMap::new(page_size, table.memory());
+    let total = map.bytes().total();
+    if total > MAX_MEMORY {
+        return Err(input
+            .damaged("the memory of all PT_LOADs", 0, format!("{total:#x} bytes"), "at most 256 TiB")
+            .into());
+    }
+    let known = |uts: &Utsname| *uts != Utsname::default();
     let free = has_free_flags(header.machine.arch);
     let erase_info = outline.notes.find(ERASE_INFO).map_or_else(Vec::new, |note| note.desc.clone());
     let flagged = free && header.flags & FLAG_INCOMPLETE != 0;
@@ -93,14 +98,60 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
         elf_flags: if free { header.flags & !FLAG_INCOMPLETE } else { header.flags },
         source: Source {
             format: if header.is_64 { "ELF64 core" } else { "ELF32 core" }.into(),
-            dump_level: own.and_then(|n| DumpLevel::new(n.dump_level)),
-            incomplete: flagged || lost > 0 || input.is_cut() || own.is_some_and(|n| n.incomplete),
+            dump_level: own.as_ref().and_then(|n| DumpLevel::new(n.dump_level)),
+            incomplete: flagged || lost > 0 || input.is_cut() || own.as_ref().is_some_and(|n| n.incomplete),
+            utsname: own.as_ref().map(|n| n.utsname.clone()).filter(known),
+            phys_base: own.as_ref().map(|n| n.phys_base).filter(|base| *base != 0),
             erase_info,
             remarks,
             ..Source::default()
         },
         memory: Box::new(SegmentMemory::new(input, table, map)),
     })
+}
+
+/// Reports whether a file of this length cannot have lost so many bytes.
+fn is_too_much(lost: u64, input: &Input) -> bool {
+    lost > MAX_LOST && lost / MAX_LOST_SHARE > input.len()
+}
+
+/// What hadump's note says of memory that is in no PT_LOAD.
+fn unsaid<'n>(
+    note: &'n OwnNote,
+    input: &Input,
+    remarks: &mut Vec<String>,
+) -> impl Iterator<Item = Piece> + use<'n> {
+    if note.more_memory {
+        remarks.push(
+            "hadump's note had no room for all of the memory map: of what was left out the uppermost pages are missing"
+                .into(),
+        );
+    }
+    if note.more_lost {
+        remarks.push(format!(
+            "{} pages are lost, in more places than hadump's note has room for: the uppermost of them are taken for left \
+             out",
+            note.lost_pages
+        ));
+    }
+    let mut lost = &note.lost[..];
+    let bytes: u64 = lost.iter().map(Range::len).sum();
+    if is_too_much(bytes, input) {
+        remarks.push(format!(
+            "hadump's note says that {bytes:#x} bytes are lost, too many for this file; ignored"
+        ));
+        lost = &[];
+    }
+    let piece = |content| {
+        move |r: &Range<PhysAddr>| Piece {
+            start: r.start.0,
+            end: r.end.0,
+            offset: 0,
+            content,
+            rank: u32::MAX,
+        }
+    };
+    note.memory.iter().map(piece(Content::Excluded)).chain(lost.iter().map(piece(Content::Lost)))
 }
 
 /// What a first pass over the program headers finds.

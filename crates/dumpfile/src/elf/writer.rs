@@ -1,6 +1,7 @@
 //! Writing an ELF core.
 
 use super::layout::{Builder, Load, Plan, Span, Stretch, spans_of};
+use super::lost::Lost;
 use super::note::OwnNote;
 use super::reader::{ERASE_INFO, FLAG_INCOMPLETE, has_free_flags};
 use crate::output::Sink;
@@ -11,14 +12,15 @@ use object::{Endianness, elf};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
-use vmcore::{ByteOrder, Dump, Note, Notes, PageSize, PageState, Pfn, Selection};
+use vmcore::{ByteOrder, Dump, Note, Notes, PageSize, PageState, Pfn, Range, Selection};
 
 /// Writes the pages of `selection` as an ELF core in the dump's own byte order, of 64 bits unless everything fits 32.
 ///
 /// Memory is described as `/proc/vmcore` describes it: one PT_NOTE, then a PT_LOAD for each stretch of kept pages at
 /// its address in the direct map, then once more for the kernel image where the input maps that elsewhere too. Long
 /// runs of zeros take no place in the file (`p_memsz > p_filesz`), short ones are holes. Pages that are excluded,
-/// lost or absent are in no PT_LOAD. A note of hadump's own says what the tails mean.
+/// lost or absent are in no PT_LOAD. A note of hadump's own says what the tails mean, where there is memory that is in
+/// no PT_LOAD, and what of that is lost.
 ///
 /// # Errors
 ///
@@ -71,12 +73,14 @@ impl<'d> Writer<'d> {
         facts: &'d Facts,
         out: &'d dyn Sink,
     ) -> Result<Self, Error> {
-        let notes = notes(dump, facts, &OwnNote::default());
+        let own = OwnNote::new(dump, selection, facts);
+        let lost_room = OwnNote::lost_room(selection);
+        let notes = notes(dump, facts, own.encode(lost_room, dump.machine.order));
         let plan = Plan::new(dump, selection, notes.raw().len() as u64, out.path())?;
         out.blank(0, plan.data_at)?;
         let mark = Mark { offset: plan.data_at, ..Mark::default() };
-        let builder = Builder::new(&plan);
-        let core = Core { dump, facts, selection, out, plan };
+        let builder = Builder::new(&plan, Lost::with_room(lost_room));
+        let core = Core { dump, facts, selection, out, plan, own, lost_room };
         Ok(Self { core, builder, marks: Mutex::new(VecDeque::from([mark])) })
     }
 
@@ -102,16 +106,19 @@ impl<'d> Writer<'d> {
     pub fn finish(self) -> Result<Written, Error> {
         let Self { core, builder, marks } = self;
         let mut marks = marks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut stretches = builder.finish();
+        let (mut stretches, met) = builder.finish();
         let mut mark = marks.pop_back().unwrap_or_default();
         loop {
+            let mut lost = met.clone();
             mark.written.unwritten_pages = core.selection.kept().saturating_sub(mark.written.seen());
             if mark.written.unwritten_pages > 0 {
                 cut(&mut stretches, mark, core.plan.page_size);
                 // Part of a batch may be behind it.
                 core.out.cut_off(mark.offset);
+                lost.cut(mark.end);
+                add_unwritten(&mut lost, core.selection, mark.end);
             }
-            match (core.finish(&mut stretches, mark), marks.pop_back()) {
+            match (core.finish(&mut stretches, mark, &lost), marks.pop_back()) {
                 (Err(error), Some(earlier)) if is_full(&error) && core.out.cut_off(earlier.offset) => {
                     mark = earlier;
                 }
@@ -138,8 +145,26 @@ fn cut(stretches: &mut Vec<Stretch>, mark: Mark, page_size: PageSize) {
     }
 }
 
+/// Adds the pages of `selection` from `from` on.
+fn add_unwritten(lost: &mut Lost, selection: &Selection, from: Pfn) {
+    for position in 0..selection.chunk_count() {
+        // What was written is worth more than to know which pages were not.
+        let Ok((first, chunk)) = selection.chunk(position) else {
+            lost.more = true;
+            return;
+        };
+        for run in chunk.runs() {
+            let (start, end) = (Pfn(first.0 + run.start), Pfn(first.0 + run.end));
+            lost.add(Range::new(start.max(from), end));
+        }
+        if lost.more {
+            return;
+        }
+    }
+}
+
 /// All notes of the core, the last one hadump's own.
-fn notes(dump: &Dump, facts: &Facts, own: &OwnNote) -> Notes {
+fn notes(dump: &Dump, facts: &Facts, own: Note) -> Notes {
     let order = dump.machine.order;
     let mut notes = dump.notes.clone();
     facts.notes.iter().for_each(|note| notes.push(note.clone(), order));
@@ -147,7 +172,7 @@ fn notes(dump: &Dump, facts: &Facts, own: &OwnNote) -> Notes {
     if !erase_info.is_empty() && notes.find(ERASE_INFO).is_none() {
         notes.push(Note { name: ERASE_INFO.into(), kind: 0, desc: erase_info.clone() }, order);
     }
-    notes.push(own.encode(order), order);
+    notes.push(own, order);
     notes
 }
 
@@ -158,12 +183,15 @@ struct Core<'d> {
     selection: &'d Selection,
     out: &'d dyn Sink,
     plan: Plan,
+    /// What is known of hadump's note beforehand.
+    own: OwnNote,
+    lost_room: usize,
 }
 
 impl Core<'_> {
-    /// Writes the headers of a core of `stretches` that ends at `mark`.
-    fn finish(&self, stretches: &mut [Stretch], mark: Mark) -> Result<Written, Error> {
-        let Self { dump, facts, selection, out, plan } = self;
+    /// Writes the headers of a core of `stretches` that ends at `mark` and lacks the pages `lost`.
+    fn finish(&self, stretches: &mut [Stretch], mark: Mark, lost: &Lost) -> Result<Written, Error> {
+        let Self { dump, facts, out, plan, lost_room, .. } = self;
         let Mark { offset: mut end, written, .. } = mark;
         if let [only] = &mut stretches[..]
             && only.data == 0
@@ -177,7 +205,7 @@ impl Core<'_> {
             // Segments without bytes stand at the end of the file as well; it has to reach that far.
             out.write_at(end - 1, &[0])?;
         }
-        let mut own = OwnNote { dump_level: selection.level().bits().into(), ..OwnNote::default() };
+        let mut own = self.own.clone();
         let mut headers = 1;
         plan.loads(stretches, |load| {
             headers += 1;
@@ -189,8 +217,10 @@ impl Core<'_> {
             plan.max_headers
         );
         own.lost_pages = written.lost_pages + written.unwritten_pages;
-        own.incomplete = own.lost_pages > 0 || dump.source.incomplete;
-        out.write_at(plan.notes_at, notes(dump, facts, &own).raw())?;
+        own.incomplete |= own.lost_pages > 0;
+        own.set_lost(lost, plan.page_size);
+        let note = own.encode(*lost_room, dump.machine.order);
+        out.write_at(plan.notes_at, notes(dump, facts, note).raw())?;
         self.write_headers(stretches, headers as u32, own.incomplete)?;
         Ok(Written { bytes: end, ..written })
     }
@@ -300,28 +330,32 @@ impl PageJob for Job<'_> {
     fn place(&self, builder: &mut Builder, batch: &Batch, record: &mut Record) -> Result<(), Error> {
         let mut counts = Written { lost_pages: batch.lost(), ..Written::default() };
         record.holes.clear();
+        builder.lose(batch.lost_frames());
         let mut spans = record.spans.iter_mut();
         for run in batch.runs() {
             let mut pfn = run.first;
             let end = Pfn(run.first.0 + run.states.len() as u64);
             while pfn < end {
                 let Some(span) = spans.next() else { break };
-                let counter = match span.state {
+                let placed = match span.state {
                     PageState::Present => {
                         let end = builder.end();
                         span.offset = builder.data(pfn, span.count);
                         record.holes.extend(span.offset.filter(|at| *at > end).map(|at| (end, at - end)));
-                        if span.offset.is_some() { &mut counts.data_pages } else { &mut counts.lost_pages }
+                        span.offset.map(|_| &mut counts.data_pages)
                     }
-                    PageState::Zero => match builder.zeros(pfn, span.count) {
-                        Some(()) => &mut counts.zero_pages,
-                        None => &mut counts.lost_pages,
-                    },
-                    PageState::Lost => &mut counts.lost_pages,
-                    PageState::Excluded | PageState::Absent => &mut counts.missing_pages,
+                    PageState::Zero => builder.zeros(pfn, span.count).map(|()| &mut counts.zero_pages),
+                    PageState::Lost => None,
+                    PageState::Excluded | PageState::Absent => Some(&mut counts.missing_pages),
                 };
+                let lost = placed.is_none();
+                let counter = placed.unwrap_or(&mut counts.lost_pages);
                 *counter += span.count;
-                pfn.0 += span.count;
+                let next = Pfn(pfn.0 + span.count);
+                if lost {
+                    builder.lose(Range::new(pfn, next));
+                }
+                pfn = next;
             }
         }
         (record.counts, record.offset) = (counts, builder.end());

@@ -95,8 +95,10 @@ fn check(bytes: &[u8], written: &Written) -> u64 {
         if pfn as u64 <= last {
             assert_eq!(state.is_known(), was.is_known(), "page {pfn}");
             lost += u64::from(was == PageState::Lost);
+        } else if was == PageState::Absent {
+            assert_eq!(state, was, "page {pfn}");
         } else {
-            assert!(!state.is_known(), "page {pfn}");
+            assert_eq!(state, PageState::Lost, "page {pfn}");
         }
     }
     let kept = model.map.frames().total();

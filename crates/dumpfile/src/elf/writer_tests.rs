@@ -193,14 +193,19 @@ proptest! {
         prop_assert_eq!(again.source.incomplete, result.lost_pages > 0);
         prop_assert!(again.notes.raw().starts_with(dump.notes.raw()));
         let names: Vec<_> = again.notes.iter().map(|n| n.name.clone()).collect();
-        prop_assert_eq!(names, [b"CORE".to_vec(), b"VMCOREINFO".to_vec(), b"FACT".to_vec(), b"HADUMP".to_vec()]);
+        prop_assert_eq!(names, [b"CORE".to_vec(), b"VMCOREINFO".to_vec(), b"FACT".to_vec()]);
+        prop_assert_eq!(again.memory.map().frames(), dump.memory.map().frames());
+        prop_assert_eq!(again.source.remarks, [""; 0]);
         let mut page = vec![1; 1 << shift];
         for (i, (state, content)) in expected.iter().enumerate() {
             let found = again.memory.read_page(Pfn(i as u64), &mut page).unwrap();
-            if kept[i] && state.is_known() {
-                prop_assert!(found.is_known() && page == *content, "frame {} is {:?}", i, found);
-            } else {
-                prop_assert_eq!(found, PageState::Absent);
+            match state {
+                PageState::Present | PageState::Zero if kept[i] => {
+                    prop_assert!(found.is_known() && page == *content, "frame {} is {:?}", i, found);
+                }
+                PageState::Lost if kept[i] => prop_assert_eq!(found, PageState::Lost),
+                PageState::Absent => prop_assert_eq!(found, PageState::Absent),
+                _ => prop_assert_eq!(found, PageState::Excluded, "frame {}", i),
             }
         }
         let direct = dump.virt[0].virt.0 - dump.virt[0].phys.start.0;
@@ -270,7 +275,8 @@ fn the_kernel_image_is_there_at_both_its_addresses() {
     assert!(again.source.incomplete);
     let mut page = vec![0; 4096];
     assert_eq!(again.memory.read_page(Pfn(150), &mut page).unwrap(), Zero);
-    assert_eq!(again.memory.read_page(Pfn(60), &mut page).unwrap(), Absent);
+    assert_eq!(again.memory.read_page(Pfn(60), &mut page).unwrap(), Excluded);
+    assert_eq!(again.memory.read_page(Pfn(250), &mut page).unwrap(), Lost);
 }
 
 #[test]
@@ -320,6 +326,126 @@ fn a_foreign_filter_of_our_file_does_not_inherit_our_zeros() {
     let mut chunk = Chunk::of_map(reopen(&bytes).memory.map(), 0);
     assert_eq!(reopen(&bytes).memory.drop_excluded(Pfn(0), &mut chunk).unwrap(), 60);
     assert_eq!((chunk.count(), chunk.next_run(0)), (2, Some(0..2)));
+}
+
+#[test]
+fn what_the_note_says_of_memory_counts_in_its_own_file_only() {
+    use PageState::*;
+    let states =
+        [vec![Present; 4], vec![Lost; 3], vec![Present; 2], vec![Zero; 70], vec![Present; 3]].concat();
+    let count = states.len() as u64;
+    let model = Model::new(PageSize::K4, states);
+    let selection = select(&model, |i| i % 4 != 3);
+    let facts = Facts {
+        utsname: vmcore::Utsname { release: "6.1.0".into(), ..Default::default() },
+        phys_base: 0x1000,
+        ..Facts::default()
+    };
+    let (dump, out) = (dump_of(ppc64(), model), Bytes::default());
+    write(&dump, &selection, &facts, &out, &Progress::default()).unwrap();
+    let mut bytes = out.0.into_inner().unwrap();
+    let again = reopen(&bytes);
+    assert_eq!((again.source.utsname, again.source.phys_base), (Some(facts.utsname.clone()), Some(0x1000)));
+    assert_eq!(again.memory.map(), dump.memory.map());
+    // Pages that are known to be lost or left out are not asked for one by one.
+    assert_eq!((again.memory.lost_run(Pfn(4), 9), again.memory.lost_run(Pfn(3), 9)), (3, 0));
+    let kept = Selection::everything(&*again.memory, DumpLevel::default(), None).unwrap();
+    assert_eq!(kept.kept(), selection.kept());
+    // The sum of the tails is not the note's any more.
+    let tail = program_headers(&bytes).iter().position(|p| p.p_memsz > p.p_filesz).unwrap();
+    let memsz = 64 + tail * 56 + 40;
+    let less = program_headers(&bytes)[tail].p_memsz - 4096;
+    bytes[memsz..memsz + 8].copy_from_slice(&less.to_be_bytes());
+    let foreign = reopen(&bytes);
+    assert_eq!((foreign.source.utsname, foreign.source.phys_base), (Some(facts.utsname), Some(0x1000)));
+    let mut page = vec![0; 4096];
+    for pfn in [3, 4, 5] {
+        assert_eq!(foreign.memory.read_page(Pfn(pfn), &mut page).unwrap(), Absent);
+    }
+    assert!(foreign.memory.map().frames().total() < count);
+}
+
+#[test]
+fn more_lost_places_than_the_note_has_room_for_are_said() {
+    let states = (0..3000).map(|i| if i % 2 == 0 { PageState::Present } else { PageState::Lost }).collect();
+    let model = Model::new(PageSize::K4, states);
+    let selection = select(&model, |i| i == 0 || i % 2 == 1);
+    let (result, bytes) = written(&dump_of(ppc64(), model), &selection, 2);
+    assert_eq!(result.lost_pages, 1500);
+    let again = reopen(&bytes);
+    let states = |pfn| again.memory.read_page(Pfn(pfn), &mut [0; 4096]).unwrap();
+    assert_eq!((states(2047), states(2049)), (PageState::Lost, PageState::Excluded));
+    assert!(again.source.incomplete && again.source.remarks[0].starts_with("1500 pages are lost"));
+    assert_eq!(again.memory.map().frames().total(), 3000);
+}
+
+/// Where the descriptor of hadump's note starts.
+fn own_note(bytes: &[u8]) -> usize {
+    bytes.windows(8).position(|w| w == b"HADUMP\0\0").unwrap() + 8
+}
+
+#[test]
+fn a_note_with_more_memory_than_can_be_makes_no_memory() {
+    let model = Model::new(PageSize::K4, vec![PageState::Present; 4]);
+    let selection = select(&model, |i| i != 2);
+    let (_, sound) = written(&dump_of(ppc64(), model), &selection, 1);
+    let note = own_note(&sound);
+    let set = |bytes: &mut [u8], at: usize, value: u64| {
+        bytes[note + at..note + at + 8].copy_from_slice(&value.to_be_bytes());
+    };
+    assert_eq!(reopen(&sound).memory.map().frames().total(), 4);
+    let mut bytes = sound.clone();
+    set(&mut bytes, 448, u64::MAX);
+    let dump = reopen(&bytes);
+    assert_eq!(dump.memory.map().frames().total(), 3);
+    assert!(
+        dump.source.remarks[0].contains("memory range 0x0..0xffffffffffffffff"),
+        "{:?}",
+        dump.source.remarks
+    );
+    // As much as can be, all of it lost: more than a file of this length can have lost.
+    let mut bytes = sound;
+    bytes[note + 44..note + 48].copy_from_slice(&1u32.to_be_bytes());
+    set(&mut bytes, 448, 1 << 47);
+    set(&mut bytes, 456, 1 << 13);
+    set(&mut bytes, 464, 1 << 47);
+    let dump = reopen(&bytes);
+    assert!(dump.source.remarks[0].contains("too many for this file"), "{:?}", dump.source.remarks);
+    assert_eq!(dump.memory.read_page(Pfn(1 << 20), &mut [0; 4096]).unwrap(), PageState::Excluded);
+    let kept = Selection::everything(&*dump.memory, DumpLevel::default(), None).unwrap();
+    assert_eq!(kept.kept(), 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn a_damaged_note_never_panics(
+        damage in prop::collection::vec((0usize..620, any::<u8>()), 1..12),
+    ) {
+        let mut states = vec![PageState::Present; 40];
+        states[9] = PageState::Lost;
+        states[20] = PageState::Absent;
+        let model = Model::new(PageSize::K4, states);
+        let selection = select(&model, |i| i % 5 != 3);
+        let (_, mut bytes) = written(&dump_of(ppc64(), model), &selection, 1);
+        let note = own_note(&bytes);
+        for (at, byte) in damage {
+            bytes[note + at] = byte;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        if let Ok(dump) = crate::open(file.path()) {
+            let mut page = vec![0; 4096];
+            for pfn in (0..50).filter(|pfn| *pfn % 5 != 3 && *pfn != 9 && *pfn != 20 && *pfn < 40) {
+                // Whatever the note says, what is in the file is in the dump.
+                prop_assert!(dump.memory.read_page(Pfn(pfn), &mut page).unwrap().is_known());
+            }
+            for frame in dump.memory.map().frames().iter().take(50) {
+                let _ = dump.memory.read_page(frame.start, &mut page).unwrap();
+                let _ = dump.memory.lost_run(frame.start, 1 << 18);
+            }
+        }
+    }
 }
 
 #[path = "writer_cut_tests.rs"]

@@ -22,6 +22,8 @@ pub const STATUS_INCOMPLETE: u32 = 0x8;
 pub const STATUS_EXCLUDED_VMEMMAP: u32 = 0x10;
 /// The length in bytes of each string of [`Utsname`], the last one always 0 (`__NEW_UTS_LEN + 1`).
 const UTS_LEN: usize = 65;
+/// The length in bytes of [`Utsname`] (`struct new_utsname`).
+pub(crate) const UTSNAME_LEN: usize = 6 * UTS_LEN;
 
 /// How a C compiler laid out the structures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +189,7 @@ pub struct Header {
 }
 
 /// Where the numbers behind the strings start, before alignment.
-const HEADER_NUMBERS: usize = 12 + 6 * UTS_LEN;
+const HEADER_NUMBERS: usize = 12 + UTSNAME_LEN;
 
 impl Header {
     fn visit(&mut self, v: &mut impl Visitor) {
@@ -214,19 +216,7 @@ impl Header {
     /// When `bytes` is shorter than [`Layout::header_len`].
     pub fn decode(bytes: &[u8], layout: Layout) -> Self {
         let mut header = Self { version: layout.order.u32(&bytes[8..]), ..Self::default() };
-        let uts = &mut header.utsname;
-        let strings = [
-            &mut uts.sysname,
-            &mut uts.nodename,
-            &mut uts.release,
-            &mut uts.version,
-            &mut uts.machine,
-            &mut uts.domainname,
-        ];
-        for (string, field) in strings.into_iter().zip(bytes[12..].chunks_exact(UTS_LEN)) {
-            let text = field.split(|&b| b == 0).next().unwrap_or_default();
-            *string = String::from_utf8_lossy(text).into_owned();
-        }
+        header.utsname = decode_utsname(&bytes[12..]);
         header.visit(&mut Reading { cursor: Cursor { layout, at: HEADER_NUMBERS }, bytes });
         header
     }
@@ -236,13 +226,7 @@ impl Header {
         let mut bytes = vec![0; layout.header_len()];
         bytes[..8].copy_from_slice(SIGNATURE);
         bytes[8..12].copy_from_slice(&layout.order.put_u32(self.version));
-        let uts = &self.utsname;
-        let strings =
-            [&uts.sysname, &uts.nodename, &uts.release, &uts.version, &uts.machine, &uts.domainname];
-        for (string, field) in strings.into_iter().zip(bytes[12..].chunks_exact_mut(UTS_LEN)) {
-            let len = string.len().min(UTS_LEN - 1);
-            field[..len].copy_from_slice(&string.as_bytes()[..len]);
-        }
+        bytes[12..HEADER_NUMBERS].copy_from_slice(&encode_utsname(&self.utsname));
         self.clone().visit(&mut Writing { cursor: Cursor { layout, at: HEADER_NUMBERS }, bytes: &mut bytes });
         bytes
     }
@@ -365,6 +349,35 @@ impl PageDesc {
         bytes[12..16].copy_from_slice(&order.put_u32(self.flags));
         bytes
     }
+}
+
+/// Takes the six strings of `uname` from `bytes`, as far as they are there.
+pub(crate) fn decode_utsname(bytes: &[u8]) -> Utsname {
+    let mut uts = Utsname::default();
+    let strings = [
+        &mut uts.sysname,
+        &mut uts.nodename,
+        &mut uts.release,
+        &mut uts.version,
+        &mut uts.machine,
+        &mut uts.domainname,
+    ];
+    for (string, field) in strings.into_iter().zip(bytes.chunks_exact(UTS_LEN)) {
+        let text = field.split(|&b| b == 0).next().unwrap_or_default();
+        *string = String::from_utf8_lossy(text).into_owned();
+    }
+    uts
+}
+
+/// The six strings of `uname`, each cut at 64 bytes.
+pub(crate) fn encode_utsname(uts: &Utsname) -> [u8; UTSNAME_LEN] {
+    let mut bytes = [0; UTSNAME_LEN];
+    let strings = [&uts.sysname, &uts.nodename, &uts.release, &uts.version, &uts.machine, &uts.domainname];
+    for (string, field) in strings.into_iter().zip(bytes.chunks_exact_mut(UTS_LEN)) {
+        let len = string.len().min(UTS_LEN - 1);
+        field[..len].copy_from_slice(&string.as_bytes()[..len]);
+    }
+    bytes
 }
 
 #[cfg(test)]

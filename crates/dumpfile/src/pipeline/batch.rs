@@ -63,6 +63,11 @@ impl Batch {
         self.lost.len()
     }
 
+    /// Which frames those are.
+    pub(crate) fn lost_frames(&self) -> Range<Pfn> {
+        self.lost
+    }
+
     /// The frame behind the last one.
     pub(crate) fn end(&self) -> Pfn {
         self.runs.last().map_or(self.lost.end, |(frames, _)| frames.end)

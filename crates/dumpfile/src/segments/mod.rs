@@ -110,6 +110,12 @@ impl Table {
         Self { pieces }
     }
 
+    /// The table with more claims.
+    pub(crate) fn with(mut self, claims: impl Iterator<Item = Piece>) -> Self {
+        self.pieces.extend(claims);
+        Self::resolve(self.pieces)
+    }
+
     /// Joins neighbours between which addresses and offsets stay at the same distance, over any gap.
     pub(crate) fn bridged(mut self) -> Self {
         self.pieces.dedup_by(|next, last| {
