@@ -252,16 +252,20 @@ fn makedumpfile_and_crash_take_a_split_set_as_their_own() {
 
 #[test]
 fn a_kdump_file_becomes_an_elf_core_that_tells_where_memory_is_mapped() {
-    for name in [POWER, X86_64] {
+    let levels = [(POWER, 31), (POWER, 1), (POWER_BE, 31), (POWER_BE, 1), (X86_64, 31), (X86_64, 1)];
+    for (name, level) in levels {
         let Some(dump) = corpus::dump(name) else { continue };
-        let kdump = run::to_kdump(&dump.elf, 31, "zstd");
+        let kdump = run::to_kdump(&dump.elf, level, "zstd");
         let core = run::to_elf(kdump.path(), 0);
         assert_eq!(
             hadump(["diff".as_ref(), core.path().as_os_str(), kdump.path().as_os_str()]).code,
             Some(0)
         );
+        let pages = |file: &Path| hadump(["pages".as_ref(), file.as_os_str()]).ok().stdout;
+        assert!(pages(core.path()) == pages(kdump.path()), "{name} {level}: page states differ");
         let again = run::to_kdump(core.path(), 0, "zstd");
         same_bytes(again.path(), kdump.path());
+        same_bytes(run::to_elf(again.path(), 0).path(), core.path());
         if let Some(vmcore_dmesg) = peer::program("vmcore-dmesg") {
             let log = |file: &Path| Run::of(Command::new(&vmcore_dmesg).arg(file)).ok().stdout;
             assert_eq!(log(core.path()), log(&dump.elf));
