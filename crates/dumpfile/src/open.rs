@@ -1,7 +1,9 @@
 //! Recognising what a file is.
 
 use crate::input::Input;
+use crate::kdump::layout::SKELETON_SIGNATURE;
 use crate::{Error, elf, flattened, kdump};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Machine, PageSize};
 
@@ -43,6 +45,15 @@ pub fn open_set(paths: &[PathBuf]) -> Result<Dump, Error> {
 pub fn open_set_assuming(paths: &[PathBuf], assume: &Assume) -> Result<Dump, Error> {
     let inputs = paths.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;
     open_inputs(inputs, assume)
+}
+
+/// As [`open`] for a regular file that is open already, and may have no name; messages call it `name`.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_file(file: File, name: &Path) -> Result<Dump, Error> {
+    open_inputs(vec![Input::of_file(file, name)?], &Assume::default())
 }
 
 /// As [`open_set`] for files whose bytes are in memory.
@@ -154,6 +165,23 @@ const MAGICS: &[(&[u8], Kind)] = &[
     (b"\x1f\x9d", Kind::Packed("compress", "uncompress -k")),
     (b"PK\x03\x04", Kind::Packed("zip", "unzip")),
     (b"DISKDUMP", Kind::Kdump),
+    (
+        SKELETON_SIGNATURE,
+        Kind::Other(
+            "no dump, but what an interrupted encrypted save needs to go on; its pages are in the files beside it that \
+             end in .age",
+        ),
+    ),
+    (
+        b"age-encryption.org/v1",
+        Kind::Other(
+            "encrypted with age; open it with its private key: --identity KEYFILE (or: age -d -i KEYFILE)",
+        ),
+    ),
+    (
+        b"-----BEGIN AGE ENCRYPTED FILE-----",
+        Kind::Other("encrypted with age, as text; decrypt it first: age -d -i KEYFILE FILE > NEW"),
+    ),
     (flattened::SIGNATURE, Kind::Flattened),
     // SADUMP_SIGNATURE1 and 2 of crash's sadump.h, little endian.
     (b"sadump\0\0", Kind::Other(SADUMP)),

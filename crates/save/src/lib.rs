@@ -9,6 +9,7 @@ pub mod journal;
 mod level;
 mod pace;
 pub mod release;
+mod sealed;
 mod segment;
 pub mod session;
 pub mod target;
@@ -18,6 +19,7 @@ pub use estimate::{Estimate, estimate};
 pub use guard::Guarded;
 pub use level::raised;
 pub use pace::Paced;
+pub use sealed::{SealedTarget, skeleton_beside};
 pub use segment::Segments;
 
 use vmcore::Dump;

@@ -114,7 +114,7 @@ impl FileTarget {
     }
 }
 
-fn paced(out: impl Output + 'static, rate: Option<u64>) -> Box<dyn Output> {
+pub(crate) fn paced(out: impl Output + 'static, rate: Option<u64>) -> Box<dyn Output> {
     let out: Box<dyn Output> = Box::new(out);
     match rate {
         Some(rate) => Box::new(Paced::new(out, rate)),
@@ -216,20 +216,20 @@ impl Target for DeviceTarget {
     }
 }
 
-fn begin_journal(path: &Path, begin: &Begin) -> Result<Journal, Error> {
+pub(crate) fn begin_journal(path: &Path, begin: &Begin) -> Result<Journal, Error> {
     let mut journal = Journal::create(path)?;
     journal.append(&crate::journal::Record::Begin(begin.clone()))?;
     Ok(journal)
 }
 
-fn resume_journal(path: &Path) -> Result<Option<(Journal, Option<History>)>, Error> {
+pub(crate) fn resume_journal(path: &Path) -> Result<Option<(Journal, Option<History>)>, Error> {
     if path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
         return Ok(None);
     }
     Journal::resume(path).map(Some)
 }
 
-fn forget_journal(journal: Journal) -> Result<(), Error> {
+pub(crate) fn forget_journal(journal: Journal) -> Result<(), Error> {
     let path = journal.path().to_owned();
     let failed = |action, source| Error::Journal { path: path.clone(), action, source };
     std::fs::remove_file(&path).map_err(|e| failed("remove it", e))?;

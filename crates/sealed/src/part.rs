@@ -1,6 +1,7 @@
 //! Names of the files of a sealed dump.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// One file of a sealed dump.
@@ -26,6 +27,24 @@ impl Part {
         name.into()
     }
 
+    /// The files of the dump `dump` that are there, by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be listed.
+    pub fn all(dump: &Path) -> io::Result<Vec<Self>> {
+        let directory = dump.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let mut parts = Vec::new();
+        for entry in std::fs::read_dir(directory.unwrap_or(Path::new(".")))? {
+            let part = Self::of(Path::new(&entry?.file_name()));
+            parts.extend(
+                part.filter(|part| Some(part.dump.as_os_str()) == dump.file_name()).map(|part| part.number),
+            );
+        }
+        parts.sort_unstable();
+        Ok(parts.into_iter().map(|number| Self { dump: dump.to_owned(), number }).collect())
+    }
+
     /// Recognises a file's name.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
@@ -39,6 +58,23 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_of_a_dump_are_found_among_others() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [
+            "vmcore.00010.age",
+            "vmcore.00000.age",
+            "vmcore.00002.age-incomplete",
+            "other.00001.age",
+            "vmcore",
+        ] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        let parts = Part::all(&directory.path().join("vmcore")).unwrap();
+        assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [0, 10]);
+        assert!(parts.iter().all(|part| part.path().exists()));
+    }
 
     #[test]
     fn a_name_tells_the_dump_and_the_number() {

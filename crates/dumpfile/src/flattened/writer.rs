@@ -60,14 +60,19 @@ impl<W: Write + Send> FlattenedSink<W> {
     ///
     /// When `out` does not take the stream's header.
     pub fn new(out: W, name: impl Into<PathBuf>) -> Result<Self, Error> {
-        let state = State { out, bytes: 0, held: Vec::new(), spare: Vec::new(), broken: false };
-        let sink = Self { path: name.into(), state: Mutex::new(state) };
+        let sink = Self::continued(out, name);
         let mut header = [0; HEADER_LEN];
         header[..16].copy_from_slice(SIGNATURE);
         header[16..24].copy_from_slice(&TYPE.to_be_bytes());
         header[24..32].copy_from_slice(&VERSION.to_be_bytes());
         sink.with("write the stream's header", |state| state.put(&header))?;
         Ok(sink)
+    }
+
+    /// Goes on with a stream of which `out` has the header, and whole pieces, behind it.
+    pub fn continued(out: W, name: impl Into<PathBuf>) -> Self {
+        let state = State { out, bytes: 0, held: Vec::new(), spare: Vec::new(), broken: false };
+        Self { path: name.into(), state: Mutex::new(state) }
     }
 
     /// How many bytes went out.

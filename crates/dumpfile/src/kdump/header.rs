@@ -8,7 +8,10 @@
 //! for the sub header, which holds the registers of one CPU and nothing else (`struct disk_dump_sub_header` of the
 //! architectures' `diskdump.h`), and often one bitmap instead of two.
 
-use super::layout::{Abi, DISKDUMP_SIGNATURE, Header, Layout, PAGE_DESC_LEN, PageDesc, SIGNATURE, SubHeader};
+use super::layout::{
+    Abi, DISKDUMP_SIGNATURE, Header, Layout, PAGE_DESC_LEN, PageDesc, SIGNATURE, SKELETON_SIGNATURE,
+    SubHeader,
+};
 use crate::Error;
 use crate::input::Input;
 use vmcore::{Arch, ByteOrder, Machine, Notes, PageSize, WordSize};
@@ -21,6 +24,8 @@ const MAX_VERSION: u32 = 0xffff;
 pub(super) struct Headers {
     /// Made by the diskdump patches.
     pub(super) diskdump: bool,
+    /// All of a file but its pages.
+    pub(super) skeleton: bool,
     pub(super) layout: Layout,
     pub(super) header: Header,
     pub(super) sub: SubHeader,
@@ -53,7 +58,8 @@ impl Headers {
         }
         input.read_at(0, &mut bytes)?;
         let diskdump = bytes.starts_with(DISKDUMP_SIGNATURE);
-        if !bytes.starts_with(SIGNATURE) && !diskdump {
+        let skeleton = bytes.starts_with(SKELETON_SIGNATURE);
+        if !bytes.starts_with(SIGNATURE) && !diskdump && !skeleton {
             let found = bytes[..8].escape_ascii().to_string();
             return Err(input.damaged("signature", 0, found, "\"KDUMP   \"").into());
         }
@@ -69,7 +75,7 @@ impl Headers {
         if header.version > super::layout::VERSION {
             remarks.push(format!("header version {} is newer than 6 and was read as that", header.version));
         }
-        Ok(Self { diskdump, layout, header, sub, page_size, machine, remarks })
+        Ok(Self { diskdump, skeleton, layout, header, sub, page_size, machine, remarks })
     }
 
     /// Works out where bitmaps and descriptors lie.

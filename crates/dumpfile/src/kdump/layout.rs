@@ -12,6 +12,8 @@ use vmcore::{ByteOrder, Machine, Utsname, WordSize};
 pub const SIGNATURE: &[u8; 8] = b"KDUMP   ";
 /// The first eight bytes of a file of the diskdump patches, which the format comes from.
 pub const DISKDUMP_SIGNATURE: &[u8; 8] = b"DISKDUMP";
+/// The signature of a [`Skeleton`](super::Skeleton): no reader of dumps is to take it for one.
+pub const SKELETON_SIGNATURE: &[u8; 8] = b"KDUMPSKE";
 /// The header version that is written, and the newest that is known: 64-bit frame numbers.
 pub const VERSION: u32 = 6;
 /// The length in bytes of a [`PageDesc`].

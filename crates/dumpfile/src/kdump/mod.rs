@@ -9,10 +9,12 @@ mod header;
 pub mod layout;
 mod mark;
 mod reader;
+mod skeleton;
 mod writer;
 
 pub use mark::{Marked, mark_incomplete};
 pub(crate) use reader::open;
+pub use skeleton::{Skeleton, page_size};
 pub use writer::{Checkpoint, Options, Unfinished, Writer, write};
 
 #[cfg(test)]

@@ -107,6 +107,10 @@ impl OutputFile {
         incomplete_name(target)
     }
 
+    pub(crate) fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
     fn visible(file: File, name: &Path, target: &Path, force: bool) -> Result<Self, Error> {
         // Two writers of one file would make garbage of it. Not every file system has locks.
         if let Err(Errno::WOULDBLOCK) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -120,6 +124,18 @@ impl OutputFile {
 
     fn new(file: NamedTempFile, resumable: bool, target: &Path, directory: PathBuf, force: bool) -> Self {
         Self { file, resumable, syncing: Syncing::default(), target: target.to_owned(), directory, force }
+    }
+
+    /// Makes the file `len` bytes long if it is shorter, with a hole.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub(crate) fn extend(&self, len: u64) -> Result<(), Error> {
+        let file = self.file.as_file();
+        let extended =
+            file.metadata().and_then(|meta| if meta.len() < len { file.set_len(len) } else { Ok(()) });
+        extended.map_err(|e| write_error(&self.target, format!("make it {len} bytes long"), e))
     }
 
     /// Removes the file of an attempt that left nothing worth keeping.

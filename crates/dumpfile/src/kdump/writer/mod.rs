@@ -137,6 +137,7 @@ impl<'d> Writer<'d> {
         unfinished.clear_rest(out)?;
         // Else the system might write a page before it clears the descriptor that points there.
         out.sync()?;
+        unfinished.repeat_zeros(out)?;
         Ok(Self {
             dump,
             options: *options,

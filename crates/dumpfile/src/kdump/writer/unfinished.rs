@@ -5,7 +5,7 @@ use super::{Checkpoint, Options};
 use crate::codec::Method;
 use crate::input::Input;
 use crate::kdump::header::Headers;
-use crate::kdump::layout::{PAGE_DESC_LEN, PageDesc};
+use crate::kdump::layout::{PAGE_DESC_LEN, PageDesc, SIGNATURE};
 use crate::output::Sink;
 use crate::{Assume, Error, Written};
 use std::fs::File;
@@ -28,6 +28,8 @@ pub struct Unfinished {
     method: Option<Method>,
     vmcoreinfo: Option<VmcoreInfo>,
     next_offset: u64,
+    /// Only a [`Skeleton`](crate::kdump::Skeleton) of the file is here.
+    skeleton: bool,
     whole: Selection,
     remaining: Selection,
     done: Written,
@@ -65,6 +67,7 @@ impl Unfinished {
         let status = headers.layout.status_offset();
         let bits = headers.header.status & !super::STATUS_INCOMPLETE;
         header[status..status + 4].copy_from_slice(&headers.layout.order.put_u32(bits));
+        header[..SIGNATURE.len()].copy_from_slice(SIGNATURE);
         let frames = headers.part().map_or(ALL_FRAMES, |(start, end)| Range::new(Pfn(start), Pfn(end)));
         let zero_page = geometry.descriptors + whole.kept() * PAGE_DESC_LEN as u64;
         let mut plan = Plan {
@@ -91,6 +94,7 @@ impl Unfinished {
             input,
             plan,
             next_offset,
+            skeleton: headers.skeleton,
             whole,
             done: Written::default(),
         };
@@ -158,14 +162,34 @@ impl Unfinished {
 
     /// Clears the descriptors of the pages that remain, where there are any.
     pub(super) fn clear_rest(&self, out: &dyn Sink) -> Result<(), Error> {
+        self.restate(out, |desc, done| (desc != [0; PAGE_DESC_LEN] && !done).then_some([0; PAGE_DESC_LEN]))
+    }
+
+    /// Writes once more what nothing but a skeleton may hold. A skeleton is durable before the file that it is one of, so
+    /// descriptors of pages of zeros, which no checkpoint tells from others, may have been lost with the file's last bytes.
+    pub(super) fn repeat_zeros(&self, out: &dyn Sink) -> Result<(), Error> {
+        if !self.skeleton || self.done.zero_pages == 0 {
+            return Ok(());
+        }
+        let order = self.plan.layout.order;
+        let is_zero =
+            |desc: &[u8; PAGE_DESC_LEN]| PageDesc::decode(desc, order).offset == self.plan.zero_page;
+        self.restate(out, |desc, done| (done && is_zero(&desc)).then_some(desc))
+    }
+
+    /// Writes the descriptors that `new` answers, by what they are and whether their page is done; neighbours at once.
+    fn restate(
+        &self,
+        out: &dyn Sink,
+        new: impl Fn([u8; PAGE_DESC_LEN], bool) -> Option<[u8; PAGE_DESC_LEN]>,
+    ) -> Result<(), Error> {
         let mut table = Table::new(&self.input, &self.plan);
-        let mut stale = 0..0u64;
-        let clear = |stale: &std::ops::Range<u64>| {
-            if stale.is_empty() {
-                return Ok(());
-            }
-            let (at, count) = (stale.start * PAGE_DESC_LEN as u64, stale.end - stale.start);
-            out.write_at(self.plan.descriptors + at, &vec![0; count as usize * PAGE_DESC_LEN])
+        let mut bytes = Vec::new();
+        let put = |end: u64, bytes: &mut Vec<u8>| {
+            let start = self.plan.descriptors + end * PAGE_DESC_LEN as u64 - bytes.len() as u64;
+            let written = if bytes.is_empty() { Ok(()) } else { out.write_at(start, bytes) };
+            bytes.clear();
+            written
         };
         let mut index = 0;
         let mut ignored = Written::default();
@@ -173,24 +197,22 @@ impl Unfinished {
             let (first, chunk) = self.whole.chunk(position)?;
             for _ in within(first, chunk, self.plan.frames).runs().flatten() {
                 let desc = table.get(index)?;
-                if desc != [0; PAGE_DESC_LEN]
-                    && !self.plan.is_done(desc, self.next_offset, &mut ignored, self.method)
-                {
-                    if stale.end != index || index - stale.start >= MAX_CLEARED {
-                        clear(&stale)?;
-                        stale = index..index;
-                    }
-                    stale.end = index + 1;
+                match new(desc, self.plan.is_done(desc, self.next_offset, &mut ignored, self.method)) {
+                    Some(new) => bytes.extend(new),
+                    None => put(index, &mut bytes)?,
                 }
                 index += 1;
+                if bytes.len() >= MAX_RESTATED {
+                    put(index, &mut bytes)?;
+                }
             }
         }
-        clear(&stale)
+        put(index, &mut bytes)
     }
 }
 
-/// The most descriptors that are cleared at once.
-const MAX_CLEARED: u64 = 4096;
+/// The most bytes of descriptors that are written at once.
+const MAX_RESTATED: usize = 4096 * PAGE_DESC_LEN;
 
 /// The frames of `chunk`, which begins at `first`, that lie in `frames`.
 fn within(first: Pfn, mut chunk: Chunk, frames: Range<Pfn>) -> Chunk {

@@ -1,0 +1,176 @@
+//! A file without its pages, for whoever writes one that cannot be read again.
+//!
+//! A save that encrypts what it writes has no key to read it with. What it has to know to go on after an interruption is
+//! kept beside it, in the clear: the headers, VMCOREINFO, the bitmaps and the descriptors, which tell how many bytes each
+//! page takes and nothing of what they are. The registers, and every other note, are left out: their room is there and
+//! holds zeros.
+
+use super::header::Headers;
+use super::layout::{PAGE_DESC_LEN, SKELETON_SIGNATURE};
+use super::reader;
+use crate::Error;
+use crate::input::Input;
+use crate::output::{OutputFile, Sink, write_error};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use vmcore::{Notes, PageSize};
+
+/// All of a kdump-compressed file but its pages and registers: as long as the file, with a hole for what is left out.
+///
+/// It is written with the writes that make the file, in their order, and
+/// [`Unfinished::open`](super::Unfinished::open) takes it for the file. Its first bytes are others, so that nobody else does.
+///
+/// What is durable of it has to be so before the same is of the file, but for what [`Writer::resume`](super::Writer::resume)
+/// writes first, up to where it makes that durable: old descriptors that are cleared must not be forgotten here while they
+/// are still there.
+#[derive(Debug)]
+pub struct Skeleton {
+    out: OutputFile,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Where the pages start.
+    pages: u64,
+    front: Front,
+    /// The length of the file.
+    len: u64,
+}
+
+/// How far the writer of a new file is.
+#[derive(Debug)]
+enum Front {
+    Nothing,
+    /// The main header came; the sub header and the notes are next.
+    Header(Vec<u8>),
+    /// The notes came, without their secrets.
+    Notes,
+}
+
+impl Skeleton {
+    /// Begins the skeleton of a file that a [`Writer`](super::Writer) begins.
+    pub fn new(out: OutputFile) -> Self {
+        Self { out, state: Mutex::new(State { pages: 0, front: Front::Nothing, len: 0 }) }
+    }
+
+    /// Goes on with one.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged or cannot be read.
+    pub fn reopen(out: OutputFile) -> Result<Self, Error> {
+        let path = out.path().to_owned();
+        let file = out.file().try_clone().map_err(|source| Error::Open { path: path.clone(), source })?;
+        let file = reader::File::read(Input::of_file(file, &path)?)?;
+        let (total, _) = reader::pages(&file)?;
+        let pages = file.geometry.descriptors + total * PAGE_DESC_LEN as u64;
+        Ok(Self { out, state: Mutex::new(State { pages, front: Front::Notes, len: file.input.len() }) })
+    }
+
+    /// Gives it its last name: it is no longer needed to go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::commit`].
+    pub fn commit(self) -> Result<PathBuf, Error> {
+        self.out.commit()
+    }
+
+    /// Makes it durable as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::keep_incomplete`].
+    pub fn keep(self) -> Result<PathBuf, Error> {
+        self.sync()?;
+        self.out.keep_incomplete()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Skeleton {
+    fn path(&self) -> &Path {
+        self.out.path()
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.len = state.len.max(offset + bytes.len() as u64);
+        if offset >= state.pages {
+            return Ok(());
+        }
+        if offset == 0 {
+            let mut header = bytes.to_vec();
+            header.iter_mut().zip(SKELETON_SIGNATURE).for_each(|(byte, other)| *byte = *other);
+            if matches!(state.front, Front::Nothing) {
+                state.front = Front::Header(header.clone());
+            }
+            return self.out.write_at(0, &header);
+        }
+        if let Front::Header(header) = &state.front {
+            let clean = without_registers(header, offset, bytes, self.path())?;
+            state.front = Front::Notes;
+            return self.out.write_at(offset, &clean);
+        }
+        drop(state);
+        self.out.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let len = self.lock().len;
+        self.out.extend(len)?;
+        self.out.sync()
+    }
+
+    /// Learns where the pages start: a writer blanks what is before them.
+    fn blank(&self, offset: u64, len: u64) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.pages = state.pages.max(offset + len);
+        Ok(())
+    }
+}
+
+/// The sub header at `block`, with the notes behind it, and zeros in place of what the notes hold but for VMCOREINFO.
+fn without_registers(header: &[u8], block: u64, bytes: &[u8], path: &Path) -> Result<Vec<u8>, Error> {
+    let mut front = header.to_vec();
+    front.resize(block as usize, 0);
+    front.extend(bytes);
+    let len = front.len();
+    front.resize(len.next_multiple_of(block as usize), 0);
+    let input = Input::of_bytes(path, front.clone());
+    let headers = Headers::read(&input)?;
+    let (start, size) = (headers.sub.offset_note as usize, headers.sub.size_note as usize);
+    let raw = start.checked_add(size).and_then(|end| front.get_mut(start..end));
+    let unknown = || write_error(path, "find the notes of the dump", std::io::ErrorKind::InvalidData);
+    let raw = raw.ok_or_else(unknown)?;
+    let order = headers.layout.order;
+    let notes = Notes::parse(raw, order).or_else(|error| Notes::parse(&raw[..error.offset], order));
+    // Made anew of what was understood, so that nothing else stays.
+    let mut clean = Notes::default();
+    for note in notes.unwrap_or_default().iter() {
+        let mut note = note.clone();
+        if note.name != b"VMCOREINFO" {
+            note.desc.fill(0);
+        }
+        clean.push(note, order);
+    }
+    raw.fill(0);
+    let fit = clean.raw().len().min(raw.len());
+    raw[..fit].copy_from_slice(&clean.raw()[..fit]);
+    front.truncate(len);
+    front.drain(..block as usize);
+    Ok(front)
+}
+
+/// The page size of the dump in a kdump-compressed file or a skeleton.
+///
+/// # Errors
+///
+/// When it is neither, or cannot be read.
+pub fn page_size(path: &Path) -> Result<PageSize, Error> {
+    Ok(Headers::read(&Input::open(path)?)?.page_size)
+}
