@@ -32,7 +32,8 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         }
     })?;
     refuse_input_as_output(&args.input, &args.output)?;
-    let destination = Destination::create(&args.output, args.flattened, args.cut(), args.force)?;
+    let destination =
+        Destination::create(&args.output, args.flattened || args.write.is_sealed(), args.cut(), args.force)?;
     let level = args.write.level.level();
     let spill = || destination.spill_file();
     let (classified, chosen) =

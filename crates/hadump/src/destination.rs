@@ -8,6 +8,7 @@ use dumpfile::kdump::{Options, Writer};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::split::{self, Parts};
 use dumpfile::{Facts, Progress, Written, elf};
+use sealed::Sealer;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::num::{NonZeroU16, NonZeroU64};
@@ -116,20 +117,15 @@ impl Destination {
             }
             Self::Flattened(file) => {
                 let stream = BufWriter::with_capacity(1 << 20, Appender { file: &file, at: 0 });
-                let sink = FlattenedSink::new(stream, file.path())?;
-                let (written, result) = work.write(&sink, progress);
-                let ended = result.and_then(|()| sink.finish());
-                let bytes = ended.as_ref().map_or(written.bytes, |(_, bytes)| *bytes);
-                let result = ended.map(drop);
-                finish(file, Written { bytes, ..written }, result, work)
+                let (written, result) = work.write_stream(stream, file.path(), progress)?;
+                finish(file, written, result, work)
             }
             Self::Stream => {
-                let sink = FlattenedSink::new(io::stdout(), "standard output")?;
-                let (written, result) = work.write(&sink, progress);
+                let (written, result) =
+                    work.write_stream(io::stdout(), Path::new("standard output"), progress)?;
                 result?;
-                let (_, bytes) = sink.finish()?;
                 let names = vec!["standard output".into()];
-                Ok(Ended::Whole(Made { written: Written { bytes, ..written }, names }))
+                Ok(Ended::Whole(Made { written, names }))
             }
             Self::Set { names, cut, force, .. } => write_set(names, cut, force, work, progress),
         }
@@ -265,6 +261,47 @@ impl Work<'_> {
             level: self.args.compression_level,
             dedup: self.args.dedup,
             part,
+        }
+    }
+
+    /// Writes a flattened stream into `out`, which messages call `name`, encrypted if that was asked for. An error before the
+    /// first byte is one by itself.
+    fn write_stream(
+        &self,
+        out: impl Write + Send,
+        name: &Path,
+        progress: &Progress,
+    ) -> Result<(Written, Result<(), dumpfile::Error>)> {
+        let Some(recipients) = self.args.recipients()? else {
+            let sink = FlattenedSink::new(out, name)?;
+            return Ok(self.write_into(sink, progress, |_| Ok(())));
+        };
+        let failed = |error: sealed::Error| {
+            let source = match error {
+                sealed::Error::Write(source) => source,
+                other => io::Error::other(other),
+            };
+            dumpfile::Error::Write { path: name.to_owned(), action: "encrypt it".into(), source }
+        };
+        let sink = FlattenedSink::new(Sealer::new(&recipients, out).map_err(failed)?, name)?;
+        let end = |sealer: Sealer<_>| {
+            let flush = |mut out| Write::flush(&mut out).map_err(sealed::Error::Write);
+            sealer.finish().and_then(flush).map_err(failed)
+        };
+        Ok(self.write_into(sink, progress, end))
+    }
+
+    /// Writes into a flattened stream, ends it, and hands what was behind it to `end`.
+    fn write_into<W: Write + Send>(
+        &self,
+        sink: FlattenedSink<W>,
+        progress: &Progress,
+        end: impl FnOnce(W) -> Result<(), dumpfile::Error>,
+    ) -> (Written, Result<(), dumpfile::Error>) {
+        let (written, result) = self.write(&sink, progress);
+        match result.and_then(|()| sink.finish()) {
+            Ok((out, bytes)) => (Written { bytes, ..written }, end(out)),
+            Err(error) => (written, Err(error)),
         }
     }
 

@@ -35,7 +35,10 @@ enum Verdict {
 
 /// Compares and reports. An error means that the two could not be compared.
 pub(crate) fn run(args: &cli::Diff, quiet: bool) -> Result<Outcome> {
-    let open = |path: &Path| input::open(&InputArgs::path(path), Prefer::Vmcore);
+    let open = |path: &Path| {
+        let input = InputArgs { identity: args.identity.clone(), ..InputArgs::path(path) };
+        input::open(&input, Prefer::Vmcore)
+    };
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let name = |dump: &Dump| format!("{} with pages of {}", dump.machine, dump.page_size());
     if a.page_size() != b.page_size() || a.machine != b.machine {

@@ -2,6 +2,7 @@
 //! by file.
 
 use crate::cli::InputArgs;
+use crate::unseal;
 use anyhow::{Context, Result, bail};
 use phyp::region::Reading;
 use phyp::system::System;
@@ -45,13 +46,16 @@ fn open_as_it_is(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
     match (&args.memory, &args.input[..]) {
         (Some(memory), _) => open_files(args, memory),
         (None, [input]) if input.is_dir() => open_root(args, input, prefer),
-        (None, files) => open_dump(files, &args.name()),
+        (None, files) => open_dump(files, &args.identity, &args.name()),
     }
 }
 
-/// Opens a dump file, or the files of a split set, which messages call `name`.
-fn open_dump(files: &[PathBuf], name: &str) -> Result<Dump> {
-    let dump = dumpfile::open_set(files)?;
+/// Opens a dump file, or the files of a split set or of an encrypted dump, which messages call `name`.
+fn open_dump(files: &[PathBuf], identities: &[PathBuf], name: &str) -> Result<Dump> {
+    let dump = match unseal::open(files, identities)? {
+        Some(dump) => dump,
+        None => dumpfile::open_set(files)?,
+    };
     for remark in &dump.source.remarks {
         tracing::warn!("{name}: {remark}");
     }
@@ -65,7 +69,7 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
         leavings.kernel_dump.is_some() || leavings.release_region.is_some() || leavings.opal.is_some();
     match (&system.vmcore, &system.memory) {
         (Some(vmcore), memory) if prefer == Prefer::Vmcore || !by_hand || memory.is_none() => {
-            open_dump(std::slice::from_ref(vmcore), &vmcore.display().to_string())
+            open_dump(std::slice::from_ref(vmcore), &args.identity, &vmcore.display().to_string())
         }
         (_, Some(memory)) if by_hand => {
             if system.areas_are_gone() {

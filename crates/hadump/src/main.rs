@@ -26,6 +26,7 @@ mod report;
 mod save;
 mod status;
 mod units;
+mod unseal;
 mod verify;
 mod walk;
 

@@ -9,10 +9,13 @@ use vmcore::{PageSize, PhysAddr};
 /// What is read.
 #[derive(Debug, Args)]
 pub(crate) struct InputArgs {
-    /// The dump to read: a file, all files of a split set, or a directory laid out like the root of a POWER machine
-    /// after its crash
+    /// The dump to read: a file, all files of a split set, the first file of an encrypted dump, or a directory laid out
+    /// like the root of a POWER machine after its crash
     #[arg(required_unless_present = "memory")]
     pub(crate) input: Vec<PathBuf>,
+    /// A private key that opens an encrypted dump: an identity file of age, or an SSH key without a passphrase
+    #[arg(short, long, value_name = "KEYFILE")]
+    pub(crate) identity: Vec<PathBuf>,
     /// The machine's memory after its second boot: a raw image, or any dump of it
     #[arg(long, value_name = "FILE", conflicts_with = "input", help_heading = LEAVINGS)]
     pub(crate) memory: Option<PathBuf>,
@@ -57,6 +60,7 @@ impl InputArgs {
     pub(crate) fn paths(input: Vec<PathBuf>) -> Self {
         Self {
             input,
+            identity: Vec::new(),
             memory: None,
             kernel_dump: None,
             release_region: None,

@@ -117,6 +117,12 @@ impl Convert {
         if in_parts && (stream || self.flattened) {
             return Some("the files of a split set are not flattened".into());
         }
+        if in_parts && self.write.is_sealed() {
+            return Some(
+                "the files of a split set are not encrypted: leave out --split, or encrypt each with age"
+                    .into(),
+            );
+        }
         if stream && self.json {
             return Some("the dump goes to standard output, so the report cannot: leave out --json".into());
         }
@@ -230,6 +236,9 @@ pub(crate) struct Diff {
     pub(crate) a: PathBuf,
     /// The other dump
     pub(crate) b: PathBuf,
+    /// A private key that opens an encrypted dump: an identity file of age, or an SSH key without a passphrase
+    #[arg(short, long, value_name = "KEYFILE")]
+    pub(crate) identity: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,6 +4,7 @@ use super::{Format, InputArgs, WriteArgs};
 use crate::destination::{self, Cut};
 use clap::{Args, ValueEnum};
 use std::num::{NonZeroU16, NonZeroU64};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use vmcore::PageSize;
 
@@ -109,6 +110,24 @@ impl Save {
         }
         if self.cut().is_some() && (self.is_stream() || self.write.format == Format::Elf) {
             return Some("only kdump files can be split".into());
+        }
+        if self.write.is_sealed() {
+            let instead = "give a directory or a file, or --to - and a pipe into what takes it";
+            let device =
+                |to: &PathBuf| std::fs::metadata(to).is_ok_and(|meta| meta.file_type().is_block_device());
+            if self.to.iter().any(device) {
+                return Some(format!(
+                    "an encrypted dump on a block device could not be gone on with: {instead}"
+                ));
+            }
+            if self.cut().is_some() {
+                return Some(format!("the files of a split set are not encrypted: {instead}"));
+            }
+            if self.write.format == Format::Elf {
+                return Some(
+                    "only kdump files are saved encrypted: leave out --format elf, and convert later".into(),
+                );
+            }
         }
         if self.write.fill_crash_notes && self.release == Release::Progressive {
             return Some("--fill-crash-notes needs memory that may be gone when a save goes on".into());

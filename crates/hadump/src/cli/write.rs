@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use dumpfile::codec::Method;
+use sealed::Recipients;
 use std::num::NonZeroUsize;
 use vmcore::DumpLevel;
 
@@ -31,6 +32,10 @@ pub(crate) struct WriteArgs {
     /// and says so in a note
     #[arg(long)]
     pub(crate) fill_crash_notes: bool,
+    /// Encrypt the output, so that only the owner of RECIPIENT's private key can read it: an age key (age1...), an SSH
+    /// public key, or a file of such keys. Can be given several times
+    #[arg(long, value_name = "RECIPIENT", value_parser = parse_recipient)]
+    pub(crate) encrypt_to: Vec<String>,
 }
 
 impl WriteArgs {
@@ -44,6 +49,7 @@ impl WriteArgs {
             dedup: false,
             threads,
             fill_crash_notes: false,
+            encrypt_to: Vec::new(),
         }
     }
 
@@ -53,6 +59,16 @@ impl WriteArgs {
             Format::Kdump => self.compression.unwrap_or(Compression::Zstd),
             Format::Elf => Compression::None,
         }
+    }
+
+    /// Whether the output is encrypted.
+    pub(crate) fn is_sealed(&self) -> bool {
+        !self.encrypt_to.is_empty()
+    }
+
+    /// Who is able to read the output, when it is encrypted.
+    pub(crate) fn recipients(&self) -> Result<Option<Recipients>> {
+        Ok(if self.is_sealed() { Some(Recipients::parse(&self.encrypt_to)?) } else { None })
     }
 
     /// Runs `work` on as many threads as were asked for.
@@ -158,6 +174,14 @@ impl PageClass {
 
 fn parse_level(text: &str) -> std::result::Result<DumpLevel, String> {
     text.parse().ok().and_then(DumpLevel::new).ok_or_else(|| "a dump level is a number from 0 to 31".into())
+}
+
+/// A recipient that can be encrypted to, as it was given: checked before anything is read.
+fn parse_recipient(text: &str) -> std::result::Result<String, String> {
+    match Recipients::parse(&[text]) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+    }
 }
 
 /// How pages are compressed.

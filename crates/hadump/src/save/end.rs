@@ -7,6 +7,7 @@ use crate::Outcome;
 use crate::report::{Gate, Input, Output, Pages, Seconds};
 use ::save::engine::End;
 use ::save::journal::{History, Journal};
+use ::save::skeleton_beside;
 use ::save::target::Target;
 use anyhow::{Context, Result, anyhow, bail};
 use dumpfile::Written;
@@ -130,10 +131,13 @@ impl Saving<'_> {
         self.say("resume", &format!("{}: the dump is saved", name.display()));
         let system = System::look(&self.args.root)?;
         // The dump's page size is in the dump, which may be gone; its file has it as well.
-        let path = if history.finished == Some(true) { name.to_owned() } else { target.unfinished()? };
-        let saved =
-            dumpfile::open(&path).with_context(|| format!("{}: cannot be read back", path.display()))?;
-        let (way, remark) = super::give_back::way(self.args, &system, saved.page_size().bytes());
+        let mut path = if history.finished == Some(true) { name.to_owned() } else { target.unfinished()? };
+        if !path.exists() && self.args.write.is_sealed() {
+            path = skeleton_beside(name);
+        }
+        let page_size = dumpfile::kdump::page_size(&path)
+            .with_context(|| format!("{}: cannot be read back", path.display()))?;
+        let (way, remark) = super::give_back::way(self.args, &system, page_size.bytes());
         if let Some(remark) = remark {
             self.remark(remark);
         }
@@ -144,7 +148,7 @@ impl Saving<'_> {
         let at_once = way.all_at_once()?;
         let given = way.given(releaser.as_ref());
         if let Some(why) = given.refused {
-            bail!("the dump is saved as {}, but {why}", path.display());
+            bail!("the dump is saved as {}, but {why}", name.display());
         }
         target.forget(journal)?;
         if at_once || given.all {

@@ -2,13 +2,20 @@
 
 use anyhow::{Context, Result};
 use dumpfile::output::{OutputFile, Sink};
+use sealed::{Recipients, Sealer};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use vmcore::Dump;
 
-/// Writes the log of the dumped kernel to a file beside `name`, and makes it durable.
-pub(super) fn save(dump: &Dump, name: &Path, force: bool, remarks: &mut Vec<String>) -> Result<PathBuf> {
-    let path = beside(name);
+/// Writes the log of the dumped kernel to a file beside `name`, encrypted if the dump is, and makes it durable.
+pub(super) fn save(
+    dump: &Dump,
+    name: &Path,
+    recipients: Option<&Recipients>,
+    force: bool,
+    remarks: &mut Vec<String>,
+) -> Result<PathBuf> {
+    let path = beside(name, recipients.is_some());
     let kernel = kernel::Kernel::open(dump).context("the kernel cannot be understood")?;
     // Killed in between, it leaves a file that the next attempt replaces.
     let unfinished = OutputFile::incomplete_name(&path)?;
@@ -20,17 +27,25 @@ pub(super) fn save(dump: &Dump, name: &Path, force: bool, remarks: &mut Vec<Stri
     }
     let file = OutputFile::create_resumable(&path, force)?;
     let mut out = BufWriter::new(Behind { file: &file, offset: 0 });
-    let summary = kernel::log::read_log(&kernel, &mut out)?;
+    let summary = match recipients {
+        Some(recipients) => {
+            let mut sealer = Sealer::new(recipients, &mut out)?;
+            let summary = kernel::log::read_log(&kernel, &mut sealer)?;
+            sealer.finish()?;
+            summary
+        }
+        None => kernel::log::read_log(&kernel, &mut out)?,
+    };
     out.flush()?;
     drop(out);
     remarks.extend(summary.remarks.iter().map(|remark| format!("kernel log: {remark}")));
     Ok(file.commit()?)
 }
 
-/// `vmcore-dmesg.txt`, as kdump calls it.
-pub(super) fn beside(name: &Path) -> PathBuf {
+/// `vmcore-dmesg.txt`, as kdump calls it; with `.age` behind it when it is encrypted.
+pub(super) fn beside(name: &Path, sealed: bool) -> PathBuf {
     let mut path = name.as_os_str().to_owned();
-    path.push("-dmesg.txt");
+    path.push(if sealed { "-dmesg.txt.age" } else { "-dmesg.txt" });
     path.into()
 }
 

@@ -126,6 +126,11 @@ impl Saving<'_> {
         Ok((dump, notes, started.elapsed()))
     }
 
+    /// The format that can be gone on with.
+    fn format(&self) -> &'static str {
+        if self.args.write.is_sealed() { "kdump-compressed v6, encrypted" } else { "kdump-compressed v6" }
+    }
+
     /// How pages are stored by a new save.
     fn options(&self) -> kdump::Options {
         kdump::Options {
@@ -145,6 +150,7 @@ impl Saving<'_> {
     /// How much more the place takes, by the length that the output has; `None` where nothing tells.
     fn room(&self, place: &Place, directory: &Path) -> Result<impl Fn(u64) -> Option<u64> + Sync + use<>> {
         let reserve = self.args.reserve_space;
+        let sealed = self.args.write.is_sealed();
         let directory = directory.to_owned();
         let capacity = match place {
             Place::Device(device) => Some(RawDevice::open(device)?.capacity()),
@@ -154,6 +160,8 @@ impl Saving<'_> {
         Ok(move |len: u64| match capacity {
             Some(u64::MAX) => None,
             Some(capacity) => Some(capacity.saturating_sub(len).saturating_sub(reserve)),
+            // Encrypted, each page has a descriptor in the skeleton as well, and each 64 KiB a seal.
+            None if sealed => free_space(&directory, reserve).ok().map(|room| room - room / 64),
             None => free_space(&directory, reserve).ok(),
         })
     }
@@ -215,7 +223,7 @@ impl Saving<'_> {
         }
         let (target, journal) = match anew {
             Some((target, journal, _)) => (target, Some(journal)),
-            None => (place::target(place, name, self.args), None),
+            None => (place::target(place, name, self.args)?, None),
         };
         let started = Instant::now();
         let mut releaser = way.releaser(&self.args.root, &RangeSet::default());
@@ -248,7 +256,7 @@ impl Saving<'_> {
             asked: self.args.write.level.level(),
             more_kept: chosen.more_kept(),
             gate: Some(Gate::of(&chosen.gate)),
-            format: "kdump-compressed v6",
+            format: self.format(),
             method: options.method,
             expected: Some(prepared.expected),
             log,
@@ -264,7 +272,7 @@ impl Saving<'_> {
             end: saved.end,
             written: saved.written,
             complete: saved.complete,
-            paths: vec![saved.path.display().to_string()],
+            paths: place::files(saved.path),
             left: Some(Left { target, journal: saved.journal }),
         })
     }
@@ -343,10 +351,10 @@ impl Saving<'_> {
             asked: history.begin.asked,
             more_kept: history.begin.more_kept,
             gate: None,
-            format: "kdump-compressed v6",
+            format: self.format(),
             method: options.method,
             expected: None,
-            log: Some(log::beside(name)).filter(|log| log.exists()),
+            log: Some(log::beside(name, self.args.write.is_sealed())).filter(|log| log.exists()),
             seconds: Seconds {
                 open: opened.as_secs_f64(),
                 classify: 0.0,
@@ -359,7 +367,7 @@ impl Saving<'_> {
             end: saved.end,
             written: saved.written,
             complete: saved.complete,
-            paths: vec![saved.path.display().to_string()],
+            paths: place::files(saved.path),
             left: Some(Left { target, journal: saved.journal }),
         })
     }

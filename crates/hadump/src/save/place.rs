@@ -1,12 +1,14 @@
 //! Where a dump goes: from what the user named to a file, and to what an earlier run left there.
 
 use crate::cli::Save;
+use ::save::SealedTarget;
 use ::save::journal::Journal;
 use ::save::session::{Found, find};
 use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use sealed::Part;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
@@ -100,17 +102,24 @@ pub(super) fn make_directory(parent: &Path, host: &str) -> Result<PathBuf> {
 }
 
 /// The target of the dump `name`.
-pub(super) fn target(place: &Place, name: &Path, args: &Save) -> Box<dyn Target> {
+pub(super) fn target(place: &Place, name: &Path, args: &Save) -> Result<Box<dyn Target>> {
     let (rate, force) = (args.limit_rate.map(Into::into), args.force);
-    match place {
-        Place::Device(_) => {
-            Box::new(DeviceTarget { device: name.to_owned(), journal: args.journal.clone(), rate })
-        }
-        _ => {
-            let journal = args.journal.clone().unwrap_or_else(|| journal_beside(name));
-            Box::new(FileTarget { name: name.to_owned(), journal, force, rate })
-        }
+    if let Place::Device(_) = place {
+        let (device, journal) = (name.to_owned(), args.journal.clone());
+        return Ok(Box::new(DeviceTarget { device, journal, rate }));
     }
+    let journal = args.journal.clone().unwrap_or_else(|| journal_beside(name));
+    Ok(match args.write.recipients()? {
+        Some(recipients) => Box::new(SealedTarget::new(name, journal, recipients, force, rate)),
+        None => Box::new(FileTarget { name: name.to_owned(), journal, force, rate }),
+    })
+}
+
+/// The files of a dump that was saved as `path`: all parts of an encrypted one.
+pub(super) fn files(path: PathBuf) -> Vec<String> {
+    let parts = Part::of(&path).and_then(|part| Part::all(&part.dump).ok()).unwrap_or_default();
+    let files = if parts.is_empty() { vec![path] } else { parts.iter().map(Part::path).collect() };
+    files.iter().map(|file| file.display().to_string()).collect()
 }
 
 /// What was odd about a dump, and what of it turned out to be damaged.
@@ -141,8 +150,24 @@ pub(super) fn earlier(place: &Place, args: &Save) -> Result<Option<Earlier>> {
             None => return Ok(None),
         },
     };
-    let target = target(place, &name, args);
+    let target = target(place, &name, args)?;
     let found = find(&*target)?;
+    if let Found::Begun(_, history) | Found::Done(_, history) = &found {
+        let (begun, here) = (&history.begin.output, target.unfinished()?);
+        if begun.file_name() != here.file_name() {
+            let (name, dump) = (name.display(), name.display());
+            match args.write.is_sealed() {
+                true => bail!(
+                    "{name}: the save that was interrupted was not encrypted; leave out --encrypt-to, or remove what is \
+                     there of it: {dump}.journal and {dump}-incomplete"
+                ),
+                false => bail!(
+                    "{name}: the save that was interrupted was encrypted; give --encrypt-to as then, or remove what is \
+                     there of it: {dump}.journal, {dump}.skeleton-incomplete and {dump}.*.age"
+                ),
+            }
+        }
+    }
     Ok(match found {
         Found::Nothing(None) => None,
         found => Some(Earlier { target, found, name }),
@@ -154,7 +179,8 @@ fn named_by(journal: Option<&Path>) -> Result<Option<PathBuf>> {
     let Some(journal) = journal.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(None) };
     let (_, history) = Journal::resume(journal)?;
     let name = history.and_then(|history| {
-        let name = history.begin.output.file_name()?.to_str()?.strip_suffix("-incomplete")?.to_owned();
+        let name = history.begin.output.file_name()?.to_str()?.strip_suffix("-incomplete")?;
+        let name = name.strip_suffix(".skeleton").unwrap_or(name).to_owned();
         Some(history.begin.output.with_file_name(name))
     });
     Ok(Some(name.with_context(|| format!("{}: it does not say which dump it is about", journal.display()))?))

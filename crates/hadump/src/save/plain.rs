@@ -70,7 +70,7 @@ impl Saving<'_> {
             asked: self.args.write.level.level(),
             more_kept: chosen.more_kept(),
             gate: Some(Gate::of(&chosen.gate)),
-            format: if elf { "ELF core" } else { "kdump-compressed v6" },
+            format: if elf { "ELF core" } else { self.format() },
             method: self.options().method,
             expected: Some(prepared.expected),
             log,

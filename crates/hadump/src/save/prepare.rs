@@ -47,7 +47,9 @@ impl Saving<'_> {
     /// Saves the kernel's log. A dump whose log cannot be had is saved all the same.
     pub(super) fn save_log(&mut self, dump: &Dump, name: &Path, again: bool) -> Option<PathBuf> {
         let replace = self.args.force || self.args.resume || again;
-        let saved = log::save(dump, name, replace, &mut self.remarks);
+        let recipients = self.args.write.recipients();
+        let saved = recipients
+            .and_then(|recipients| log::save(dump, name, recipients.as_ref(), replace, &mut self.remarks));
         match saved {
             Ok(path) => {
                 self.say("log", &path.display().to_string());
