@@ -3,6 +3,7 @@
 mod common;
 
 use common::live::LiveRoot;
+use common::peer;
 use common::run::{self, HADUMP, Run as Output, Scratch};
 use phyp_model::release::Handler;
 use phyp_model::scenario::{self, Dirt, Event, Run};
@@ -298,4 +299,47 @@ fn a_directory_gets_one_named_after_host_and_date_and_an_interrupted_save_is_fou
     assert_eq!(names(&directory), ["vmcore", "vmcore-dmesg.txt"]);
     same_pages(plain.path(), &directory.join("vmcore"));
     all_is_back(&root);
+}
+
+#[test]
+fn an_encrypted_save_that_is_killed_gives_back_only_what_is_durable_and_ends_as_any_other() {
+    let Some(root) = LiveRoot::new(crashed(&Options::small_phyp(), 11), Handler::Shipped, Vec::new()) else {
+        return;
+    };
+    let Some(keygen) = peer::program("age-keygen") else { return };
+    let plain = Scratch::new("plain");
+    run::convert(root.path(), plain.path(), &["-c", "none", "-d", "0"]).ok();
+    let key = Scratch::new("key");
+    Output::of(Command::new(keygen).arg("-o").arg(key.path())).ok();
+    let text = fs::read_to_string(key.path()).expect("a key");
+    let public = text.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("a public key");
+    let target = Scratch::new("vmcore");
+    let options = ["-d", "0", "--encrypt-to", public, "--release", "progressive", "--resume"];
+    let mut kills = 0;
+    for n in 0..12 {
+        let rate = ["--limit-rate", "16M"];
+        let mut child = start(command(root.path(), target.path(), &options).args(rate));
+        let deadline = Instant::now() + Duration::from_millis(300 + 70 * n);
+        while Instant::now() < deadline && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if child.try_wait().expect("a child").is_some() {
+            break;
+        }
+        child.kill().expect("to kill it");
+        child.wait().expect("an end");
+        kills += u64::from(names(target.directory()).iter().any(|name| name == "vmcore.00001.age"));
+    }
+    assert!(kills > 0);
+    if names(target.directory()).iter().any(|name| name == "vmcore.journal") {
+        let report = json(&save(root.path(), target.path(), &options).ok());
+        assert_eq!(report["released"]["all"], true, "{report}");
+    }
+    all_is_back(&root);
+    let made = names(target.directory());
+    assert!(made.iter().all(|name| name.ends_with(".age")), "{made:?}");
+    let opened = Scratch::new("opened");
+    let first = target.directory().join("vmcore.00000.age");
+    run::convert(&first, opened.path(), &["-d", "0", "--identity", key.path().to_str().unwrap()]).ok();
+    same_pages(plain.path(), opened.path());
 }
