@@ -13,10 +13,12 @@
 
 mod corpus;
 mod mutate;
+mod pack;
 mod rng;
 mod runner;
 mod sample;
 mod target;
+mod virt;
 mod walk;
 
 pub use runner::{Cost, Failure, MAX_EXTRA, MAX_TIME, Runner, measured};

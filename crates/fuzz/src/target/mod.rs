@@ -1,9 +1,16 @@
 //! The readers.
 
+mod btf;
+mod dwarf;
 mod elf;
+mod erase;
 mod flattened;
+mod kallsyms;
 mod kdump;
+mod knowledge;
+mod log;
 mod split;
+mod vmcoreinfo;
 
 use crate::walk::walk;
 use std::ops::Range;
@@ -28,7 +35,19 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[elf::TARGET, kdump::TARGET, flattened::TARGET, split::TARGET];
+pub const TARGETS: &[Target] = &[
+    elf::TARGET,
+    kdump::TARGET,
+    flattened::TARGET,
+    split::TARGET,
+    vmcoreinfo::TARGET,
+    knowledge::TARGET,
+    btf::TARGET,
+    kallsyms::TARGET,
+    dwarf::TARGET,
+    erase::TARGET,
+    log::TARGET,
+];
 
 /// Opens files as one dump and walks it.
 fn open_and_walk(files: Vec<Vec<u8>>) -> bool {
