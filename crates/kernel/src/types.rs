@@ -5,6 +5,7 @@
 //! have in common. What a path such as `page.compound_head` means is worked out here, once for both.
 
 use crate::Error;
+use std::collections::HashSet;
 
 /// The number by which a source knows a type: an offset in `.debug_info`, a BTF type id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +86,10 @@ pub struct Field {
 /// The deepest nesting of types and of anonymous members believed; kernels stay below ten.
 pub(crate) const MAX_DEPTH: usize = 64;
 
+/// The longest name of a type or member that is read, in bytes (the kernel's `KSYM_NAME_LEN` is 512). Members may share a
+/// name, so that a few damaged bytes could ask for one of megabytes thousands of times.
+pub(crate) const MAX_NAME: usize = 1024;
+
 /// A source of types.
 pub trait Types {
     /// What `name` stands for, when the source has it.
@@ -131,7 +136,7 @@ pub trait Types {
 
     /// The member `name` of a struct, also inside anonymous structs and unions.
     fn member(&self, id: TypeId, name: &str) -> Result<Option<Field>, Error> {
-        member_within(self, id, name, 0)
+        member_within(self, id, name, &mut HashSet::new(), 0)
     }
 
     /// The struct, or the typedef of one, called `name`.
@@ -177,13 +182,15 @@ pub trait Types {
     }
 }
 
+/// Looks into each type once: damaged types refer to each other, and the ways through them double at every step.
 fn member_within<T: Types + ?Sized>(
     types: &T,
     id: TypeId,
     name: &str,
+    seen: &mut HashSet<TypeId>,
     depth: usize,
 ) -> Result<Option<Field>, Error> {
-    if depth > MAX_DEPTH {
+    if depth > MAX_DEPTH || !seen.insert(id) {
         return Ok(None);
     }
     let members = types.members(id)?;
@@ -191,7 +198,7 @@ fn member_within<T: Types + ?Sized>(
         return Ok(Some(Field { kind: found.kind, bit_offset: found.bit_offset, bits: found.bits }));
     }
     for outer in members.iter().filter(|m| m.name.is_empty() && m.bits.is_none()) {
-        if let Some(inner) = member_within(types, outer.kind, name, depth + 1)? {
+        if let Some(inner) = member_within(types, outer.kind, name, seen, depth + 1)? {
             let bit_offset = outer.bit_offset.saturating_add(inner.bit_offset);
             return Ok(Some(Field { bit_offset, ..inner }));
         }

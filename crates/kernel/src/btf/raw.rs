@@ -2,6 +2,7 @@
 
 use super::Btf;
 use crate::Error;
+use crate::types::MAX_NAME;
 use vmcore::ByteOrder;
 
 /// `BTF_MAGIC`.
@@ -167,10 +168,11 @@ impl Strings {
         self.first.saturating_add(self.bytes.len() as u32)
     }
 
-    /// The string at `offset`; nothing where there is none.
+    /// The string at `offset`; nothing where there is none, or none that ends within [`MAX_NAME`] bytes.
     pub(super) fn get(&self, offset: u32) -> &[u8] {
         let at = offset.checked_sub(self.first).and_then(|at| self.bytes.get(at as usize..));
         let at = at.unwrap_or_default();
+        let at = &at[..at.len().min(MAX_NAME)];
         &at[..memchr::memchr(0, at).unwrap_or(0)]
     }
 }

@@ -192,6 +192,32 @@ fn types_that_refer_to_themselves_end() {
     assert!(btf.get(TypeId(99)).is_err());
 }
 
+#[test]
+fn structs_that_hold_each_other_twice_are_looked_into_once() {
+    // Each of 60 structs has the next one twice, without a name: 2^60 ways to the last.
+    let mut btf = Writer::new(ByteOrder::Little);
+    let wanted = btf.name("wanted");
+    for id in 1..60 {
+        btf.entry(&format!("s{id}"), 4, 2, false, 16, &[0, id + 1, 0, 0, id + 1, 64]);
+    }
+    btf.entry("s60", 4, 1, false, 8, &[wanted, 1, 8]);
+    let btf = Btf::parse(&btf.finish(), ByteOrder::Little).unwrap();
+    assert_eq!(btf.offset_of("s1.wanted").unwrap(), Some(1));
+    assert_eq!(btf.offset_of("s1.absent").unwrap(), None);
+}
+
+#[test]
+fn a_name_of_megabytes_is_none() {
+    let mut btf = Writer::new(ByteOrder::Little);
+    let (long, longest) = (btf.name(&"x".repeat(1 << 20)), btf.name(&"y".repeat(1000)));
+    let members: Vec<u32> = [longest, 1, 0].into_iter().chain([long, 1, 0].repeat(5000)).collect();
+    btf.entry("many", 4, 5001, false, 8, &members);
+    let btf = Btf::parse(&btf.finish(), ByteOrder::Little).unwrap();
+    let members = btf.members(btf.structure("many").unwrap().unwrap()).unwrap();
+    assert_eq!((members.len(), members[0].name.len()), (5001, 1000));
+    assert!(members[1..].iter().all(|member| member.name.is_empty()));
+}
+
 /// Asks everything of whatever was read.
 fn exercise(btf: &Btf) {
     for name in ["page", "page_t", "mystery", "runqueues", ""] {

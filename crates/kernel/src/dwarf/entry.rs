@@ -1,7 +1,7 @@
 //! One entry of `.debug_info`, as far as types are concerned.
 
 use super::Slice;
-use crate::types::{Member, Type, TypeId};
+use crate::types::{MAX_NAME, Member, Type, TypeId};
 use gimli::{
     AttributeValue, DebugLineStr, DebugStr, DebugStrOffsets, DebugStrOffsetsBase, EntriesRaw, Format, Reader,
     Result, UnitOffset,
@@ -131,7 +131,7 @@ impl<'u> Entry<'u> {
         if self.is_alias() {
             return (None, self.kind);
         }
-        let name = || self.name.map(|n| String::from_utf8_lossy(n.slice()).into_owned()).unwrap_or_default();
+        let name = || self.name.map(owned).unwrap_or_default();
         let known = match self.tag {
             gimli::DW_TAG_base_type => Type::Base { name: name(), size: self.size.unwrap_or(0) },
             gimli::DW_TAG_pointer_type => Type::Pointer(self.kind),
@@ -179,7 +179,7 @@ impl<'u> Entry<'u> {
         let mut members = Vec::new();
         self.each_child(entries, context, |child| {
             if child.tag == gimli::DW_TAG_member {
-                let name = child.name.map(|n| String::from_utf8_lossy(n.slice()).into_owned());
+                let name = child.name.map(owned);
                 members.push(Member {
                     name: name.unwrap_or_default(),
                     kind: child.kind,
@@ -258,6 +258,12 @@ fn location(value: &AttributeValue<Slice<'_>>) -> Option<u64> {
         return (gimli::DwOp(operation) == gimli::DW_OP_plus_uconst).then(|| bytes.read_uleb128().ok())?;
     }
     value.udata_value()
+}
+
+/// A name to keep, at most [`MAX_NAME`] bytes of it.
+fn owned(name: Slice<'_>) -> String {
+    let name = name.slice();
+    String::from_utf8_lossy(&name[..name.len().min(MAX_NAME)]).into_owned()
 }
 
 impl<'c> Context<'c> {
