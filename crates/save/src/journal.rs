@@ -228,8 +228,13 @@ pub struct History {
 }
 
 impl History {
-    /// Reads a journal; answers how many of its bytes are good records.
-    fn parse(path: &Path, text: &[u8]) -> Result<(Option<Self>, usize), Error> {
+    /// Reads the bytes of the journal at `path`; answers how many of them are good records, which those of a torn last
+    /// one are not. It tells nothing when its first record was never whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::JournalDamaged`] when a bad record has a good one behind it, or records are not in order.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<(Option<Self>, usize), Error> {
         let damaged = |offset: usize, found: &str, expected: &'static str| Error::JournalDamaged {
             path: path.to_owned(),
             offset: offset as u64,
