@@ -63,6 +63,8 @@ const PAGE_OFFSET: u64 = 0xc000_0000_0000_0000;
 /// The largest save area that is read, in bytes: 2048 CPUs with 512 registers each, more than any machine has. It is
 /// kept in notes, and with it in the memory of a kernel booted in 256 MB.
 const MAX_AREA: u64 = 16 * MIB;
+/// The same for page-table entries: those of 1 GiB in pages of 4 KiB have 6 MiB.
+const MAX_HPTES: u64 = 8 * MIB;
 
 /// Puts a dump together from what the hypervisor left.
 ///
@@ -260,7 +262,7 @@ impl<'a> Work<'a> {
         match parsed {
             Ok(area) => {
                 report::save_area(&area, &mut self.findings);
-                Ok(area.ascending().into_iter().cloned().collect())
+                Ok(area.into_ascending())
             }
             Err(error) => {
                 self.findings.damage(format!("{error}: the firmware's registers are lost"));
@@ -286,7 +288,8 @@ impl<'a> Work<'a> {
         if filled.is_empty() {
             return None;
         }
-        let range = self.image.prefix(filled.start, filled.len().min(MAX_AREA));
+        let most = if kind == SectionKind::Hpte { MAX_HPTES } else { MAX_AREA };
+        let range = self.image.prefix(filled.start, filled.len().min(most));
         if range.len() < filled.len() {
             self.findings.damage(format!(
                 "of {:#x} bytes of {kind} at {}, {:#x} were read",

@@ -26,6 +26,8 @@ const NAME: &str = "register save area";
 const HEADER: usize = 0x10;
 const ENTRY: usize = 16;
 
+/// The most oddities that are kept: more than any area has that was an area once.
+const MAX_FAULTS: usize = 1 << 13;
 /// The highest logical CPU id that is believed; Linux's NR_CPUS on POWER ends at 8192.
 const MAX_CPU: u32 = 8192;
 
@@ -123,7 +125,7 @@ pub struct SaveArea {
     pub claimed_cpus: u32,
     /// The CPUs in the firmware's order, each once.
     pub cpus: Vec<CpuState>,
-    /// What is odd, in the order it was met.
+    /// What is odd, in the order it was met; of an area that is nonsense, only the first few thousand oddities.
     pub faults: Vec<Fault>,
 }
 
@@ -186,6 +188,13 @@ impl SaveArea {
         cpus.sort_by_key(|c| c.cpu);
         cpus
     }
+
+    /// The same without a copy of what may be many registers.
+    pub fn into_ascending(mut self) -> Vec<CpuState> {
+        self.cpus.retain(|c| c.cpu < MAX_CPU);
+        self.cpus.sort_by_key(|c| c.cpu);
+        self.cpus
+    }
 }
 
 /// The walk over the entries: at most one CPU is open.
@@ -198,6 +207,12 @@ struct Walk {
 }
 
 impl Walk {
+    fn fault(&mut self, fault: Fault) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+
     fn entries(&mut self, bytes: &[u8], start: usize, claimed: u32) {
         let get = Bytes::big(bytes);
         let mut at = start;
@@ -216,14 +231,14 @@ impl Walk {
                 // The rest is padding, unless more CPUs follow; those start with a mark of their own.
             } else if !orphan {
                 orphan = true;
-                self.faults.push(Fault::NoStart(at));
+                self.fault(Fault::NoStart(at));
             }
             at += ENTRY;
         }
         let cut = at < bytes.len() && self.open.is_some();
         self.close(None);
         if cut {
-            self.faults.push(Fault::Truncated(at));
+            self.fault(Fault::Truncated(at));
         }
     }
 
@@ -233,13 +248,13 @@ impl Walk {
         self.ended += 1;
         match end {
             Some(id) if id == cpu.cpu => cpu.complete = true,
-            Some(ended) => self.faults.push(Fault::EndOfOther { started: cpu.cpu, ended }),
-            None => self.faults.push(Fault::NoEnd(cpu.cpu)),
+            Some(ended) => self.fault(Fault::EndOfOther { started: cpu.cpu, ended }),
+            None => self.fault(Fault::NoEnd(cpu.cpu)),
         }
         if self.seen.insert(cpu.cpu) {
             self.cpus.push(cpu);
         } else {
-            self.faults.push(Fault::DuplicateCpu(cpu.cpu));
+            self.fault(Fault::DuplicateCpu(cpu.cpu));
         }
     }
 }
@@ -251,6 +266,9 @@ fn check(cpu: &CpuState, faults: &mut Vec<Fault>) {
     }
     let mut seen = HashSet::new();
     for register in &cpu.registers {
+        if faults.len() >= MAX_FAULTS {
+            return;
+        }
         let id = register.id;
         if !seen.insert(id) {
             faults.push(Fault::DuplicateRegister(cpu.cpu, id));

@@ -85,6 +85,11 @@ impl Notes {
 
     /// Appends a note made by the caller.
     pub fn push(&mut self, note: Note, order: ByteOrder) {
+        // Raw save areas are notes of megabytes: what they lie in must not double for the small note behind them.
+        let needed = HEADER + note.name.len() + note.desc.len() + 8;
+        if self.raw.capacity() - self.raw.len() < needed {
+            self.raw.reserve_exact(needed.max(self.raw.len() / 8));
+        }
         let namesz = note.name.len() + 1;
         for word in [namesz, note.desc.len(), note.kind as usize] {
             self.raw.extend(order.put_u32(word as u32));

@@ -64,16 +64,18 @@ impl Work<'_> {
                 metadata.version, metadata.cpu_data_version
             ));
         }
-        let mut bytes = Vec::new();
+        // As the private note has it: a thread's size, and the data behind it, which may be long and is here once.
+        const BEFORE: usize = 4;
+        let mut desc = metadata.thread_size.to_be_bytes().to_vec();
         for region in &metadata.regions {
-            let room = MAX_AREA.saturating_sub(bytes.len() as u64);
+            let room = (MAX_AREA + BEFORE as u64).saturating_sub(desc.len() as u64);
             match self.image.copy("OPAL's CPU data", span(region.destination, region.size.min(room))) {
-                Ok(data) => bytes.extend(data),
+                Ok(data) => desc.extend(data),
                 Err(Error::Read(error)) => return Err(error.into()),
                 Err(error) => self.findings.damage(error.to_string()),
             }
         }
-        let cpus = match CpuData::parse(&bytes, metadata.thread_size) {
+        let cpus = match CpuData::parse(&desc[BEFORE..], metadata.thread_size) {
             Ok(data) => {
                 report::cpu_data(&data, &mut self.findings);
                 let mut cpus = data.cpus;
@@ -85,8 +87,6 @@ impl Work<'_> {
                 Vec::new()
             }
         };
-        let mut desc = metadata.thread_size.to_be_bytes().to_vec();
-        desc.extend(bytes);
         self.private.push(private_note(notes::OPAL_CPU_DATA, desc));
         Ok(cpus)
     }
