@@ -36,7 +36,9 @@ const NUMBERS: [u64; 26] = [
 /// A changed copy of `seed`.
 pub(crate) fn mutate(seed: &Seed, rng: &mut Rng) -> Vec<u8> {
     let mut bytes = seed.bytes.clone();
-    for _ in 0..1 + rng.below(6) {
+    // Few, mostly: the first that is refused hides the others.
+    let most = 1 + rng.below(6);
+    for _ in 0..1 + rng.below(most) {
         if bytes.is_empty() {
             break;
         }
@@ -56,6 +58,9 @@ fn place(bytes: &[u8], seed: &Seed, rng: &mut Rng) -> usize {
 
 fn change(bytes: &mut Vec<u8>, seed: &Seed, rng: &mut Rng) {
     let at = place(bytes, seed, rng);
+    if is_text(bytes, at) && !rng.once_in(4) {
+        return change_text(bytes, at, rng);
+    }
     match rng.below(20) {
         0..2 => bytes[at] = rng.next() as u8,
         2..4 => bytes[at] ^= 1 << rng.below(8),
@@ -116,5 +121,41 @@ fn put(bytes: &mut [u8], at: usize, number: u64, rng: &mut Rng) {
         field.copy_from_slice(&number.to_be_bytes()[8 - len..]);
     } else {
         field.copy_from_slice(&number.to_le_bytes()[..len]);
+    }
+}
+
+/// Reports whether there is text around `at`: a number put there would end it.
+fn is_text(bytes: &[u8], at: usize) -> bool {
+    let around = &bytes[at.saturating_sub(8)..(at + 8).min(bytes.len())];
+    around.len() > 8
+        && around.iter().all(|&byte| byte == b'\n' || byte == b'\t' || (b' '..=b'~').contains(&byte))
+}
+
+/// A change after which it still is text.
+fn change_text(bytes: &mut Vec<u8>, at: usize, rng: &mut Rng) {
+    const MARKS: &[u8] = b" \n\t:,-=.()[]#%x+0179aFkM";
+    let end = |from: usize, rng: &mut Rng| (from + 1 + rng.below(12)).min(bytes.len());
+    match rng.below(12) {
+        0..5 => {
+            // The number that stands there, or next.
+            let start = (at..bytes.len()).find(|&i| bytes[i].is_ascii_hexdigit()).unwrap_or(at);
+            let digits = bytes[start..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            let number = rng.pick(&NUMBERS);
+            let text = if rng.once_in(2) { format!("{number:x}") } else { number.to_string() };
+            bytes.splice(start..start + digits, text.into_bytes());
+        }
+        5..8 => bytes[at] = rng.pick(MARKS),
+        8 => {
+            let end = end(at, rng);
+            bytes.drain(at..end);
+        }
+        9 => bytes.insert(at, rng.pick(MARKS)),
+        _ => {
+            let from = rng.below(bytes.len());
+            let copied = bytes[from..end(from, rng)].to_vec();
+            if is_text(bytes, from) {
+                bytes.splice(at..at, copied);
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::target::Seed;
 
 /// The most files of an input.
-const MAX_FILES: usize = 8;
+const MAX_FILES: usize = 24;
 
 /// Files as one input.
 pub(crate) fn pack(files: &[Seed]) -> Seed {

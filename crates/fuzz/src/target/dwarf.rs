@@ -130,7 +130,7 @@ fn seeds() -> Vec<Seed> {
         }
         Seed { bytes, hot }
     };
-    let packings = [Packing::Plain, Packing::Plain, Packing::Zlib, Packing::Zstd];
+    let packings = [Packing::Plain, Packing::Plain, Packing::Plain, Packing::Zlib, Packing::Zstd];
     packings.into_iter().flat_map(|packing| [(4, packing), (5, packing)]).map(of).collect()
 }
 

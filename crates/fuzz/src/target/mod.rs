@@ -1,15 +1,20 @@
 //! The readers.
 
+mod assemble;
 mod btf;
 mod dwarf;
 mod elf;
 mod erase;
+mod firmware;
 mod flattened;
+mod journal;
 mod kallsyms;
 mod kdump;
 mod knowledge;
 mod log;
+mod sealed;
 mod split;
+mod system;
 mod vmcoreinfo;
 
 use crate::walk::walk;
@@ -47,6 +52,16 @@ pub const TARGETS: &[Target] = &[
     dwarf::TARGET,
     erase::TARGET,
     log::TARGET,
+    firmware::KDMS,
+    firmware::REGSAVE,
+    firmware::HPTE,
+    firmware::CRASHINFO,
+    firmware::REGION,
+    firmware::OPAL,
+    system::TARGET,
+    assemble::TARGET,
+    journal::TARGET,
+    sealed::TARGET,
 ];
 
 /// Opens files as one dump and walks it.

@@ -1,0 +1,81 @@
+//! What a machine's root shows after a crash: device tree, sysfs, OPAL's answers.
+
+use super::{Seed, Target, firmware};
+use crate::pack::{pack, unpack};
+use phyp::status::status;
+use phyp::system::System;
+use phyp_model::root::{self, ReleaseText, RootOptions};
+use phyp_model::tree::MemoryNodes;
+use std::fs;
+use std::path::PathBuf;
+
+pub(super) const TARGET: Target = Target { name: "system", seeds, run };
+
+/// The files of an input, in this order; those without bytes do not exist.
+const FILES: [&str; 20] = [
+    "proc/device-tree/#address-cells",
+    "proc/device-tree/#size-cells",
+    "proc/device-tree/memory@0/device_type",
+    "proc/device-tree/memory@0/reg",
+    "proc/device-tree/ibm,dynamic-reconfiguration-memory/ibm,lmb-size",
+    "proc/device-tree/ibm,dynamic-reconfiguration-memory/ibm,dynamic-memory",
+    "proc/device-tree/ibm,dynamic-reconfiguration-memory/ibm,dynamic-memory-v2",
+    "proc/device-tree/reserved-ranges",
+    "proc/device-tree/system-id",
+    "proc/device-tree/rtas/ibm,configure-kernel-dump-sizes",
+    "proc/device-tree/rtas/ibm,kernel-dump",
+    "sys/kernel/release_region",
+    "sys/kernel/fadump/enabled",
+    "sys/kernel/fadump/registered",
+    "sys/kernel/fadump/mem_reserved",
+    "sys/kernel/debug/powerpc/fadump_region",
+    "opal-mpipl/kernel-metadata",
+    "opal-mpipl/cpu-metadata",
+    "run/hadump/given-back",
+    "var/lib/hadump/registered-on",
+];
+
+/// A directory in memory, where there is one.
+fn directory() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    tempfile::tempdir_in(place).expect("a temporary directory")
+}
+
+fn seeds() -> Vec<Seed> {
+    let nodes = [MemoryNodes::Plain, MemoryNodes::Dynamic, MemoryNodes::DynamicV2, MemoryNodes::Plain];
+    let of = |(run, memory_nodes)| {
+        let made = directory();
+        let options = RootOptions {
+            vmcore: false,
+            memory: false,
+            memory_nodes,
+            release_region: ReleaseText::Absolute,
+            ..RootOptions::default()
+        };
+        root::write(&run, &made.path().join("root"), &options).expect("the root can be written");
+        let file = |name: &&str| {
+            let bytes = match *name {
+                "run/hadump/given-back" => b"0x1000000-0x1400000\n0x2000000-0x2010000\n".to_vec(),
+                name => fs::read(made.path().join("root").join(name)).unwrap_or_default(),
+            };
+            Seed { hot: if bytes.is_empty() { Vec::new() } else { vec![0..bytes.len()] }, bytes }
+        };
+        pack(&FILES.iter().map(file).collect::<Vec<_>>())
+    };
+    firmware::runs().into_iter().zip(nodes).map(of).collect()
+}
+
+fn run(bytes: Vec<u8>) -> bool {
+    let Some(files) = unpack(&bytes) else { return false };
+    let root = directory();
+    for (name, bytes) in FILES.iter().zip(&files).filter(|(_, bytes)| !bytes.is_empty()) {
+        let path = root.path().join(name);
+        path.parent().map(fs::create_dir_all).transpose().expect("a temporary directory takes directories");
+        fs::write(&path, bytes).expect("a temporary directory takes files");
+    }
+    let system = System::look(root.path()).expect("the directory exists");
+    let said = status(&system, None);
+    std::hint::black_box((system.areas_are_gone(), said));
+    system.leavings.memory_map.is_some()
+}
