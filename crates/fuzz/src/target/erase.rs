@@ -31,7 +31,7 @@ fn seeds() -> Vec<Seed> {
         let mut memory = memory.clone();
         memory[..8].copy_from_slice(&at(1).to_le_bytes());
         let text = Seed { bytes: rules.into(), hot: vec![0..rules.len()] };
-        pack(&[text.clone(), virt::seed(0, "OSRELEASE=6.1.0\nPAGESIZE=4096\n", &[&memory])])
+        pack(&[text, virt::seed(0, "OSRELEASE=6.1.0\nPAGESIZE=4096\n", &[&memory])])
     };
     RULES.into_iter().map(of).collect()
 }

@@ -30,7 +30,7 @@ fn file(name: &str) -> Seed {
 fn seeds() -> Vec<Seed> {
     let [one, two, empty] = ["one.age", "two.age", "empty.age"].map(file);
     vec![
-        pack(&[one.clone()]),
+        pack(std::slice::from_ref(&one)),
         pack(&[one.clone(), two.clone()]),
         pack(&[two.clone(), empty, one]),
         pack(&[two.clone(), two]),
