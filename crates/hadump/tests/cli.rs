@@ -225,9 +225,14 @@ fn a_core_that_does_not_fit_is_kept_up_to_where_it_was_cut() {
         let run = Run::of(command.arg("pages").arg(path).arg("--crc32"));
         run.stdout.lines().filter(|l| l.starts_with("page ")).map(str::to_owned).collect::<Vec<_>>()
     };
-    let (whole, part) = (pages(&dump.elf), pages(&kept));
+    let (whole, listed) = (pages(&dump.elf), pages(&kept));
+    let (part, rest) = listed.split_at(listed.iter().take_while(|line| !line.ends_with(" lost")).count());
     assert!(part.len() > 16 && part.len() < whole.len(), "{} of {} pages", part.len(), whole.len());
     assert_eq!(part[..], whole[..part.len()]);
+    // What did not fit is known to be lost.
+    let frame = |line: &String| line.split(' ').nth(1).map(str::to_owned);
+    assert!(rest.iter().all(|line| line.ends_with(" lost")));
+    assert!(rest.iter().map(frame).eq(whole[part.len()..].iter().map(frame)));
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn the_first_version_says_nothing_of_memory() {
 
 #[test]
 fn ranges_that_cannot_be_are_not_used_and_the_rest_of_the_note_is() {
-    let cases: [(&[(u64, u64)], &[(u64, u64)], &str); 9] = [
+    type Pairs<'a> = &'a [(u64, u64)];
+    let cases: [(Pairs<'_>, Pairs<'_>, &str); 9] = [
         (&[(0x5000, 0x6000), (0x1000, 0x2000)], &[], "memory range 0x1000..0x2000"),
         (&[(0x1000, 0x3000), (0x2000, 0x4000)], &[], "memory range 0x2000..0x4000"),
         (&[(0x1000, 0x1000)], &[], "memory range 0x1000..0x1000"),
