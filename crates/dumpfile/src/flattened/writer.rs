@@ -7,9 +7,12 @@ use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Pieces are held back until they have this many bytes. crash keeps a sorted list of all pieces and moves most of it
-/// for each one that is out of order, so there should be few; what is held back is lost when the stream is cut.
-const HELD_BYTES: usize = 4 << 20;
+/// Pieces are held back until they have so many bytes, the more the longer the stream is. crash keeps a sorted list of all
+/// pieces and moves most of it for each one that is out of order, so there should be few; what is held back is lost when
+/// the stream is cut, which should be a small share of it.
+const HELD_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
+/// The share of the stream that is held back at most, within these bounds.
+const HELD_SHARE: u64 = 32;
 /// How many pieces are held back at once: a writer goes on in two places in turn, with bytes and with what says where
 /// they are.
 const HELD: usize = 2;
@@ -138,7 +141,8 @@ impl<W: Write> State<W> {
             }
         }
         let held: usize = self.held.iter().map(|piece| piece.record.len()).sum();
-        if held >= HELD_BYTES || offset == 0 { self.flush_held() } else { Ok(()) }
+        let most = (self.bytes / HELD_SHARE).clamp(*HELD_BYTES.start(), *HELD_BYTES.end());
+        if held as u64 >= most || offset == 0 { self.flush_held() } else { Ok(()) }
     }
 
     /// Sends what is held back, the highest offset first.
@@ -279,7 +283,7 @@ mod tests {
         for i in 0..100 {
             sink.write_at(4096 + (i << 20), &[7; 1 << 20]).unwrap();
             let out = sink.bytes();
-            assert!(out + (HELD_BYTES as u64) >= i << 20, "{out} of {i} MiB");
+            assert!(out + HELD_BYTES.end() >= i << 20, "{out} of {i} MiB");
         }
     }
 

@@ -109,7 +109,14 @@ impl<'d> Writer<'d> {
         out.blank(0, plan.zero_page)?;
         out.write_at(0, &plan.header(!out.is_stream()))?;
         front.write(selection, out)?;
+        if out.is_stream() {
+            // What arrived of a stream that is cut off tells by its bitmaps which pages are missing.
+            out.sync()?;
+        }
         out.write_at(plan.zero_page, &vec![0; plan.page_size.len()])?;
+        if out.is_stream() {
+            out.sync()?;
+        }
         let cursor = Cursor::new(plan.data());
         Ok(Self { dump, options: *options, plan, ranks, out, cursor, table: None, done: Mutex::default() })
     }

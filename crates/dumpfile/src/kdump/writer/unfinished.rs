@@ -42,7 +42,7 @@ impl Unfinished {
     ///
     /// # Errors
     ///
-    /// When the file is no kdump-compressed file that hadump began, or is shorter than `checkpoint` says; when it
+    /// When the file is no kdump-compressed file that hadump began, or ends before the bytes of pages do begin; when it
     /// cannot be read.
     pub fn open(
         path: &Path,
@@ -81,11 +81,13 @@ impl Unfinished {
             pages: 0,
         };
         plan.place_part(&crate::pipeline::Ranks::new(&whole)?)?;
-        let next_offset = checkpoint.next_offset;
-        if next_offset < plan.data() || next_offset > input.len() {
-            let expected = format!("{:#x} to {:#x}", plan.data(), input.len());
-            return Err(input.damaged("checkpoint", 0, format!("{next_offset:#x}"), expected).into());
+        if checkpoint.next_offset < plan.data() || input.len() < plan.data() {
+            let found = format!("{:#x} in a file of {:#x} bytes", checkpoint.next_offset, input.len());
+            let expected = format!("{:#x} or more in both, where the bytes of pages begin", plan.data());
+            return Err(input.damaged("the checkpoint's next_offset", 0, found, expected).into());
         }
+        // Pages that were given their places and not written, as somebody asked to stop, are not in the file.
+        let next_offset = checkpoint.next_offset.min(input.len());
         let mut unfinished = Self {
             remaining: Selection::new(whole.map().clone(), level, spill()?),
             machine: dump.machine,
