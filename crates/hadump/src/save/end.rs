@@ -55,7 +55,7 @@ impl Saving<'_> {
         let Ended { end, written, complete, mut given, .. } = ended;
         let whole = matches!(end, End::Whole);
         if whole {
-            match ended.way.all_at_once() {
+            match ended.way.all_at_once(&self.args.root) {
                 Ok(all) => given.all |= all,
                 Err(error) => given.refused = Some(format!("{error:#}")),
             }
@@ -145,7 +145,7 @@ impl Saving<'_> {
         if let Some(releaser) = &mut releaser {
             releaser.rest(&mut journal)?;
         }
-        let at_once = way.all_at_once()?;
+        let at_once = way.all_at_once(&self.args.root)?;
         let given = way.given(releaser.as_ref());
         if let Some(why) = given.refused {
             bail!("the dump is saved as {}, but {why}", name.display());

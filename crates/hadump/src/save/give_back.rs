@@ -78,14 +78,31 @@ impl Way {
     }
 
     /// Gives back everything at once, where that is the way. Nobody may have `/proc/vmcore` open.
-    pub(super) fn all_at_once(&self) -> Result<bool> {
+    pub(super) fn all_at_once(&self, root: &Path) -> Result<bool> {
         let Self::AtOnce(file) = self else { return Ok(false) };
         let failed =
             || format!("{}: cannot write 1 to it, so the dumped memory is not given back", file.display());
         let mut open = OpenOptions::new().write(true).open(file).with_context(failed)?;
-        open.write_all(b"1").with_context(failed)?;
+        note_given_back(root, &format!("{}-{:#x}", PhysAddr(0), u64::MAX)).with_context(failed)?;
+        if let Err(error) = open.write_all(b"1") {
+            // The kernel takes all or nothing.
+            let _ = std::fs::remove_file(root.join(GIVEN_BACK));
+            return Err(error).with_context(failed);
+        }
         Ok(true)
     }
+}
+
+/// Notes what is about to be given back: whoever opens this dump again in this boot, with whatever command, must not take
+/// what lies there by then for it.
+fn note_given_back(root: &Path, range: &str) -> io::Result<()> {
+    let note = root.join(GIVEN_BACK);
+    if let Some(parent) = note.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(note)?;
+    file.write_all(format!("{range}\n").as_bytes())
 }
 
 /// The files of a 2008 kernel.
@@ -96,16 +113,8 @@ struct Files {
 
 impl ReleaseFile for Files {
     fn release(&mut self, start: PhysAddr, len: u64) -> io::Result<()> {
-        // Whoever opens this dump again in this boot, with whatever command, must not take what lies there by then for it.
-        let note = self.root.join(GIVEN_BACK);
-        if let Some(parent) = note.parent() {
-            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-        }
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-        let mut file =
-            OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(note)?;
         let end = start.0.saturating_add(len).saturating_add(self.page);
-        file.write_all(format!("{start}-{end:#x}\n").as_bytes())?;
+        note_given_back(&self.root, &format!("{start}-{end:#x}"))?;
         let mut region = OpenOptions::new().write(true).open(self.root.join("sys/kernel/release_region"))?;
         // One write: the kernel parses each by itself.
         let text = format!("{start} {len:#x}\n");

@@ -168,6 +168,9 @@ impl Saving<'_> {
 
     /// A save from its beginning, in the place of an earlier one that had not come to anything if there is one.
     fn begin(mut self, place: &Place, anew: Option<Anew>) -> Result<Outcome> {
+        if anew.is_none() {
+            place.check(self.args)?;
+        }
         let (dump, notes, opened) = self.open()?;
         self.found(&dump);
         let (name, made) = match (place, &anew) {

@@ -8,6 +8,7 @@ use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustix::fs::Access;
 use sealed::Part;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -57,6 +58,34 @@ impl Place {
                 to.display()
             )
         }
+    }
+}
+
+impl Place {
+    /// Refuses what cannot come to anything, before all memory is looked at for it.
+    pub(super) fn check(&self, args: &Save) -> Result<()> {
+        if !matches!(self, Self::File(_)) {
+            return Ok(());
+        }
+        for name in &args.to {
+            let directory = directory_of(self, name);
+            match std::fs::metadata(&directory) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(_) => bail!("{}: not a directory", directory.display()),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    bail!("{}: there is no such directory", directory.display())
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("{}: cannot look at it", directory.display()));
+                }
+            }
+            rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK)
+                .with_context(|| format!("{}: no file can be made in it", directory.display()))?;
+            if args.cut().is_none() && !args.force && name.symlink_metadata().is_ok() {
+                bail!("{}: there is such a file already; --force replaces it", name.display());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,87 @@
+//! Saves that somebody stops while threads are at work, and what is refused before any work is done.
+
+mod common;
+
+use common::corpus::{self, X86_64};
+use common::run::{HADUMP, Run, Scratch, hadump};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A machine whose crash left this dump.
+fn root(dump: &Path) -> Scratch {
+    let root = Scratch::new("root");
+    fs::create_dir_all(root.path().join("proc")).unwrap();
+    std::os::unix::fs::symlink(dump, root.path().join("proc/vmcore")).unwrap();
+    root
+}
+
+fn save(root: &Path, to: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new(HADUMP);
+    command.args(["save", "-q", "--root"]).arg(root).arg("--to").arg(to).args(options);
+    command
+}
+
+/// Pages that have their place in the file and were not compressed yet when the signal came are not in it; the next run
+/// has to know.
+#[test]
+fn a_save_that_is_stopped_at_any_moment_goes_on() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    let root = root(&dump.elf);
+    let slowly = ["-d", "0", "-c", "zstd", "--compression-level", "19", "-j", "2"];
+    let whole = Scratch::new("whole");
+    Run::of(&mut save(root.path(), whole.path(), &["-d", "0"])).ok();
+    let mut stopped = 0;
+    for (number, (signal, wait)) in [("TERM", 300), ("INT", 60), ("HUP", 700)].into_iter().enumerate() {
+        let to = whole.directory().join(format!("stopped{number}"));
+        let mut child = save(root.path(), &to, &slowly).stderr(Stdio::piped()).spawn().unwrap();
+        let mut journal = to.clone().into_os_string();
+        journal.push(".journal");
+        let (journal, began) = (PathBuf::from(journal), Instant::now());
+        while fs::metadata(&journal).map_or(0, |m| m.len()) == 0 && began.elapsed() < Duration::from_secs(60)
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        Run::of(Command::new("kill").args(["-s", signal, &child.id().to_string()]));
+        let code = child.wait().unwrap().code();
+        // A fast machine is done before it is asked to stop, a slow one has no page yet.
+        assert!([Some(0), Some(1), Some(4)].contains(&code), "{signal}: {code:?}");
+        if code != Some(0) {
+            stopped += u32::from(code == Some(4));
+            Run::of(save(root.path(), &to, &slowly).arg("--resume")).ok();
+        }
+        assert_eq!(
+            hadump(["diff".as_ref(), to.as_os_str(), whole.path().as_os_str()]).code,
+            Some(0),
+            "{signal}"
+        );
+    }
+    if stopped == 0 {
+        common::say_skipped("no save was stopped in the middle: this machine is too fast or too slow for it");
+    }
+}
+
+#[test]
+fn a_target_that_cannot_be_is_refused_before_anything_is_done() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    let root = root(&dump.elf);
+    let there = Scratch::new("there");
+    fs::write(there.path(), "precious").unwrap();
+    let dangling = there.directory().join("dangling");
+    std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+    let missing = there.directory().join("no/vmcore");
+    for (to, reason) in [
+        (there.path(), "--force replaces it"),
+        (&*dangling, "--force replaces it"),
+        (&*missing, "there is no such directory"),
+    ] {
+        let run = Run::of(&mut save(root.path(), to, &[]));
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains(reason) && !run.stderr.contains("WARN"), "{}", run.stderr);
+    }
+    assert_eq!(fs::read(there.path()).unwrap(), b"precious");
+    // Neither logs nor journals beside what was there.
+    assert_eq!(fs::read_dir(there.directory()).unwrap().count(), 2);
+}
