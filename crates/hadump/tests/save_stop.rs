@@ -63,6 +63,39 @@ fn a_save_that_is_stopped_at_any_moment_goes_on() {
     }
 }
 
+/// `save --to - OPTIONS | receive OPTIONS`, the receiver's words in the file `acks`; answers what fadump was told.
+fn through_a_pipe(dump: &Path, sender: &[&str], receiver: &[&str]) -> String {
+    let root = root(dump);
+    let release = root.path().join("sys/kernel/fadump/release_mem");
+    fs::create_dir_all(release.parent().unwrap()).unwrap();
+    fs::write(&release, "").unwrap();
+    let acks = root.directory().join("acks");
+    Run::of(Command::new("mkfifo").arg(&acks)).ok();
+    let script = format!(
+        "{HADUMP} save -q --root {0} --to - --release after {1} | {HADUMP} receive -q {2} {3}/received",
+        root.path().display(),
+        sender.join(" ").replace("ACKS", acks.to_str().unwrap()),
+        receiver.join(" "),
+        root.directory().display(),
+    );
+    let script = if receiver.is_empty() { script } else { format!("{script} > {}", acks.display()) };
+    Run::of(Command::new("timeout").args(["60", "bash", "-o", "pipefail", "-c", &script])).ok();
+    let received = root.directory().join("received");
+    assert_eq!(hadump(["verify".as_ref(), received.as_os_str()]).code, Some(0));
+    fs::read_to_string(&release).unwrap()
+}
+
+#[test]
+fn memory_is_given_back_for_a_pipe_only_when_somebody_answers_for_it() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    let refused = save(Path::new("/nonexistent"), Path::new("-"), &["--release", "after"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(through_a_pipe(&dump.elf, &["--acks", "ACKS"], &["--ack"]), "1");
+    assert_eq!(through_a_pipe(&dump.elf, &["--trust-pipe"], &[]), "1");
+    // A receiver that writes there, and not that the dump is complete.
+    assert_eq!(through_a_pipe(&dump.elf, &["--acks", "ACKS"], &["--json"]), "");
+}
+
 #[test]
 fn a_target_that_cannot_be_is_refused_before_anything_is_done() {
     let Some(dump) = corpus::dump(X86_64) else { return };

@@ -40,6 +40,13 @@ pub(crate) struct Save {
     /// When to give the dumped memory back to the running system
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(crate) release: Release,
+    /// With --to -: a file or FIFO with what `hadump receive --ack` prints; memory is given back when it says that the dump is
+    /// complete, and not otherwise
+    #[arg(long, value_name = "FILE", conflicts_with = "trust_pipe")]
+    pub(crate) acks: Option<PathBuf>,
+    /// With --to -: take for safe what the pipe took, and give memory back when it took all
+    #[arg(long)]
+    pub(crate) trust_pipe: bool,
     /// Go on with an interrupted save of this dump, if there is one
     #[arg(long)]
     pub(crate) resume: bool,
@@ -141,8 +148,16 @@ impl Save {
         if plain && (self.resume || self.journal.is_some()) {
             return Some("only a kdump file on a disk can be gone on with".into());
         }
-        if self.is_stream() && self.release != Release::Never {
-            return Some("nothing tells when what went into a pipe is safe: --release needs a file".into());
+        let told = self.acks.is_some() || self.trust_pipe;
+        if self.is_stream() && self.release != Release::Never && !told {
+            return Some(
+                "nothing tells when what went into a pipe is safe: --release needs a file, or --acks with what \
+                 `hadump receive --ack` prints, or --trust-pipe"
+                    .into(),
+            );
+        }
+        if told && !self.is_stream() {
+            return Some("--acks and --trust-pipe are about a pipe, that is --to -".into());
         }
         self.write.contradiction()
     }

@@ -11,6 +11,8 @@ use crate::destination::{self, Destination, Made, Work};
 use crate::report::{Gate, Input, Pages, Seconds};
 use ::save::engine::End;
 use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vmcore::Dump;
@@ -32,6 +34,13 @@ impl Saving<'_> {
         let (chosen, elf) = (&prepared.chosen, self.args.write.format == Format::Elf);
         let dump = if elf { with_virtual_addresses(dump) } else { dump };
         let names = if self.args.to.len() > 1 { self.args.to.clone() } else { vec![name.to_owned()] };
+        // Before the first byte: with a FIFO, sender and receiver wait for each other here.
+        let acks = match &self.args.acks {
+            Some(path) => {
+                Some(File::open(path).with_context(|| format!("{}: cannot be read", path.display()))?)
+            }
+            None => None,
+        };
         let destination = Destination::create(&names, false, self.args.cut(), self.args.force)?;
         let work = Work {
             dump: &dump,
@@ -57,7 +66,13 @@ impl Saving<'_> {
             ::save::target::sync_directory(parent)
                 .with_context(|| format!("{}: cannot make the dump's name durable", parent.display()))?;
         }
-        let way = if matches!(end, End::Whole) { way } else { Way::None };
+        let mut way = if matches!(end, End::Whole) { way } else { Way::None };
+        if let (Some(acks), End::Whole) = (acks, &end)
+            && !is_complete(acks)
+        {
+            self.remark("the receiver did not say that the dump is complete: nothing is given back".into());
+            way = Way::None;
+        }
         let mut releaser = way.releaser(&self.args.root, &Default::default());
         if let Some(releaser) = &mut releaser {
             // Nothing can be gone on with here, so nobody would read a journal; the note in the root is made all the same.
@@ -90,4 +105,10 @@ impl Saving<'_> {
             left: None,
         })
     }
+}
+
+/// Waits for the receiver's word on how it ended.
+fn is_complete(acks: File) -> bool {
+    let lines = BufReader::new(acks).lines().map_while(Result::ok);
+    lines.filter_map(|line| line.strip_prefix("complete ").map(str::len)).next().is_some()
 }
