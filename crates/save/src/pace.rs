@@ -55,12 +55,21 @@ impl<S: Sink> Sink for Paced<S> {
         self.inner.write_parts_at(offset, parts)
     }
 
+    fn append_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), dumpfile::Error> {
+        self.wait(parts.iter().map(|part| part.len()).sum());
+        self.inner.append_at(offset, parts)
+    }
+
     fn sync(&self) -> Result<(), dumpfile::Error> {
         self.inner.sync()
     }
 
     fn blank(&self, offset: u64, len: u64) -> Result<(), dumpfile::Error> {
         self.inner.blank(offset, len)
+    }
+
+    fn cut_off(&self, len: u64) -> bool {
+        self.inner.cut_off(len)
     }
 
     fn is_stream(&self) -> bool {

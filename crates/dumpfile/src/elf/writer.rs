@@ -5,7 +5,7 @@ use super::lost::Lost;
 use super::note::OwnNote;
 use super::reader::{ERASE_INFO, FLAG_INCOMPLETE, has_free_flags};
 use crate::output::Sink;
-use crate::pipeline::{self, Batch, PageJob, Source};
+use crate::pipeline::{self, Batch, PageJob, Slot, Source};
 use crate::{Error, Facts, Progress, Written};
 use object::write::elf::{Encoder, FileHeader, FileHeaderLayout, ProgramHeader};
 use object::{Endianness, elf};
@@ -362,49 +362,58 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
-    fn write(&self, batch: &Batch, record: &mut Record) -> Result<(), Error> {
-        for &(offset, len) in &record.holes {
-            self.out.blank(offset, len)?;
-        }
-        self.write_pages(batch, &record.spans)?;
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut mark = marks.back().copied().unwrap_or_default();
-        (mark.end, mark.offset) = (batch.end(), record.offset);
-        mark.written.add(&record.counts);
-        if marks.len() == MAX_MARKS {
-            marks.pop_front();
-        }
-        marks.push_back(mark);
-        Ok(())
+    fn write(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
+        pipeline::together_or_alone(slots, self.out, |slots| self.write_batches(slots))
     }
 }
 
 impl Job<'_> {
+    /// Writes batches, and notes how far the core is written then.
+    fn write_batches(&self, slots: &[Box<Slot<Record>>]) -> Result<(), Error> {
+        for &(offset, len) in slots.iter().flat_map(|slot| &slot.record.holes) {
+            self.out.blank(offset, len)?;
+        }
+        self.write_pages(slots)?;
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        for Slot { batch, record, .. } in slots.iter().map(|slot| &**slot) {
+            let mut mark = marks.back().copied().unwrap_or_default();
+            (mark.end, mark.offset) = (batch.end(), record.offset);
+            mark.written.add(&record.counts);
+            if marks.len() == MAX_MARKS {
+                marks.pop_front();
+            }
+            marks.push_back(mark);
+        }
+        Ok(())
+    }
+
     /// Writes the pages that have a place.
-    fn write_pages(&self, batch: &Batch, spans: &[Span]) -> Result<(), Error> {
+    fn write_pages(&self, slots: &[Box<Slot<Record>>]) -> Result<(), Error> {
         let mut parts: Vec<IoSlice<'_>> = Vec::new();
         // Where the first of `parts` goes, and where the next one would have to, to be written along with it.
         let (mut at, mut next) = (0, 0);
-        let mut spans = spans.iter();
-        for run in batch.runs() {
-            let mut rest = run.bytes;
-            while !rest.is_empty() {
-                let Some(span) = spans.next() else { break };
-                let (bytes, later) = rest.split_at(span.count as usize * self.page_size.len());
-                rest = later;
-                let Some(offset) = span.offset else { continue };
-                if offset != next && !parts.is_empty() {
-                    self.out.write_parts_at(at, &parts)?;
-                    parts.clear();
+        for Slot { batch, record, .. } in slots.iter().map(|slot| &**slot) {
+            let mut spans = record.spans.iter();
+            for run in batch.runs() {
+                let mut rest = run.bytes;
+                while !rest.is_empty() {
+                    let Some(span) = spans.next() else { break };
+                    let (bytes, later) = rest.split_at(span.count as usize * self.page_size.len());
+                    rest = later;
+                    let Some(offset) = span.offset else { continue };
+                    if offset != next && !parts.is_empty() {
+                        self.out.append_at(at, &parts)?;
+                        parts.clear();
+                    }
+                    if parts.is_empty() {
+                        at = offset;
+                    }
+                    parts.push(IoSlice::new(bytes));
+                    next = offset + bytes.len() as u64;
                 }
-                if parts.is_empty() {
-                    at = offset;
-                }
-                parts.push(IoSlice::new(bytes));
-                next = offset + bytes.len() as u64;
             }
         }
-        if parts.is_empty() { Ok(()) } else { self.out.write_parts_at(at, &parts) }
+        if parts.is_empty() { Ok(()) } else { self.out.append_at(at, &parts) }
     }
 }
 

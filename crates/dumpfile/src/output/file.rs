@@ -1,6 +1,7 @@
 //! A file that appears under its name only when it is whole.
 
-use super::{Sink, Syncing, write_all, write_error, write_parts};
+use super::direct::Direct;
+use super::{Sink, Syncing, len_of, write_all, write_error, write_parts};
 use crate::Error;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -8,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::{NamedTempFile, TempPath};
 
 /// A dump being written, with the promise that its name never shows less than the whole of it.
@@ -24,6 +26,9 @@ pub struct OutputFile {
     file: NamedTempFile,
     /// Whether the file has the name `NAME-incomplete` already.
     resumable: bool,
+    direct: Option<Direct>,
+    /// How long the file is to be: the end of what was written, without the zeros that fill a block behind it.
+    end: AtomicU64,
     syncing: Syncing,
     target: PathBuf,
     directory: PathBuf,
@@ -123,7 +128,10 @@ impl OutputFile {
     }
 
     fn new(file: NamedTempFile, resumable: bool, target: &Path, directory: PathBuf, force: bool) -> Self {
-        Self { file, resumable, syncing: Syncing::default(), target: target.to_owned(), directory, force }
+        let direct = Direct::open(file.as_file(), file.path());
+        let end = AtomicU64::new(file.as_file().metadata().map_or(0, |meta| meta.len()));
+        let syncing = Syncing::default();
+        Self { file, resumable, direct, end, syncing, target: target.to_owned(), directory, force }
     }
 
     /// Makes the file `len` bytes long if it is shorter, with a hole.
@@ -135,6 +143,7 @@ impl OutputFile {
         let file = self.file.as_file();
         let extended =
             file.metadata().and_then(|meta| if meta.len() < len { file.set_len(len) } else { Ok(()) });
+        self.reach(len, 0);
         extended.map_err(|e| write_error(&self.target, format!("make it {len} bytes long"), e))
     }
 
@@ -175,7 +184,7 @@ impl OutputFile {
     pub fn keep_incomplete(self) -> Result<PathBuf, Error> {
         let name = incomplete_name(&self.target)?;
         if self.resumable {
-            self.sync()?;
+            self.settle()?;
             sync_directory(&self.directory).map_err(|e| write_error(&name, "make the name durable", e))?;
             return Ok(name);
         }
@@ -195,8 +204,26 @@ impl OutputFile {
         Ok(kept)
     }
 
+    /// Makes durable what was written, and nothing else.
+    fn settle(&self) -> Result<(), Error> {
+        let (file, end) = (self.file.as_file(), self.end.load(Ordering::Relaxed));
+        let settled =
+            file.metadata().and_then(|meta| if meta.len() > end { file.set_len(end) } else { Ok(()) });
+        settled.map_err(|e| write_error(&self.target, format!("make it {end} bytes long"), e))?;
+        self.sync()
+    }
+
+    /// Notes that bytes are written in the usual way.
+    fn reach(&self, offset: u64, len: usize) {
+        let end = offset.saturating_add(len as u64);
+        self.end.fetch_max(end, Ordering::Relaxed);
+        if let Some(direct) = &self.direct {
+            direct.touch(end);
+        }
+    }
+
     fn finish(self, name: &Path, force: bool) -> Result<(), Error> {
-        self.sync()?;
+        self.settle()?;
         let renamed = if force { self.file.persist(name) } else { self.file.persist_noclobber(name) };
         renamed.map_err(|e| {
             // Hours of work: a whole dump is not thrown away because its name is taken.
@@ -262,14 +289,30 @@ impl Sink for OutputFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.reach(offset, bytes.len());
         write_all(self.file.as_file(), &self.target, offset, bytes)
     }
 
     fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        self.reach(offset, len_of(parts));
         write_parts(self.file.as_file(), &self.target, offset, parts)
     }
 
+    fn append_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        if let Some(direct) = &self.direct
+            && direct.append(self.file.as_file(), &self.target, offset, parts)?
+        {
+            self.end.fetch_max(offset + len_of(parts) as u64, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.write_parts_at(offset, parts)
+    }
+
     fn cut_off(&self, len: u64) -> bool {
+        self.end.store(len, Ordering::Relaxed);
+        if let Some(direct) = &self.direct {
+            direct.touch(u64::MAX);
+        }
         self.file.as_file().set_len(len).is_ok()
     }
 

@@ -4,6 +4,7 @@
 //! is a file, [`RawDevice`] the one that is a disk without a file system.
 
 mod device;
+mod direct;
 mod file;
 
 pub use device::RawDevice;
@@ -42,6 +43,16 @@ pub trait Sink: Send + Sync {
             offset += part.len() as u64;
         }
         Ok(())
+    }
+
+    /// As [`Sink::write_parts_at`], for the bulk of a dump, one call at a time: behind these bytes stands nothing yet, and there
+    /// may be up to 4095 zeros until something does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::write_at`].
+    fn append_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        self.write_parts_at(offset, parts)
     }
 
     /// Makes durable what was written; a stream hands on what it holds back.
@@ -90,12 +101,20 @@ macro_rules! sink_behind {
                 (**self).write_parts_at(offset, parts)
             }
 
+            fn append_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+                (**self).append_at(offset, parts)
+            }
+
             fn sync(&self) -> Result<(), Error> {
                 (**self).sync()
             }
 
             fn blank(&self, offset: u64, len: u64) -> Result<(), Error> {
                 (**self).blank(offset, len)
+            }
+
+            fn cut_off(&self, len: u64) -> bool {
+                (**self).cut_off(len)
             }
 
             fn is_stream(&self) -> bool {
@@ -114,6 +133,10 @@ sink_behind!(Box<S>, &S);
 /// When the directory takes no more files.
 pub fn work_file(directory: &Path) -> io::Result<File> {
     tempfile::tempfile_in(directory)
+}
+
+fn len_of(parts: &[IoSlice<'_>]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
 }
 
 /// Wraps a system's refusal.

@@ -3,8 +3,8 @@
 //! Every writer does the same: walk the kept pages in frame order, obtain their bytes, make something of them, give
 //! that a place in the file and write it. Here workers, one per thread of the current rayon pool, each take the next
 //! [`Batch`] of pages and [`PageJob::encode`] it; finished batches are given their places strictly in order by
-//! [`PageJob::place`], which is quick; [`PageJob::write`] follows in the same order, one worker at a time, while the others
-//! go on encoding. The output is therefore the same for any number of threads.
+//! [`PageJob::place`], which is quick; and a thread of its own gives them to [`PageJob::write`] in the same order. The
+//! output is therefore the same for any number of threads, and nobody who could compress waits for the disk.
 //!
 //! A worker that is done early leaves its batch in a queue and takes another, so one slow batch stalls nobody. The
 //! queue is bounded, and with it memory: [`BATCH_BYTES`] of pages and about as much output for each of
@@ -18,6 +18,7 @@ pub(crate) use batch::Batch;
 pub(crate) use ranks::Ranks;
 pub(crate) use source::Source;
 
+use crate::output::Sink;
 use crate::{Error, Progress};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -51,17 +52,38 @@ pub(crate) trait PageJob: Sync {
     fn place(&self, layout: &mut Self::Layout, batch: &Batch, record: &mut Self::Record)
     -> Result<(), Error>;
 
-    /// Writes a record that has its place, in batch order and one at a time, while other batches are encoded.
-    fn write(&self, batch: &Batch, record: &mut Self::Record) -> Result<(), Error>;
+    /// Writes records that have their places, in batch order, while other batches are encoded: as many as are ready.
+    fn write(&self, slots: &mut [Box<Slot<Self::Record>>]) -> Result<(), Error>;
+}
+
+/// A batch on its way, with what became of it.
+pub(crate) struct Slot<R> {
+    number: u64,
+    pub(crate) batch: Batch,
+    pub(crate) record: R,
+}
+
+/// Writes batches together, which is quicker, or each alone: to a stream, whose bytes must not depend on how many were ready,
+/// and where all were refused, as a full disk still takes the first ones.
+pub(crate) fn together_or_alone<R>(
+    slots: &mut [Box<Slot<R>>],
+    out: &dyn Sink,
+    mut write: impl FnMut(&mut [Box<Slot<R>>]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if !out.is_stream() {
+        match write(slots) {
+            Err(_) if slots.len() > 1 => {}
+            result => return result,
+        }
+    }
+    slots.chunks_mut(1).try_for_each(write)
 }
 
 /// Runs `job` over the pages of `source`, and leaves in `layout` what [`PageJob::place`] made of it, after an error too.
 ///
-/// Writes too are made one at a time and in batch order, as a stream needs them.
-///
 /// # Errors
 ///
-/// The first error of any worker, after which the others stop at their next step; [`Error::Cancelled`] when `progress`
+/// The first error of any thread, after which the others stop at their next step; [`Error::Cancelled`] when `progress`
 /// asks for it.
 pub(crate) fn run<'m, J: PageJob>(
     job: &'m J,
@@ -76,10 +98,9 @@ pub(crate) fn run<'m, J: PageJob>(
         taken: 0,
         placed: 0,
         ready: VecDeque::new(),
-        placed_slots: VecDeque::new(),
+        to_write: Vec::new(),
         free: Vec::new(),
         outstanding: 0,
-        writing: false,
         exhausted: false,
         failure: None,
         stopped: false,
@@ -89,30 +110,26 @@ pub(crate) fn run<'m, J: PageJob>(
         job,
         memory,
         progress,
-        window: 2 * threads + 2,
+        window: 2 * threads + 8,
         state: Mutex::new(state),
-        changed: Condvar::new(),
+        room: Condvar::new(),
+        placed: Condvar::new(),
     };
-    if threads == 1 {
-        pipeline.work();
-    } else {
-        rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| pipeline.work())));
-    }
+    std::thread::scope(|scope| {
+        let writer = std::thread::Builder::new().name("write".to_owned());
+        let writer =
+            writer.spawn_scoped(scope, || pipeline.run(Pipeline::try_write)).map_err(Error::Thread)?;
+        let encode = || pipeline.run(Pipeline::try_encode);
+        if threads == 1 {
+            encode();
+        } else {
+            rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| encode())));
+        }
+        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, Error>(())
+    })?;
     let state = pipeline.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     state.failure.map_or(Ok(()), Err)
-}
-
-/// A batch on its way, with what became of it.
-struct Slot<R> {
-    number: u64,
-    batch: Batch,
-    record: R,
-}
-
-/// What a worker does next.
-enum Step<R> {
-    Encode(Box<Slot<R>>),
-    Write(Box<Slot<R>>),
 }
 
 struct State<'m, J: PageJob> {
@@ -122,12 +139,12 @@ struct State<'m, J: PageJob> {
     placed: u64,
     /// Finished batches from number `placed` on; `None` where one is still being worked on.
     ready: VecDeque<Option<Box<Slot<J::Record>>>>,
-    /// Batches with a place, to be written.
-    placed_slots: VecDeque<Box<Slot<J::Record>>>,
+    /// Batches with a place, in order.
+    to_write: Vec<Box<Slot<J::Record>>>,
     free: Vec<Box<Slot<J::Record>>>,
     /// Batches taken and not yet written.
     outstanding: usize,
-    writing: bool,
+    /// No batch is left to take.
     exhausted: bool,
     failure: Option<Error>,
     stopped: bool,
@@ -140,90 +157,106 @@ struct Pipeline<'m, J: PageJob> {
     progress: &'m Progress,
     window: usize,
     state: Mutex<State<'m, J>>,
-    changed: Condvar,
+    /// There is room for one more batch, or there is nothing left to do.
+    room: Condvar,
+    /// There is a batch to write, or there will be none.
+    placed: Condvar,
 }
 
-/// Stops the other workers when its own ends in a panic; rayon then carries the panic to the caller.
+/// Stops the other threads when its own ends in a panic, which then goes on to the caller.
 struct StopOnPanic<'p, 'm, J: PageJob>(&'p Pipeline<'m, J>);
 
 impl<J: PageJob> Drop for StopOnPanic<'_, '_, J> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.lock().stopped = true;
-            self.0.changed.notify_all();
+            self.0.stop(None);
         }
     }
 }
 
 impl<'m, J: PageJob> Pipeline<'m, J> {
     fn lock(&self) -> MutexGuard<'_, State<'m, J>> {
-        // A panic under the lock stops all workers; none of them trusts the state any more.
+        // A panic under the lock stops all threads; none of them trusts the state any more.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One worker, from its first batch to the end of all.
-    fn work(&self) {
+    fn stop(&self, error: Option<Error>) {
+        let mut state = self.lock();
+        state.stopped = true;
+        state.failure = state.failure.take().or(error);
+        self.room.notify_all();
+        self.placed.notify_all();
+    }
+
+    /// One thread, from its first batch to its last.
+    fn run(&self, work: impl FnOnce(&Self) -> Result<(), Error>) {
         let _guard = StopOnPanic(self);
-        if let Err(error) = self.try_work() {
-            let mut state = self.lock();
-            state.stopped = true;
-            state.failure.get_or_insert(error);
-            self.changed.notify_all();
+        if let Err(error) = work(self) {
+            self.stop(Some(error));
         }
     }
 
-    fn try_work(&self) -> Result<(), Error> {
+    fn try_encode(&self) -> Result<(), Error> {
         let mut worker = self.job.worker()?;
-        while let Some(step) = self.next()? {
-            match step {
-                Step::Encode(mut slot) => {
-                    slot.batch.load(self.memory)?;
-                    self.job.encode(&mut worker, &slot.batch, &mut slot.record)?;
-                    self.submit(slot)?;
-                }
-                Step::Write(mut slot) => {
-                    self.job.write(&slot.batch, &mut slot.record)?;
-                    self.progress.add(slot.batch.len() as u64 + slot.batch.lost());
-                    self.retire(slot);
-                }
-            }
+        while let Some(mut slot) = self.next()? {
+            slot.batch.load(self.memory)?;
+            self.job.encode(&mut worker, &slot.batch, &mut slot.record)?;
+            self.submit(slot)?;
         }
         Ok(())
     }
 
-    /// Waits for something to do; `None` when all is done or must stop.
+    fn try_write(&self) -> Result<(), Error> {
+        let mut slots = Vec::new();
+        loop {
+            let mut state = self.lock();
+            if !slots.is_empty() {
+                state.outstanding -= slots.len();
+                state.free.append(&mut slots);
+                // To wake all would make thousands of threads, if somebody asks for them, stand in line at every batch.
+                // Each that takes a batch wakes another while there is room.
+                self.room.notify_one();
+            }
+            while state.to_write.is_empty() && !state.stopped && !(state.exhausted && state.outstanding == 0)
+            {
+                state = self.placed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.stopped || state.to_write.is_empty() {
+                return Ok(());
+            }
+            std::mem::swap(&mut slots, &mut state.to_write);
+            drop(state);
+            self.job.write(&mut slots)?;
+            let pages: u64 = slots.iter().map(|slot| slot.batch.len() as u64 + slot.batch.lost()).sum();
+            self.progress.add(pages);
+        }
+    }
+
+    /// The next batch, as soon as there is room for it; `None` when all are taken, or all must stop.
     ///
     /// No worker waits while it holds a batch, so the batch that everybody waits for is always being worked on,
     /// even when rayon runs the workers one after the other.
-    fn next(&self) -> Result<Option<Step<J::Record>>, Error> {
+    fn next(&self) -> Result<Option<Box<Slot<J::Record>>>, Error> {
         let mut state = self.lock();
         loop {
-            if state.stopped {
+            if state.stopped || state.exhausted {
                 return Ok(None);
             }
             if self.progress.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            // File systems let one thread at a time write to a file. A second one would spin on the file's lock and
-            // take the first one's time, so it encodes the next batch meanwhile, or sleeps.
-            if !state.writing
-                && let Some(slot) = state.placed_slots.pop_front()
-            {
-                state.writing = true;
-                return Ok(Some(Step::Write(slot)));
-            }
-            if !state.exhausted && state.outstanding < self.window {
-                if let Some(slot) = self.take(&mut state)? {
-                    return Ok(Some(Step::Encode(slot)));
+            if state.outstanding < self.window {
+                let slot = self.take(&mut state)?;
+                if slot.is_none() {
+                    state.exhausted = true;
+                    self.room.notify_all();
+                    self.placed.notify_all();
+                } else if state.outstanding < self.window {
+                    self.room.notify_one();
                 }
-                // Others may be waiting for a batch that does not come.
-                state.exhausted = true;
-                self.changed.notify_all();
+                return Ok(slot);
             }
-            if state.exhausted && state.outstanding == 0 {
-                return Ok(None);
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -255,25 +288,12 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             let Some(Some(mut slot)) = state.ready.pop_front() else { break };
             self.job.place(state.layout, &slot.batch, &mut slot.record)?;
             state.placed += 1;
-            state.placed_slots.push_back(slot);
+            state.to_write.push(slot);
         }
-        // Nobody needs to be woken: if no other worker is writing, this one goes on to write the first of them.
+        if !state.to_write.is_empty() {
+            self.placed.notify_one();
+        }
         Ok(())
-    }
-
-    /// Takes back the slot of a batch that is written.
-    fn retire(&self, slot: Box<Slot<J::Record>>) {
-        let mut state = self.lock();
-        state.writing = false;
-        state.outstanding -= 1;
-        state.free.push(slot);
-        if state.exhausted && state.outstanding == 0 {
-            self.changed.notify_all();
-        } else {
-            // There is one more batch to take, and at most one to write, which this worker does itself. To wake all
-            // would make thousands of threads, if somebody asks for them, stand in line at every batch.
-            self.changed.notify_one();
-        }
     }
 }
 

@@ -90,8 +90,8 @@ impl PageJob for Collect {
         Ok(())
     }
 
-    fn write(&self, batch: &Batch, _: &mut Record) -> Result<(), Error> {
-        self.written.lock().unwrap().push(first_of(batch));
+    fn write(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
+        self.written.lock().unwrap().extend(slots.iter().map(|slot| first_of(&slot.batch)));
         Ok(())
     }
 }

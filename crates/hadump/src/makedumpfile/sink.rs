@@ -55,6 +55,11 @@ impl Sink for Limited<'_> {
         self.sink.write_parts_at(offset, parts)
     }
 
+    fn append_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        self.check(offset, parts.iter().map(|part| part.len() as u64).sum())?;
+        self.sink.append_at(offset, parts)
+    }
+
     fn sync(&self) -> Result<(), Error> {
         self.sink.sync()
     }
@@ -62,6 +67,10 @@ impl Sink for Limited<'_> {
     fn blank(&self, offset: u64, len: u64) -> Result<(), Error> {
         self.check(offset, len)?;
         self.sink.blank(offset, len)
+    }
+
+    fn cut_off(&self, len: u64) -> bool {
+        self.sink.cut_off(len)
     }
 
     fn is_stream(&self) -> bool {

@@ -111,7 +111,7 @@ fn a_page_that_cannot_be_compared_is_stored_however_its_hash_looks() {
     }
 }
 
-/// A disk that is full for a while.
+/// A disk that takes so many writes before it is full.
 struct Full<'a>(&'a OutputFile, AtomicU64);
 
 impl crate::output::Sink for Full<'_> {
@@ -120,7 +120,8 @@ impl crate::output::Sink for Full<'_> {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), crate::Error> {
-        if self.1.fetch_sub(1, Ordering::Relaxed) == 0 {
+        let room = |left: u64| left.checked_sub(1);
+        if self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             return Err(crate::Error::Cancelled);
         }
         self.0.write_at(offset, bytes)
@@ -153,6 +154,7 @@ fn pages_that_were_placed_and_not_written_are_not_shared_later() {
             part
         };
         assert!(writer.write(&part(0, 1500), &Progress::default()).is_err());
+        out.1.store(u64::MAX, Ordering::Relaxed);
         writer.write(&part(1500, 3000), &Progress::default()).unwrap();
         let written = writer.finish().unwrap();
         assert!(written.unwritten_pages >= 1500 - 512, "{written:?}");

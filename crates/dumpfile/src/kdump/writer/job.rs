@@ -6,7 +6,7 @@ use super::{Options, PAGE_DESC_LEN};
 use crate::codec::Encoder;
 use crate::kdump::layout::PageDesc;
 use crate::output::Sink;
-use crate::pipeline::{Batch, PageJob};
+use crate::pipeline::{self, Batch, PageJob, Slot};
 use crate::{Error, Written};
 use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
@@ -162,18 +162,33 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
-    fn write(&self, batch: &Batch, record: &mut Record) -> Result<(), Error> {
-        // Data before descriptors: a descriptor on the disk never points past the end of a file that was cut off.
-        if self.options.method.is_some() {
-            if record.len > 0 {
-                self.out.write_at(record.offset, &record.data[..record.len])?;
+    fn write(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
+        pipeline::together_or_alone(slots, self.out, |slots| self.write_batches(slots))
+    }
+}
+
+impl Job<'_> {
+    /// Writes batches that follow each other in the file.
+    fn write_batches(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
+        let mut parts = Vec::new();
+        for Slot { batch, record, .. } in slots.iter().map(|slot| &**slot) {
+            match self.options.method {
+                Some(_) => parts.push(IoSlice::new(&record.data[..record.len])),
+                None => add_stored_parts(batch, &record.entries, &mut parts),
             }
-        } else {
-            self.out.write_parts_at(record.offset, &stored_parts(batch, &record.entries))?;
         }
-        self.write_descriptors(batch, record)?;
+        // Data comes before descriptors: a descriptor on the disk never points past the end of a file that was cut off.
+        if let Some(first) = slots.first()
+            && parts.iter().any(|part| !part.is_empty())
+        {
+            self.out.append_at(first.record.offset, &parts)?;
+        }
+        for slot in &mut *slots {
+            self.write_descriptors(&slot.batch, &mut slot.record)?;
+        }
         // Descriptors of lost pages are zeros, which the file has there anyway.
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).add(&record.counts);
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().for_each(|slot| done.add(&slot.record.counts));
         Ok(())
     }
 }
@@ -271,9 +286,8 @@ impl Job<'_> {
     }
 }
 
-/// The bytes of the pages that are stored, where they already are.
-fn stored_parts<'b>(batch: &'b Batch, entries: &[Entry]) -> Vec<IoSlice<'b>> {
-    let mut parts = Vec::new();
+/// Adds the bytes of the pages that are stored, where they already are.
+fn add_stored_parts<'b>(batch: &'b Batch, entries: &[Entry], parts: &mut Vec<IoSlice<'b>>) {
     let mut entries = entries;
     for run in batch.runs() {
         let (mine, later) = entries.split_at(run.states.len());
@@ -289,5 +303,4 @@ fn stored_parts<'b>(batch: &'b Batch, entries: &[Entry]) -> Vec<IoSlice<'b>> {
         }
         entries = later;
     }
-    parts
 }

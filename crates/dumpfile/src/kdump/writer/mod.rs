@@ -144,6 +144,8 @@ impl<'d> Writer<'d> {
         unfinished.clear_rest(out)?;
         // Else the system might write a page before it clears the descriptor that points there.
         out.sync()?;
+        // What nobody points at any more only takes room.
+        out.cut_off(unfinished.next_offset());
         unfinished.repeat_zeros(out)?;
         Ok(Self {
             dump,
