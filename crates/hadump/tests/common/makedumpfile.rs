@@ -33,5 +33,9 @@ pub fn theirs() -> Option<Command> {
         skip("the makedumpfile that is installed is hadump");
         return None;
     }
-    Some(Command::new(path))
+    let mut command = Command::new(path);
+    // With --num-threads it aborts now and then: "libgcc_s.so.1 must be installed for pthread_exit to work". It is; loaded
+    // beforehand it need not be looked for by several threads at once.
+    command.env("LD_PRELOAD", "libgcc_s.so.1");
+    Some(command)
 }

@@ -39,8 +39,8 @@ impl Limits {
         let source = vec![1u8; COPIED];
         let mut target = vec![0u8; COPIED];
         for _ in 0..runs {
-            one.push(read(&work.input, 1)?);
-            all.push(read(&work.input, processors)?);
+            one.push(read(&work.input, 1, None)?);
+            all.push(read(&work.input, processors, None)?);
             let begun = Instant::now();
             target.copy_from_slice(black_box(&source));
             black_box(&target);
@@ -59,10 +59,10 @@ impl Limits {
     }
 }
 
-/// The time to read `path` with some threads.
-fn read(path: &Path, threads: usize) -> Result<f64> {
+/// The time to read `path`, or the first `bytes` of it, with some threads.
+pub(super) fn read(path: &Path, threads: usize, bytes: Option<u64>) -> Result<f64> {
     let file = File::open(path)?;
-    let len = file.metadata()?.len();
+    let len = bytes.unwrap_or(file.metadata()?.len());
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..threads {

@@ -5,16 +5,19 @@
 //! none: what a `sync` of its output takes afterwards is measured too and shown by itself.
 
 mod chart;
+mod classify;
 mod job;
 mod limits;
 mod peer;
 mod scaling;
+mod scaling_chart;
 mod table;
 mod work;
 
 use super::amplify::{amplify, parse_size};
 use crate::cargo::build_hadump;
 use anyhow::{Context, Result, ensure};
+use classify::Classification;
 use job::{Job, Side};
 use limits::Limits;
 use peer::Peer;
@@ -68,7 +71,7 @@ pub(crate) struct Bench {
     /// Write every run to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw a chart of the medians
+    /// Draw a chart of the medians; with --scaling, of time and memory against size
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -82,6 +85,7 @@ struct Report {
     hadump: String,
     peer: Option<String>,
     limits: Limits,
+    classification: Classification,
     jobs: Vec<Job>,
 }
 
@@ -97,7 +101,7 @@ impl Bench {
             None => build_hadump()?,
         };
         if !self.scaling.is_empty() {
-            return scaling::run(&hadump, &self.original(), &self.scaling, self.runs);
+            return scaling::run(&hadump, &self.original(), &self.scaling, self.runs, self.svg.as_deref());
         }
         let peer = if self.power { None } else { Peer::find(&self.makedumpfile)? };
         if peer.is_none() {
@@ -113,6 +117,7 @@ impl Bench {
             hadump: version(&hadump)?,
             peer: peer.as_ref().map(Peer::describe),
             limits: Limits::measure(&work, self.runs)?,
+            classification: Classification::measure(&hadump, peer.as_ref(), &work, self.runs)?,
             jobs: Vec::new(),
         };
         let methods = match &self.methods {
@@ -129,6 +134,7 @@ impl Bench {
             }
         }
         table::legend();
+        report.classification.print();
         if let Some(json) = &self.json {
             fs::write(json, serde_json::to_vec_pretty(&report)?).context(json.display().to_string())?;
         }

@@ -1,9 +1,10 @@
 //! hadump alone against the size of the dump and against threads.
 
+use super::scaling_chart::{self, Point};
 use super::{convert, median, mib, work};
 use crate::task::amplify::amplify;
 use crate::task::measure::{Taken, measure};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -12,7 +13,14 @@ use std::path::Path;
 const JOBS: [(u32, &str); 2] = [(31, "zstd"), (1, "zlib")];
 
 /// Converts sparse dumps of the given sizes, and the first size with every number of threads up to that of processors.
-pub(super) fn run(hadump: &Path, original: &Path, sizes: &[u64], runs: usize) -> Result<()> {
+pub(super) fn run(
+    hadump: &Path,
+    original: &Path,
+    sizes: &[u64],
+    runs: usize,
+    svg: Option<&Path>,
+) -> Result<()> {
+    let mut points: Vec<Point> = Vec::new();
     let original = work::unpacked(original)?;
     let directory = tempfile::tempdir_in(work::directory()?)?;
     let processors = std::thread::available_parallelism()?.get();
@@ -35,16 +43,27 @@ pub(super) fn run(hadump: &Path, original: &Path, sizes: &[u64], runs: usize) ->
                     taken.push(run);
                 }
                 let figure = |figure: fn(&Taken) -> f64| median(taken.iter().map(figure));
+                let point = Point {
+                    gib: *size as f64 / f64::from(1 << 30),
+                    threads: *threads,
+                    job: format!("-d {level} -c {method}"),
+                    wall: figure(|run| run.wall),
+                    peak: figure(|run| mib(run.peak)),
+                };
                 println!(
                     "|{:.1}|{threads}|{level}|{method}|{:.3}|{:.3}|{:.1}|",
-                    *size as f64 / f64::from(1 << 30),
-                    figure(|run| run.wall),
+                    point.gib,
+                    point.wall,
                     figure(|run| run.cpu),
-                    figure(|run| mib(run.peak)),
+                    point.peak,
                 );
+                points.push(point);
             }
         }
         fs::remove_file(&input)?;
+    }
+    if let Some(svg) = svg {
+        fs::write(svg, scaling_chart::draw(&points, processors)).context(svg.display().to_string())?;
     }
     Ok(())
 }
