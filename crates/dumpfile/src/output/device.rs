@@ -1,6 +1,7 @@
 //! A dump on a disk or partition of its own, without a file system.
 
-use super::{Sink, Syncing, write_all, write_error, write_parts};
+use super::direct::Direct;
+use super::{Sink, Syncing, len_of, write_all, write_error, write_parts};
 use crate::Error;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -18,6 +19,7 @@ pub struct RawDevice {
     path: PathBuf,
     file: File,
     len: u64,
+    direct: Option<Direct>,
     syncing: Syncing,
 }
 
@@ -47,7 +49,8 @@ impl RawDevice {
     fn over(file: File, path: &Path) -> Result<Self, Error> {
         let len = rustix::fs::seek(&file, SeekFrom::End(0));
         let len = len.map_err(|e| write_error(path, "find out its size", e))?;
-        Ok(Self { path: path.to_owned(), file, len, syncing: Syncing::default() })
+        let direct = Direct::of_device(&file, path);
+        Ok(Self { path: path.to_owned(), file, len, direct, syncing: Syncing::default() })
     }
 
     /// The bytes that the device holds.
@@ -67,11 +70,20 @@ impl Sink for RawDevice {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.touch(offset, bytes.len());
         write_all(&self.file, &self.path, offset, bytes)
     }
 
     fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        self.touch(offset, len_of(parts));
         write_parts(&self.file, &self.path, offset, parts)
+    }
+
+    fn append_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        match &self.direct {
+            Some(direct) if direct.append(&self.file, &self.path, offset, parts)? => Ok(()),
+            _ => self.write_parts_at(offset, parts),
+        }
     }
 
     fn sync(&self) -> Result<(), Error> {
@@ -85,6 +97,7 @@ impl Sink for RawDevice {
         }
         // Disks forget ranges faster than they are told zeros, but only ranges of whole sectors.
         let end = offset + len;
+        self.touch(offset, len as usize);
         let (first, last) = (offset.next_multiple_of(SECTOR).min(end), end - end % SECTOR);
         let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
         if first < last && rustix::fs::fallocate(&self.file, flags, first, last - first).is_ok() {
@@ -96,6 +109,12 @@ impl Sink for RawDevice {
 }
 
 impl RawDevice {
+    fn touch(&self, offset: u64, len: usize) {
+        if let Some(direct) = &self.direct {
+            direct.touch(offset.saturating_add(len as u64));
+        }
+    }
+
     fn write_zeros(&self, mut at: u64, end: u64) -> Result<(), Error> {
         let zeros = vec![0; end.saturating_sub(at).min(ZEROS as u64) as usize];
         while at < end {
@@ -129,13 +148,17 @@ mod tests {
         assert_eq!(device.capacity(), 3 << 20);
         device.blank(512, (2 << 20) + 24).unwrap();
         device.write_at(600, b"dump").unwrap();
+        let bulk = vec![7; 100_000];
+        device.append_at((2 << 20) + 536, &[IoSlice::new(&bulk)]).unwrap();
         device.sync().unwrap();
         let bytes = std::fs::read(file.path()).unwrap();
         assert_eq!(bytes.len(), 3 << 20);
         assert!(bytes[..512].iter().all(|&b| b == 0xff));
         assert_eq!(&bytes[600..604], b"dump");
         assert!(bytes[604..512 + (2 << 20) + 24].iter().all(|&b| b == 0));
-        assert!(bytes[512 + (2 << 20) + 24..].iter().all(|&b| b == 0xff));
+        let behind = 512 + (2 << 20) + 24;
+        assert!(bytes[behind..behind + bulk.len()] == bulk);
+        assert!(bytes[(behind + bulk.len()).next_multiple_of(4096)..].iter().all(|&b| b == 0xff));
         assert!(device.blank(2 << 20, 2 << 20).is_err());
     }
 }

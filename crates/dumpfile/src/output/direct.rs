@@ -36,13 +36,16 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Opens `file` once more by its name, if that is of use.
-    pub(super) fn open(file: &File, path: &Path) -> Option<Self> {
+    /// Opens a regular file once more by its name, if that is of use.
+    pub(super) fn of_file(file: &File, path: &Path) -> Option<Self> {
         let kind = rustix::fs::fstatfs(file).ok()?.f_type;
-        if !FILE_SYSTEMS.iter().any(|known| i128::from(kind) == i128::from(*known)) {
-            return None;
-        }
-        let flags = (OFlags::DIRECT | OFlags::NOFOLLOW).bits() as i32;
+        let known = FILE_SYSTEMS.iter().any(|known| i128::from(kind) == i128::from(*known));
+        if known { Self::of_device(file, path) } else { None }
+    }
+
+    /// Opens a block device, or a file whatever it lies on, once more by its name.
+    pub(super) fn of_device(file: &File, path: &Path) -> Option<Self> {
+        let flags = OFlags::DIRECT.bits() as i32;
         let direct = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
         let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
         let same = identity(&direct)? == identity(file)?;

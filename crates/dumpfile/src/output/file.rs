@@ -128,7 +128,7 @@ impl OutputFile {
     }
 
     fn new(file: NamedTempFile, resumable: bool, target: &Path, directory: PathBuf, force: bool) -> Self {
-        let direct = Direct::open(file.as_file(), file.path());
+        let direct = Direct::of_file(file.as_file(), file.path());
         let end = AtomicU64::new(file.as_file().metadata().map_or(0, |meta| meta.len()));
         let syncing = Syncing::default();
         Self { file, resumable, direct, end, syncing, target: target.to_owned(), directory, force }
