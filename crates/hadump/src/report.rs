@@ -16,7 +16,7 @@ pub(crate) struct Report {
     pub(crate) pages: Pages,
     pub(crate) gate: Gate,
     pub(crate) seconds: Seconds,
-    /// What was odd and what was done about it, a sentence each.
+    /// Anomalies and what was done about them, one sentence each.
     pub(crate) remarks: Vec<String>,
     pub(crate) exit_code: u8,
 }
@@ -72,17 +72,20 @@ pub(crate) struct Pages {
 /// What was checked before pages were left out.
 #[derive(Debug, Serialize)]
 pub(crate) struct Gate {
-    /// The kernel as a whole is not understood: nothing was left out because of it.
+    /// A check failed: nothing was left out but what level bit 0 and earlier filters say.
     pub(crate) closed: bool,
     /// Regions kept whole, as first and last frame.
     pub(crate) regions: Vec<[u64; 2]>,
-    /// Pages outside of these that were kept because what is said of them makes no sense.
+    /// Other pages that were kept because their `struct page`s, or those beside them, make no sense.
     pub(crate) doubtful: u64,
     pub(crate) checks: Vec<Check>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Check {
+    /// For programs; it does not change.
+    pub(crate) id: &'static str,
+    /// For people.
     pub(crate) name: &'static str,
     /// `passed`, `skipped` or `failed`.
     pub(crate) outcome: &'static str,
@@ -93,6 +96,7 @@ impl Gate {
     /// What the kernel's gate found.
     pub(crate) fn of(gate: &kernel::Gate) -> Self {
         let check = |check: &kernel::Check| Check {
+            id: check.id,
             name: check.name,
             outcome: check.outcome.name(),
             text: check.text.clone(),
@@ -201,6 +205,11 @@ impl Report {
         );
         text
     }
+}
+
+/// A name of the JSON output as people write it.
+pub(crate) fn words(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 /// Prints a value as JSON on standard output.

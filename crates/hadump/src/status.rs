@@ -1,4 +1,5 @@
-//! `hadump status`: is there a dump, whole or damaged, what would saving it take, and is the machine ready to make one.
+//! `hadump status`: whether a dump is waiting, whole or damaged, how much there is to save, and whether the machine is
+//! ready to make one.
 
 use crate::cli::{self, InputArgs};
 use crate::input::{self, Prefer};
@@ -17,9 +18,9 @@ use vmcore::{
     Dump, DumpLevel, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, RangeSet, ReadError, Reason,
 };
 
-/// The answer. `docs/json.md` describes the fields.
+/// The report. `docs/json.md` describes the fields.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct Report {
     root: String,
     mechanism: &'static str,
     readiness: &'static str,
@@ -46,7 +47,7 @@ struct Finding {
     text: String,
 }
 
-/// The dump that waits.
+/// The pending dump.
 #[derive(Debug, Serialize)]
 struct Waiting {
     format: String,
@@ -70,18 +71,18 @@ struct Pages {
     kernel_bytes: u64,
 }
 
-/// Notes on which machine the kernel is registered for a dump. Neither firmware nor kernel keeps that, and a partition that
-/// moves to another machine loses its registration without a word.
+/// Records which machine the kernel is registered on for a dump. Neither firmware nor kernel keeps that, and a partition
+/// that moves to another machine loses its registration silently.
 fn record_registration(root: &Path, system: &System) -> Result<()> {
     let registered = system.phyp_active.is_some() || system.fadump.as_ref().is_some_and(|f| f.registered);
     if !registered {
-        bail!("{}: the kernel is not registered for a dump, so there is nothing to note", root.display());
+        bail!("{}: the kernel is not registered for a dump, so there is nothing to record", root.display());
     }
     let id = system.system_id.as_deref();
     let id = id.with_context(|| format!("{}: the device tree has no system-id", root.display()))?;
     let path = root.join(REGISTERED_ON);
     if let Some(parent) = path.parent() {
-        let failed = || format!("{}: cannot be made", parent.display());
+        let failed = || format!("{}: cannot be created", parent.display());
         DirBuilder::new().recursive(true).mode(0o755).create(parent).with_context(failed)?;
     }
     let file = OutputFile::create(&path, true)?;
@@ -115,7 +116,7 @@ pub(crate) fn run(args: &cli::Status) -> Result<Outcome> {
         }
         None => None,
     };
-    let answer = Answer {
+    let report = Report {
         root: args.root.display().to_string(),
         mechanism: mechanism(status.mechanism),
         readiness: readiness(status.readiness),
@@ -137,11 +138,11 @@ pub(crate) fn run(args: &cli::Status) -> Result<Outcome> {
         dump,
     };
     if args.json {
-        report::print_json(&answer)?;
+        report::print_json(&report)?;
     } else {
-        answer.print()?;
+        report.print()?;
     }
-    let damaged = answer.findings.iter().any(|f| f.severity == "damage");
+    let damaged = report.findings.iter().any(|f| f.severity == "damage");
     Ok(if damaged { Outcome::Incomplete } else { Outcome::Complete })
 }
 
@@ -184,7 +185,7 @@ fn count(args: &InputArgs, dump: &Dump) -> Result<Pages> {
     })
 }
 
-/// A part of a memory: its map is smaller, and all of it can still be read, as the kernel's own structures lie anywhere.
+/// A part of a memory: the map is smaller, but everything can still be read, as the kernel's structures lie anywhere.
 struct Part {
     memory: Box<dyn PhysicalMemory>,
     map: MemoryMap,
@@ -225,28 +226,28 @@ fn readiness(readiness: Readiness) -> &'static str {
     match readiness {
         Readiness::Unsupported => "unsupported",
         Readiness::Supported => "supported",
-        Readiness::NotRegistered => "not registered",
+        Readiness::NotRegistered => "not_registered",
         Readiness::Registered => "registered",
-        Readiness::LostByMigration => "lost by migration",
-        Readiness::DumpActive => "dump active",
+        Readiness::LostByMigration => "lost_by_migration",
+        Readiness::DumpActive => "dump_active",
     }
 }
 
 fn last_boot(last: LastBoot) -> &'static str {
     match last {
         LastBoot::Ordinary => "ordinary",
-        LastBoot::DumpWaiting => "dump waiting",
-        LastBoot::Stale => "stale dump",
+        LastBoot::DumpWaiting => "dump_waiting",
+        LastBoot::Stale => "stale_dump",
         LastBoot::Missed => "missed",
     }
 }
 
-impl Answer {
+impl Report {
     fn print(&self) -> Result<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{:>10}  {}", "mechanism", self.mechanism)?;
-        writeln!(out, "{:>10}  {}", "next crash", self.readiness)?;
-        writeln!(out, "{:>10}  {}", "last boot", self.last_boot)?;
+        writeln!(out, "{:>10}  {}", "next crash", report::words(self.readiness))?;
+        writeln!(out, "{:>10}  {}", "last boot", report::words(self.last_boot))?;
         for line in &self.evidence {
             writeln!(out, "{:>10}  {line}", "")?;
         }
@@ -281,7 +282,7 @@ impl Answer {
             }
             writeln!(
                 out,
-                "{:>10}  saving it takes {} before compression at dump level 31, {} at level 0",
+                "{:>10}  saving it writes {} before compression at dump level 31, {} at level 0",
                 "",
                 units::bytes(dump.memory.kernel_bytes),
                 units::bytes(dump.memory.total * dump.page_size)

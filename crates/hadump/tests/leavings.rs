@@ -138,7 +138,7 @@ fn value(register: &Value) -> u64 {
     u64::from_str_radix(text, 16).expect("a number")
 }
 
-/// Checks `hadump regs` against the area and against the vmcore's notes; answers the number of CPUs that did not crash.
+/// Checks `hadump regs` against the area and against the vmcore's notes; returns the number of CPUs that did not crash.
 fn prints_every_register(dump: &Dump, arguments: &[&Path]) -> usize {
     let with = |extra: &[&str]| {
         let mut all: Vec<&Path> = vec![Path::new("regs")];
@@ -228,7 +228,7 @@ fn status_of_a_real_machine_counts_what_its_boot_memory_held() {
         let root = machine(&dump);
         let status = ["status", "--json", "--root"].map(Path::new);
         let answer = json(run::hadump(status.iter().chain(&[root.path()])));
-        assert_eq!(answer["last_boot"], "dump waiting", "{answer:#}");
+        assert_eq!(answer["last_boot"], "dump_waiting", "{answer:#}");
         assert_eq!(answer["dump"]["whole"], true);
         let kept = |level| dump.bitmap(level).iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
         assert_eq!(answer["dump"]["memory"]["total"], kept(0));

@@ -78,7 +78,7 @@ fn a_whole_kernel_is_saved_at_every_kind_of_level_as_the_model_says() {
     assert_eq!(log, fs::read_to_string(root.path().join("expected/dmesg.txt")).expect("the log"));
 }
 
-/// Converts to an ELF core at level 0; answers the report.
+/// Converts to an ELF core at level 0; returns the report.
 fn saved(root: &Path, output: &Path) -> (Output, Value) {
     let output = run::convert(root, output, &["-d", "0", "--format", "elf", "--json"]);
     let report = json(&output);
@@ -97,7 +97,7 @@ fn pages_whose_copy_is_short_are_lost_and_named_and_the_rest_is_saved() {
         let path = report["output"]["path"].as_str().expect("a path");
         assert!(path.ends_with("-incomplete"), "{path}");
         let lost = extent::total(&made.run.truth.lost);
-        // Without VMCOREINFO nothing tells the page size.
+        // Without VMCOREINFO the page size is not known.
         let page_size = report["input"]["page_size"].as_u64().expect("a number");
         assert_eq!(report["pages"]["lost"], lost / page_size, "{amount:?}");
         let remarks = report["remarks"].to_string();
@@ -108,7 +108,7 @@ fn pages_whose_copy_is_short_are_lost_and_named_and_the_rest_is_saved() {
         // What was lost is not in the file, and all else is.
         let elf = Elf::open(Path::new(path));
         bytes_are_those_of_the_crash(&made.run, &elf);
-        // The default level asks what pages are; where nobody can tell, they are kept.
+        // The default level needs to know what pages are; where that is not known, they are kept.
         let target = Scratch::new("out.kdump");
         let output = run::convert(root.path(), target.path(), &["--json"]);
         assert_eq!(output.code, Some(4), "{amount:?}: {}", output.stderr);
@@ -215,17 +215,17 @@ fn status_tells_what_the_last_boot_left() {
     for options in [phyp, fadump, inf] {
         let mode = options.mode;
         let mut cases: Vec<(&str, Event, &[Fault])> = vec![
-            ("dump waiting", Event::CRASH, &[]),
-            ("dump waiting", Event::End(End::Reset { nmi_interlock: false }), &[]),
-            ("dump waiting", Event::SecondCrash, &[]),
-            ("stale dump", Event::StaleAfterSecondCrash, &[]),
+            ("dump_waiting", Event::CRASH, &[]),
+            ("dump_waiting", Event::End(End::Reset { nmi_interlock: false }), &[]),
+            ("dump_waiting", Event::SecondCrash, &[]),
+            ("stale_dump", Event::StaleAfterSecondCrash, &[]),
             ("missed", Event::CrashUnregistered, &[]),
             ("missed", Event::CrashAfterMigration, &[]),
             ("ordinary", Event::End(End::Reboot), &[]),
             ("ordinary", Event::Migrated, &[]),
         ];
         if mode != Mode::Phyp2008 {
-            cases.push(("stale dump", Event::CRASH, &rejected));
+            cases.push(("stale_dump", Event::CRASH, &rejected));
         }
         for (expected, event, faults) in cases {
             let run = crash(options.clone(), event, faults, Dirt::Whole);
@@ -239,8 +239,8 @@ fn status_tells_what_the_last_boot_left() {
                 "{mode:?}, {event:?}: {evidence}"
             );
             assert!(!answer["evidence"].as_array().expect("a list").is_empty());
-            let lost = answer["readiness"] == "lost by migration";
-            // The second kernel of phyp-dump registers by itself: on the new machine, which nobody has noted yet.
+            let lost = answer["readiness"] == "lost_by_migration";
+            // The second kernel of phyp-dump registers by itself: on the new machine, which is not recorded yet.
             if mode != Mode::Phyp2008 || event != Event::CrashAfterMigration {
                 assert_eq!(lost, event == Event::Migrated, "{mode:?}, {event:?}: {answer:#}");
             }
@@ -257,7 +257,7 @@ fn status_counts_a_damaged_dump_as_damaged() {
     assert!(answer.stdout.contains("boot memory"), "{}", answer.stdout);
 }
 
-/// One mistake of the firmware that it admits, so that a tool can tell.
+/// One mistake that the firmware reports, so that a tool can know of it.
 fn admitted() -> impl Strategy<Value = Vec<Fault>> {
     prop_oneof![
         Just(Vec::new()),

@@ -378,7 +378,7 @@ fn the_machine_of_a_registration_is_noted_for_later() {
         let mut command = Command::new(HADUMP);
         Output::of(command.args(["status", "--json", "--root"]).arg(root.path()).args(options))
     };
-    assert_eq!(json(&status(&[]))["readiness"], "lost by migration");
+    assert_eq!(json(&status(&[]))["readiness"], "lost_by_migration");
     assert_eq!(json(&status(&["--record-registration"]).ok())["readiness"], "registered");
     assert_eq!(json(&status(&[]))["readiness"], "registered");
     fs::write(root.path().join("sys/kernel/fadump/registered"), "0\n").expect("a file");

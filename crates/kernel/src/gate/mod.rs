@@ -1,9 +1,9 @@
-//! The plausibility gate: whether VMCOREINFO and the kernel's structures are about one another, before anything is left
+//! The plausibility gate: whether VMCOREINFO and the kernel's structures belong together, checked before anything is left
 //! out because of them.
 //!
-//! A filter that misunderstands a kernel loses what the dump was made for, and nobody notices until somebody needs it. So
-//! what the filter thinks it found is held against what must be true of any kernel and what this one counted itself.
-//! `docs/gate.md` says what is looked at and what follows.
+//! A filter that misunderstands a kernel loses what the dump was made for, and nobody notices until the page is needed. So
+//! what the filter thinks it found is compared with what must be true of any kernel and with what this one counted itself.
+//! `docs/gate.md` says what is checked and what follows.
 
 mod judge;
 mod outside;
@@ -17,14 +17,14 @@ pub(crate) use judge::Found;
 use vmcore::{Pfn, Range, RangeSet, VirtAddr};
 use zones::{Unknown, Zones};
 
-/// What became of one check.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It found nothing wrong.
     Passed,
     /// What it needs is not in VMCOREINFO or not in the dump.
     Skipped,
-    /// It found that the kernel is not understood.
+    /// The kernel is not understood.
     Failed,
 }
 
@@ -42,7 +42,9 @@ impl Outcome {
 /// One check of the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, in a few words that do not change.
+    /// What was looked at, for programs: this does not change.
+    pub id: &'static str,
+    /// What was looked at, in a few words for people.
     pub name: &'static str,
     /// What became of it.
     pub outcome: Outcome,
@@ -50,23 +52,24 @@ pub struct Check {
     pub text: String,
 }
 
-/// What the gate looked at and what it held back.
+/// What the gate checked and what it held back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
     /// The checks, in the order in which they were made. Empty when there was nothing to check.
     pub checks: Vec<Check>,
-    /// Regions that were kept whole, because too much of what is said of them makes no sense.
+    /// Regions that were kept whole, because too many of their `struct page`s make no sense.
     pub regions: Vec<Range<Pfn>>,
-    /// Pages outside of these that were kept because what is said of them or of their neighbours makes no sense.
+    /// Other pages that were kept because their `struct page`s, or those beside them, make no sense.
     pub doubtful: u64,
     /// A check failed: nothing was left out but what level bit 0 and earlier filters say.
     pub closed: bool,
 }
 
 impl Gate {
-    /// A gate that closes because of what went wrong before anything could be judged.
+    /// A gate that is closed because of an error before anything could be judged.
     pub(crate) fn not_understood(error: &Error) -> Self {
-        let check = Check { name: "VMCOREINFO", outcome: Outcome::Failed, text: error.to_string() };
+        let (id, name, text) = ("vmcoreinfo", "VMCOREINFO", error.to_string());
+        let check = Check { id, name, outcome: Outcome::Failed, text };
         Self { checks: vec![check], closed: true, ..Self::default() }
     }
 
@@ -80,19 +83,19 @@ impl Gate {
 pub(crate) struct Guard {
     pub(crate) sound: Sound,
     zones: Result<Zones, Unknown>,
-    /// Frames that are the kernel's whatever their struct pages say.
+    /// Frames that belong to the kernel whatever their struct pages say.
     pub(crate) known: RangeSet<Pfn>,
     cpus: u64,
-    /// The kernel tells how many pages a compound has.
+    /// The kernel exports how many pages a compound has.
     sizes: bool,
 }
 
 impl Guard {
-    /// Learns what can be known without judging struct pages.
+    /// Collects what can be known without judging struct pages.
     ///
     /// # Errors
     ///
-    /// When VMCOREINFO's fields cannot be, or the input is damaged.
+    /// When fields of VMCOREINFO are impossible, or the input is damaged.
     pub(crate) fn new(kernel: &Kernel<'_>, model: &MemModel, classes: &Classes) -> Result<Self, Error> {
         let mut sound = Sound::new(kernel.info(), kernel.machine(), kernel.physical().end())?;
         let cpus = kernel.cpus() as u64;
@@ -110,7 +113,7 @@ impl Guard {
         Ok(Self { sound, zones, known, cpus, sizes: classes.tells_sizes() })
     }
 
-    /// Counts what the crashed kernel counted where the dump has no memory.
+    /// Counts what the crashed kernel counted in memory that the dump lacks.
     ///
     /// # Errors
     ///
@@ -128,8 +131,8 @@ impl Guard {
     }
 }
 
-/// Tells whether the topmost bits of flags are nodes: all but a few of a sample of pages have one that exists. They are
-/// something else where sections have arrays of their own (SPARSEMEM without VMEMMAP).
+/// Reports whether the topmost bits of flags are node numbers: all but a few of a sample of pages have one that exists.
+/// They are something else where sections have arrays of their own (SPARSEMEM without VMEMMAP).
 fn nodes_are_in_flags(
     kernel: &Kernel<'_>,
     model: &MemModel,
@@ -141,7 +144,7 @@ fn nodes_are_in_flags(
     let step = (frames.total() / SAMPLES).max(1);
     let (mut seen, mut right) = (0, 0);
     let mut runs = Vec::new();
-    // Frames in steps of equal length through what memory there is.
+    // Frames at equal steps through the memory that exists.
     let mut skip = step / 2;
     for range in frames.iter() {
         while skip < range.len() {

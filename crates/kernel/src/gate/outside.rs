@@ -9,7 +9,7 @@ use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
 use vmcore::{CHUNK_FRAMES, Pfn, Range, RangeSet};
 
-/// Chunks that are looked into; what lies in more is no machine's memory.
+/// The most chunks that are looked into; no machine has memory in more.
 const MOST_CHUNKS: u64 = 1 << 16;
 
 /// Counts over the frames of `spanned` that the dump lacks.

@@ -21,25 +21,25 @@ pub(crate) struct Zones {
     pub(crate) most_nodes: u64,
     /// The frames that nodes span.
     pub(crate) frames: RangeSet<Pfn>,
-    /// Free blocks by order, where VMCOREINFO tells how they are counted.
+    /// Free blocks by order, where VMCOREINFO says how they are counted.
     pub(crate) free: Option<[u64; ORDERS]>,
     /// NR_FREE_PAGES.
     pub(crate) free_pages: Option<u64>,
-    /// Pages on LRU lists, and what they are if another counter stands before theirs, where that could be: NR_ALLOC_BATCH
-    /// of 3.12 to 4.7, NR_FREE_PAGES_BLOCKS since 6.15.
+    /// Pages on LRU lists, and how many they are if another counter precedes theirs, where that is possible:
+    /// NR_ALLOC_BATCH of 3.12 to 4.7, NR_FREE_PAGES_BLOCKS since 6.15.
     pub(crate) lru: Option<(u64, Option<u64>)>,
-    /// How far a counter may be off at most because of what CPUs have not added, and the sum of the squares of what each
-    /// of them may have kept back.
+    /// How far a counter may be off at most because of what CPUs have not added yet, and the sum of the squares of what each
+    /// of them may have held back.
     pub(crate) slack: u64,
     squares: u64,
 }
 
-/// Why the zones' counters cannot be had.
+/// Why the zones' counters are not available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// VMCOREINFO does not tell, or the dump does not hold them.
+    /// VMCOREINFO does not say where they are, or the dump lacks them.
     Untold(String),
-    /// What VMCOREINFO tells leads nowhere.
+    /// What VMCOREINFO says cannot be right.
     Nonsense(String),
 }
 
@@ -210,7 +210,7 @@ impl Zones {
             if let Some((sum, shifted)) = &mut self.lru {
                 *sum = sum.saturating_add(first);
                 // Free pages in whole blocks are counted by block, of 32 pages at least. The older counter is gone from
-                // kernels that tell the type of offline pages (4.20).
+                // kernels that export the type of offline pages (4.20).
                 let old = kernel.info().number("PAGE_OFFLINE_MAPCOUNT_VALUE").is_none();
                 let could_be = old || between % 32 == 0 && between <= free;
                 *shifted = shifted.filter(|_| could_be).map(|sum| sum.saturating_add(second));
