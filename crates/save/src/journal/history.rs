@@ -1,0 +1,116 @@
+//! What a journal says about a save.
+
+use super::record::{self, Begin, Record};
+use crate::Error;
+use dumpfile::kdump::Checkpoint;
+use std::path::Path;
+use vmcore::{PhysAddr, RangeSet};
+
+/// What a journal says about a save.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// What is being saved.
+    pub begin: Begin,
+    /// The last boot that worked on it.
+    pub boot: String,
+    /// The last durable state of the output; without one the save starts over.
+    pub checkpoint: Option<Checkpoint>,
+    /// What was released, or may have been: it must not be read.
+    pub gone: RangeSet<PhysAddr>,
+    /// What was certainly released, in [`History::boot`].
+    pub released: RangeSet<PhysAddr>,
+    /// Whether the output was complete when it was about to get its name, if it was.
+    pub finished: Option<bool>,
+    pub(super) records: u64,
+}
+
+impl History {
+    /// Parses the bytes of the journal at `path`. Returns the history, unless not even the first record is whole, and how many
+    /// bytes are good records: those of a torn last one are not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::JournalDamaged`] when a good record follows a bad one, or records are not in order.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<(Option<Self>, usize), Error> {
+        let damaged = |offset: usize, found: &str, expected: &'static str| Error::JournalDamaged {
+            path: path.to_owned(),
+            offset: offset as u64,
+            found: found.to_owned(),
+            expected,
+        };
+        let mut history: Option<Self> = None;
+        let (mut good, mut at, mut torn) = (0, 0, None);
+        for line in text.split_inclusive(|&b| b == b'\n') {
+            let start = at;
+            at += line.len();
+            let expected = history.as_ref().map_or(0, |h| h.records);
+            let Some((number, record)) = record::decode(line) else {
+                torn.get_or_insert(start);
+                continue;
+            };
+            if let Some(torn) = torn {
+                return Err(damaged(
+                    torn,
+                    "a record with a wrong checksum",
+                    "good records before the last one",
+                ));
+            }
+            if number != expected {
+                let found = format!("record {number}");
+                return Err(damaged(start, &found, "records numbered one by one"));
+            }
+            match (&mut history, record) {
+                (None, Record::Begin(begin)) => history = Some(Self::new(begin)),
+                (Some(history), record) => {
+                    if !history.apply(record) {
+                        return Err(damaged(start, "a begin record after a checkpoint", "one begin record"));
+                    }
+                }
+                (None, _) => return Err(damaged(start, "another record", "a begin record")),
+            }
+            good = at;
+        }
+        Ok((history, good))
+    }
+
+    fn new(begin: Begin) -> Self {
+        Self {
+            boot: begin.boot.clone(),
+            begin,
+            checkpoint: None,
+            gone: RangeSet::default(),
+            released: RangeSet::default(),
+            finished: None,
+            records: 1,
+        }
+    }
+
+    /// What is certainly released in the boot `boot`.
+    pub fn released_in(&self, boot: &str) -> RangeSet<PhysAddr> {
+        if boot.is_empty() || boot != self.boot { RangeSet::default() } else { self.released.clone() }
+    }
+
+    fn apply(&mut self, record: Record) -> bool {
+        match record {
+            // Nothing was durable, and the save started over.
+            Record::Begin(begin) if self.checkpoint.is_none() && self.gone.is_empty() => {
+                self.boot = begin.boot.clone();
+                self.begin = begin;
+            }
+            Record::Begin(_) => return false,
+            Record::Boot(boot) => {
+                // A new boot reserves everything again, but what was overwritten stays overwritten.
+                if boot != self.boot || boot.is_empty() {
+                    self.released = RangeSet::default();
+                }
+                self.boot = boot;
+            }
+            Record::Checkpoint(checkpoint) => self.checkpoint = Some(checkpoint),
+            Record::Release(ranges) => ranges.into_iter().for_each(|r| self.gone.insert(r)),
+            Record::Released(ranges) => ranges.into_iter().for_each(|r| self.released.insert(r)),
+            Record::Finished { complete } => self.finished = Some(complete),
+        }
+        self.records += 1;
+        true
+    }
+}
