@@ -192,9 +192,13 @@ fn a_wrong_key_an_altered_a_cut_and_a_missing_file_are_said() {
         1,
         &["vmcore.00000.age", "--identity KEYFILE"],
     );
-    refused(&with_key(&["info"], &files, &case.key("other")), 1, &["vmcore.00000.age", "somebody else"]);
-    refused(&with_key(&["info"], &files, &case.key("ssh")), 1, &["somebody else"]);
-    refused(&with_key(&["info"], &files, &files[0]), 1, &["vmcore.00000.age", "neither an identity file"]);
+    refused(&with_key(&["info"], &files, &case.key("other")), 1, &["vmcore.00000.age", "other keys"]);
+    refused(&with_key(&["info"], &files, &case.key("ssh")), 1, &["other keys"]);
+    refused(
+        &with_key(&["info"], &files, &files[0]),
+        1,
+        &["vmcore.00000.age", "neither an age identity file"],
+    );
     refused(&with_key(&["info"], &files[1..], &key), 1, &["vmcore.00000.age: missing"]);
     refused(&with_key(&["info"], &[files[0].clone(), plain.path().to_owned()], &key), 1, &["not encrypted"]);
     let elsewhere = Scratch::new("other.00001.age");

@@ -1,13 +1,13 @@
-//! Why something could not be sealed or opened.
+//! Why something could not be encrypted or decrypted.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why something could not be sealed or opened.
+/// Why something could not be encrypted or decrypted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// What was given as a recipient is none.
+    /// Something given as a recipient is not one.
     #[error(
         "{given}: neither a recipient (age1..., ssh-ed25519 ..., ssh-rsa ...) nor a file of recipients, one on each line"
     )]
@@ -15,10 +15,10 @@ pub enum Error {
         /// What was given, or the file and the line.
         given: String,
     },
-    /// Nobody could open what would be written.
-    #[error("no recipient is given")]
+    /// There is no recipient, so nobody could decrypt the output.
+    #[error("no recipient was given")]
     NoRecipients,
-    /// The recipients do not go together.
+    /// The recipients cannot be combined.
     #[error("these recipients cannot be combined")]
     Recipients(#[source] age::EncryptError),
     /// A file could not be read.
@@ -26,10 +26,10 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file holds no key.
+    /// A file has no usable key.
     #[error("{}: {what}", path.display())]
     NoIdentity {
         /// The file.
@@ -37,7 +37,7 @@ pub enum Error {
         /// What is wrong, and what to do.
         what: String,
     },
-    /// The sealed bytes could not be written.
+    /// The encrypted bytes could not be written.
     #[error("cannot write the encrypted stream")]
     Write(#[source] io::Error),
 }

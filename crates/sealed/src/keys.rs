@@ -1,4 +1,4 @@
-//! Who may read, and who reads.
+//! Public keys to encrypt to, and private keys to decrypt with.
 
 use crate::Error;
 use age::ssh;
@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Who will be able to open what is sealed. Holds public keys only.
+/// The public keys that a dump is encrypted to.
 pub struct Recipients(Vec<Box<dyn age::Recipient + Send + Sync>>);
 
 impl std::fmt::Debug for Recipients {
@@ -22,7 +22,7 @@ impl Recipients {
     ///
     /// # Errors
     ///
-    /// When one is not understood, which is then named; when there is none.
+    /// When one is not understood, which the error names, or there is none.
     pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<Self, Error> {
         let mut found = Vec::new();
         for given in given.iter().map(AsRef::as_ref) {
@@ -51,7 +51,7 @@ fn from_file(name: &str, found: &mut Vec<Box<dyn age::Recipient + Send + Sync>>)
     let path = Path::new(name);
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        // A mistyped key is no file.
+        // More likely a mistyped key than a missing file.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename) => {
             return Err(Error::NoRecipient { given: name.into() });
         }
@@ -67,7 +67,7 @@ fn from_file(name: &str, found: &mut Vec<Box<dyn age::Recipient + Send + Sync>>)
     Ok(())
 }
 
-/// The private keys that open what was sealed.
+/// The private keys that a dump is decrypted with.
 pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 
 impl std::fmt::Debug for Identities {
@@ -77,11 +77,11 @@ impl std::fmt::Debug for Identities {
 }
 
 impl Identities {
-    /// Reads identity files: those that `age-keygen` makes, and SSH private keys that no passphrase protects.
+    /// Reads identity files: those of `age-keygen`, and SSH private keys without a passphrase.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read or holds no such key, which is then named.
+    /// When a file, which the error names, cannot be read or has no such key.
     pub fn read(paths: &[PathBuf]) -> Result<Self, Error> {
         let mut found = Vec::new();
         for path in paths {
@@ -92,14 +92,14 @@ impl Identities {
                     Ok(key @ ssh::Identity::Unencrypted(_)) => found.push(Box::new(key) as _),
                     Ok(ssh::Identity::Encrypted(_)) => {
                         return Err(unfit(
-                            "this SSH key is protected by a passphrase; make a copy without one \
-                             (ssh-keygen -p -N '' -f COPY), or decrypt with age",
+                            "this SSH key has a passphrase; make a copy without one (ssh-keygen -p -N '' -f COPY), or decrypt \
+                             with age",
                         ));
                     }
                     Ok(ssh::Identity::Unsupported(_)) => {
-                        return Err(unfit("this kind of SSH key cannot be used; Ed25519 and RSA can"));
+                        return Err(unfit("this kind of SSH key is not supported; Ed25519 and RSA are"));
                     }
-                    Err(_) => return Err(unfit("not a private key of SSH in OpenSSH's or PEM format")),
+                    Err(_) => return Err(unfit("not an SSH private key in OpenSSH or PEM format")),
                 }
                 continue;
             }
@@ -107,7 +107,7 @@ impl Identities {
             let keys = file.ok().and_then(|file| file.into_identities().ok()).unwrap_or_default();
             if keys.is_empty() {
                 return Err(unfit(
-                    "neither an identity file of age (AGE-SECRET-KEY-1...) nor an SSH private key",
+                    "neither an age identity file (AGE-SECRET-KEY-1...) nor an SSH private key",
                 ));
             }
             found.extend(keys);

@@ -1,12 +1,12 @@
-//! Dumps that only the right people can read.
+//! Encrypted dumps.
 //!
-//! A dump holds passwords and keys. Here its bytes become files of the age format (age-encryption.org/v1), for any
-//! number of recipients: the machine that saves a dump needs their public keys alone, and `age` or `rage` opens what
+//! A dump contains passwords and keys. Here its bytes become files of the age format (age-encryption.org/v1), for any
+//! number of recipients: the machine that saves a dump needs only their public keys, and `age` or `rage` can decrypt what
 //! hadump wrote.
 //!
-//! A save that is interrupted must go on without the private key, so a sealed dump is a set of files, each complete by
-//! itself: [`Part`] names them, a [`Sealer`] writes one, an [`Unsealer`] reads them one behind the other. What they
-//! hold together is one flattened stream.
+//! An interrupted save must be resumed without the private key, so an encrypted dump is a set of files, each complete on
+//! its own: [`Part`] names them, a [`Sealer`] writes one, an [`Unsealer`] reads them as one stream, which is a flattened
+//! dump.
 
 #![forbid(unsafe_code)]
 

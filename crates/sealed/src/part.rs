@@ -1,16 +1,16 @@
-//! Names of the files of a sealed dump.
+//! Names of the files of an encrypted dump.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One file of a sealed dump.
+/// One file of an encrypted dump.
 ///
 /// The files of the dump `vmcore` are `vmcore.00000.age`, `vmcore.00001.age` and so on, so that a shell's `vmcore.*.age`
 /// names them in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The dump's name, as the set would have it if it were one file.
+    /// The name of the dump without the suffix.
     pub dump: PathBuf,
     /// Counted from 0.
     pub number: u32,
@@ -27,7 +27,7 @@ impl Part {
         name.into()
     }
 
-    /// The files of the dump `dump` that are there, by their numbers.
+    /// The existing files of the dump `dump`, by number.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 /// Encrypts what is written to it, as one age file.
 ///
-/// Dropped without [`Sealer::finish`] it leaves a file that says, when it is opened, that it was cut off.
+/// Dropped without [`Sealer::finish`], it leaves a file whose reader finds that it was cut off.
 pub struct Sealer<W: Write>(age::stream::StreamWriter<W>);
 
 impl<W: Write> Sealer<W> {
@@ -13,13 +13,13 @@ impl<W: Write> Sealer<W> {
     ///
     /// # Errors
     ///
-    /// When the recipients do not go together or the header cannot be written.
+    /// When the recipients cannot be combined or the header cannot be written.
     pub fn new(recipients: &Recipients, out: W) -> Result<Self, Error> {
         let encryptor = age::Encryptor::with_recipients(recipients.iter()).map_err(Error::Recipients)?;
         encryptor.wrap_output(out).map(Self).map_err(Error::Write)
     }
 
-    /// Ends the age file, and gives back what it was written to.
+    /// Ends the age file, and returns what it was written to.
     ///
     /// # Errors
     ///

@@ -13,9 +13,9 @@ pub fn is_sealed(prefix: &[u8]) -> bool {
     prefix.starts_with(MAGIC)
 }
 
-/// Reads the plain bytes of one age file or of several, one behind the other.
+/// Reads the decrypted bytes of one age file, or of several, concatenated.
 ///
-/// Every error names the file, and says whether it was cut off, altered or made for somebody else.
+/// Every error names the file, and says whether it was cut off, altered or encrypted for other keys.
 pub struct Unsealer<'k, R, I> {
     identities: &'k Identities,
     inputs: I,
@@ -37,7 +37,7 @@ impl<'k, R: Read, I: Iterator<Item = io::Result<(PathBuf, R)>>> Unsealer<'k, R, 
             let (kind, why) = match &error {
                 DecryptError::NoMatchingKeys => (
                     ErrorKind::PermissionDenied,
-                    "it was encrypted for somebody else: no identity given opens it",
+                    "encrypted for other keys: no given identity can decrypt it",
                 ),
                 DecryptError::InvalidMac | DecryptError::DecryptionFailed => {
                     (ErrorKind::InvalidData, "its header was altered")
@@ -46,7 +46,7 @@ impl<'k, R: Read, I: Iterator<Item = io::Result<(PathBuf, R)>>> Unsealer<'k, R, 
                     (ErrorKind::InvalidData, "not an age file, or its header is damaged")
                 }
                 DecryptError::UnknownFormat => {
-                    (ErrorKind::InvalidData, "of a version of age that is not known")
+                    (ErrorKind::InvalidData, "of an unknown version of the age format")
                 }
                 DecryptError::Io(e) if e.kind() == ErrorKind::UnexpectedEof => {
                     (ErrorKind::UnexpectedEof, "it ends inside its header")

@@ -55,13 +55,13 @@ fn a_recipient_may_stand_in_a_file_among_comments() {
 }
 
 #[test]
-fn somebody_elses_key_opens_nothing_and_that_is_said() {
+fn another_key_decrypts_nothing_and_the_error_says_so() {
     let Keys { identities, .. } = keys();
     let other = age::x25519::Identity::generate();
     let recipients = Recipients::parse(&[other.to_public().to_string()]).unwrap();
     let error = open(&identities, &[seal(&recipients, b"dump")]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    assert_eq!(error.to_string(), "part0: it was encrypted for somebody else: no identity given opens it");
+    assert_eq!(error.to_string(), "part0: encrypted for other keys: no given identity can decrypt it");
 }
 
 #[test]
