@@ -1,9 +1,8 @@
-//! `hadump verify`: everything that a dump holds, read once.
+//! `hadump verify`: reads every page of a dump once.
 
 use crate::frameset::Frameset;
 use crate::input::{self, Prefer};
-use crate::walk::{self, Frames};
-use crate::{Outcome, cli, progress, report};
+use crate::{Outcome, cli, report, walk};
 use anyhow::Result;
 use serde::Serialize;
 use std::io::Write;
@@ -20,14 +19,14 @@ struct Verdict {
     zero: u64,
     excluded: u64,
     lost: Frameset,
-    /// What is wrong with the dump, a sentence each.
+    /// What is wrong with the dump, one sentence each.
     problems: Vec<String>,
-    /// What is odd and was put right while reading, a sentence each.
+    /// Anomalies that were corrected while reading, one sentence each.
     remarks: Vec<String>,
     sound: bool,
 }
 
-/// What a run of frames turned out to be.
+/// What a run of frames contains.
 #[derive(Default)]
 struct Seen {
     data: u64,
@@ -49,32 +48,20 @@ pub(crate) fn run(args: &cli::Verify, quiet: bool) -> Result<Outcome> {
 }
 
 fn verify(args: &cli::Verify, dump: &Dump, quiet: bool) -> Result<Verdict> {
-    let memories = [&*dump.memory];
-    let size = dump.page_size();
+    let size = dump.page_size().len();
     let mut all = Seen::default();
     let mut lost = Frameset::default();
-    let pages = walk::count(&memories, Frames::Existing)?;
-    progress::watch(pages, size.bytes(), quiet, |progress| {
-        walk::pages(
-            &memories,
-            Frames::Existing,
-            progress,
-            |view| {
-                let (states, bytes) = view.sides[0];
-                look(view.first, states, bytes, size.len())
-            },
-            |seen| {
-                all.data += seen.data;
-                all.zero += seen.zero;
-                all.excluded += seen.excluded;
-                seen.lost.into_iter().for_each(|frames| lost.push(frames));
-                Ok(())
-            },
-        )
+    let look = |first: Pfn, states: &[PageState], bytes: &[u8]| look(first, states, bytes, size);
+    walk::every(dump, quiet, look, |seen| {
+        all.data += seen.data;
+        all.zero += seen.zero;
+        all.excluded += seen.excluded;
+        seen.lost.into_iter().for_each(|frames| lost.push(frames));
+        Ok(())
     })?;
     let mut problems = notes(dump);
     if lost.pages > 0 {
-        problems.push(format!("lost are {}", lost.text()));
+        problems.push(format!("lost: {}", lost.text()));
     }
     let damage = dump.memory.damage();
     if damage.pages > damage.first.len() as u64 {
@@ -82,7 +69,7 @@ fn verify(args: &cli::Verify, dump: &Dump, quiet: bool) -> Result<Verdict> {
     }
     problems.extend(damage.first);
     if dump.source.incomplete {
-        problems.push("the file says, or shows, that it is incomplete".into());
+        problems.push("the file is marked incomplete, or ends early".into());
     }
     Ok(Verdict {
         path: args.input.name(),
@@ -117,7 +104,7 @@ fn look(first: Pfn, states: &[PageState], bytes: &[u8], size: usize) -> Seen {
     seen
 }
 
-/// What readers would miss in the notes.
+/// What readers would not find in the notes.
 fn notes(dump: &Dump) -> Vec<String> {
     let mut problems = Vec::new();
     if dump.cpus() == 0 {
@@ -130,9 +117,9 @@ fn notes(dump: &Dump) -> Vec<String> {
         problems.push(format!("the NT_PRSTATUS notes differ in length: {sizes:?} bytes"));
     }
     match &dump.vmcoreinfo {
-        None => problems.push("no VMCOREINFO note tells readers about the kernel".into()),
+        None => problems.push("there is no VMCOREINFO note, so readers do not know the kernel".into()),
         Some(info) if info.release().is_none() => {
-            problems.push("VMCOREINFO does not tell the kernel's release (OSRELEASE)".into());
+            problems.push("VMCOREINFO lacks the kernel's release (OSRELEASE)".into());
         }
         Some(_) => {
             if let Err(error) = kernel::Kernel::open(dump) {
@@ -162,7 +149,7 @@ impl Verdict {
                 self.lost.pages
             ),
         )?;
-        line("verdict", if self.sound { "sound: everything in it was read" } else { "NOT SOUND" })?;
+        line("verdict", if self.sound { "sound: every page could be read" } else { "NOT SOUND" })?;
         Ok(())
     }
 }

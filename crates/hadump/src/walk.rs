@@ -1,9 +1,10 @@
 //! Every page of one dump or of several side by side, in frame order, read by all threads.
 
+use crate::progress;
 use anyhow::{Result, bail};
 use dumpfile::Progress;
 use rayon::prelude::*;
-use vmcore::{CHUNK_FRAMES, Chunk, PageState, Pfn, PhysicalMemory};
+use vmcore::{CHUNK_FRAMES, Chunk, Dump, PageState, Pfn, PhysicalMemory};
 
 /// Bytes of pages that one thread reads from each dump at once.
 const PIECE_BYTES: usize = 512 << 10;
@@ -24,7 +25,7 @@ pub(crate) struct View<'b> {
 pub(crate) enum Frames {
     /// All that exist in any of the dumps.
     Existing,
-    /// Of these only what an earlier filter left in at least one of them.
+    /// Only those of them that an earlier filter left in at least one dump.
     Unfiltered,
 }
 
@@ -33,7 +34,30 @@ pub(crate) fn count(memories: &[&dyn PhysicalMemory], frames: Frames) -> Result<
     chunks(memories).try_fold(0, |sum, index| Ok(sum + union(memories, frames, index)?.count()))
 }
 
-/// Shows every page to `look`, in parallel, and what it made of them to `take`, in frame order.
+/// Passes the pages that exist in `dump` to `look`, many at once and in parallel, and what it returns to `take`, in frame
+/// order, while the progress is shown.
+///
+/// # Errors
+///
+/// When the input is damaged, `take` fails, or the user asks to stop.
+pub(crate) fn every<T: Send>(
+    dump: &Dump,
+    quiet: bool,
+    look: impl Fn(Pfn, &[PageState], &[u8]) -> T + Sync,
+    take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let memories = [&*dump.memory];
+    let total = count(&memories, Frames::Existing)?;
+    progress::watch(total, dump.page_size().bytes(), quiet, |progress| {
+        let look = |view: &View<'_>| {
+            let (states, bytes) = view.sides[0];
+            look(view.first, states, bytes)
+        };
+        pages(&memories, Frames::Existing, progress, look, take)
+    })
+}
+
+/// Passes every page to `look`, many at once and in parallel, and what it returns to `take`, in frame order.
 ///
 /// All dumps have pages of one size.
 ///

@@ -70,7 +70,7 @@ fn dumps_are_the_same_in_any_format_and_compression() {
 }
 
 #[test]
-fn what_differs_is_told_by_frame() {
+fn what_differs_is_listed_by_frame() {
     let Some(dump) = corpus::dump(X86_64) else { return };
     let (a, b) = (run::to_kdump(&dump.elf, 31, "none"), run::to_kdump(&dump.elf, 31, "none"));
     let kdump = Kdump::open(b.path());
@@ -118,7 +118,7 @@ fn a_sound_dump_is_sound_and_one_with_a_broken_page_is_not() {
     file.write_all_at(&[0; 24], kdump.descriptor(5)).unwrap();
     let run = hadump(["verify".as_ref(), broken.path().as_os_str()]);
     assert_eq!(run.code, Some(4), "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains(&format!("lost are 1 pages: frames {pfn:#x}")), "{}", run.stdout);
+    assert!(run.stdout.contains(&format!("lost: 1 pages: frames {pfn:#x}")), "{}", run.stdout);
     let listed = pages(&[], broken.path());
     assert_eq!(listed.code, Some(4));
     assert!(listed.stdout.contains(&format!("page {pfn} lost\n")));
