@@ -5,8 +5,6 @@
 //! The dump is hadump's own: read, chosen and written as `hadump convert` does.
 
 mod args;
-#[cfg(test)]
-mod args_tests;
 mod create;
 mod getopt;
 mod given;
@@ -27,10 +25,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
 
-/// The exit code of makedumpfile where -x or -i is of another kernel than the dump.
+/// makedumpfile's exit code where the file of -x or -i is of another kernel than the dump.
 const OTHER_KERNEL: u8 = 2;
 
-/// The arguments behind the name, where the program was called as makedumpfile.
+/// The arguments after the name, if the program was called as makedumpfile.
 pub(crate) fn called(mut args: impl Iterator<Item = OsString>) -> Option<Vec<OsString>> {
     let name = args.next()?;
     if Path::new(&name).file_name() == Some(OsStr::new("makedumpfile")) {
@@ -112,7 +110,7 @@ fn refuse(say: Messages, refusal: &Refusal) {
     }
 }
 
-/// What the libraries have to say goes to standard error, as far as errors and debugging messages are wanted.
+/// Sends the libraries' messages to standard error, if errors or debugging messages are wanted.
 fn start_log(level: MessageLevel) {
     let level = if level.has(MessageLevel::DEBUG) {
         LevelFilter::DEBUG

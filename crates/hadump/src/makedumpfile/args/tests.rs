@@ -1,6 +1,6 @@
 //! The command lines that capture scripts build, and what makedumpfile 1.7.2 answers to wrong ones.
 
-use super::args::{Job, MessageLevel, Options, Refusal, Target};
+use super::{Job, MessageLevel, Options, Refusal, Target};
 use dumpfile::codec::Method;
 use std::ffi::OsString;
 use vmcore::VirtAddr;

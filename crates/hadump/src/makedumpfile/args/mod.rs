@@ -2,122 +2,22 @@
 //!
 //! Every option of makedumpfile 1.7.9 and of its development branch is known here. It works, or it tunes something that
 //! hadump does not need to be told and is accepted, or it is refused by name: before anything is opened, and already
-//! under `--check-params`, which distributions run when a machine is set up. An option that were ignored in silence would
-//! be noticed only after a crash.
+//! under `--check-params`, which distributions run when a machine is set up. An option that was silently ignored would be
+//! noticed only after a crash.
 
-use super::getopt::{Getopt, Spec};
+mod number;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use super::getopt::Getopt;
 use dumpfile::codec::Method;
+use number::{parse_address, parse_size};
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use table::{Opt, SPECS};
 use vmcore::{DumpLevel, VirtAddr};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opt {
-    Lzo,
-    Snappy,
-    Zlib,
-    Zstd,
-    Debug,
-    DumpLevel,
-    Elf,
-    Flatten,
-    Force,
-    Generate,
-    Help,
-    ReadVmcoreinfo,
-    SizeLimit,
-    Rearrange,
-    Version,
-    Vmlinux,
-    Split,
-    Reassemble,
-    MessageLevel,
-    Vtop,
-    DumpDmesg,
-    PartialDmesg,
-    Config,
-    MemUsage,
-    WorkDir,
-    NumThreads,
-    CheckParams,
-    DryRun,
-    ShowStats,
-    /// Accepted and without effect.
-    Tuning,
-    /// Refused: the name, and why.
-    Refused(&'static str, &'static str),
-}
-
-const XEN: &str = "dumps of Xen hosts are not supported";
-
-const fn short(name: u8, takes_value: bool, option: Opt) -> Spec<Opt> {
-    Spec { short: Some(name), long: None, takes_value, option }
-}
-
-const fn long(name: &'static str, takes_value: bool, option: Opt) -> Spec<Opt> {
-    Spec { short: None, long: Some(name), takes_value, option }
-}
-
-/// In makedumpfile's order: glibc lists ambiguous names so.
-const SPECS: [Spec<Opt>; 44] = [
-    short(b'b', true, Opt::Tuning),
-    short(b'c', false, Opt::Zlib),
-    short(b'D', false, Opt::Debug),
-    short(b'd', true, Opt::DumpLevel),
-    short(
-        b'e',
-        false,
-        Opt::Refused(
-            "-e",
-            "pages of struct page are never left out; without it the dump is larger and complete",
-        ),
-    ),
-    short(b'E', false, Opt::Elf),
-    short(b'F', false, Opt::Flatten),
-    short(b'f', false, Opt::Force),
-    short(b'g', true, Opt::Generate),
-    short(b'h', false, Opt::Help),
-    short(b'i', true, Opt::ReadVmcoreinfo),
-    short(b'l', false, Opt::Lzo),
-    short(b'L', true, Opt::SizeLimit),
-    short(b'p', false, Opt::Snappy),
-    short(b'R', false, Opt::Rearrange),
-    short(b'v', false, Opt::Version),
-    short(b'X', false, Opt::Refused("-X", XEN)),
-    short(b'x', true, Opt::Vmlinux),
-    short(b'z', false, Opt::Zstd),
-    long("split", false, Opt::Split),
-    long("reassemble", false, Opt::Reassemble),
-    long("xen-syms", true, Opt::Refused("--xen-syms", XEN)),
-    long("xen-vmcoreinfo", true, Opt::Refused("--xen-vmcoreinfo", XEN)),
-    long("xen_phys_start", true, Opt::Refused("--xen_phys_start", XEN)),
-    long("message-level", true, Opt::MessageLevel),
-    long("vtop", true, Opt::Vtop),
-    long("dump-dmesg", false, Opt::DumpDmesg),
-    long("partial-dmesg", false, Opt::PartialDmesg),
-    long("config", true, Opt::Config),
-    long("help", false, Opt::Help),
-    long("diskset", true, Opt::Refused("--diskset", "sadump disk sets are not supported")),
-    long("cyclic-buffer", true, Opt::Tuning),
-    long(
-        "eppic",
-        true,
-        Opt::Refused("--eppic", "eppic macros are not run; --config erases data by rules of its own"),
-    ),
-    long("non-mmap", false, Opt::Tuning),
-    long("mem-usage", false, Opt::MemUsage),
-    long("splitblock-size", true, Opt::Tuning),
-    long("work-dir", true, Opt::WorkDir),
-    long("num-threads", true, Opt::NumThreads),
-    long("check-params", false, Opt::CheckParams),
-    long("dry-run", false, Opt::DryRun),
-    long("show-stats", false, Opt::ShowStats),
-    long("extension", true, Opt::Refused("--extension", "extensions are C objects for makedumpfile alone")),
-    // Gone since 1.5.9, but still found in configurations older than that.
-    long("non-cyclic", false, Opt::Tuning),
-    long("version", false, Opt::Version),
-];
 
 /// What messages are printed; the values are makedumpfile's bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +49,7 @@ pub(super) struct Options {
     pub(super) force: bool,
     pub(super) messages: MessageLevel,
     pub(super) threads: Option<NonZeroUsize>,
-    /// Bytes that the output may have.
+    /// The most bytes that the output may have.
     pub(super) limit: Option<u64>,
     pub(super) work_dir: Option<PathBuf>,
     pub(super) vtop: Option<VirtAddr>,
@@ -159,9 +59,9 @@ pub(super) struct Options {
     pub(super) vmlinux: Option<PathBuf>,
     pub(super) vmcoreinfo: Option<PathBuf>,
     pub(super) config: Option<PathBuf>,
-    /// What is odd about values that are taken all the same.
+    /// Oddities of values that are accepted all the same.
     pub(super) remarks: Vec<String>,
-    /// -D and --show-stats add to the level wherever they stand.
+    /// -D and --show-stats add to the level, wherever they are on the command line.
     more_messages: u8,
     level_given: bool,
     generate: Option<PathBuf>,
@@ -221,22 +121,22 @@ pub(super) enum Target {
     File(PathBuf),
 }
 
-/// Why a command line is not carried out.
+/// Why a command line is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// An option that does not exist, or lacks its value: glibc's words.
     Getopt(String),
-    /// A value that makes no sense, in makedumpfile's words.
+    /// An invalid value, in makedumpfile's words.
     Value(String),
-    /// Options or operands that do not go together; sometimes there is more to say.
+    /// Options or operands that cannot be combined, with a message for some.
     Usage(Option<String>),
     /// What hadump does not do.
     Unsupported(String),
 }
 
 impl Options {
-    /// Reads the arguments behind the program's name. The options are answered in any case: they say where and whether
-    /// a refusal is printed.
+    /// Parses the arguments after the program's name. The options are returned in any case: they determine where and
+    /// whether a refusal is printed.
     pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> (Self, Result<Job, Refusal>) {
         let mut options = Self::new();
         let mut getopt = Getopt::new(&SPECS, args);
@@ -360,17 +260,12 @@ impl Options {
         Ok(())
     }
 
-    /// A number as `atoi` reads it. After a crash a dump of the wrong level is worth more than a complaint about letters
-    /// behind a digit, so these are said and no more.
+    /// A number as `atoi` reads it. After a crash a dump of the wrong level is worth more than a refusal because of letters
+    /// after the digits, so these are only reported.
     fn number(&mut self, option: &str, value: &OsStr) -> i64 {
         let text = value.to_string_lossy();
-        let trimmed = text.trim();
-        let end = trimmed
-            .char_indices()
-            .find(|&(at, c)| !(c.is_ascii_digit() || at == 0 && matches!(c, '-' | '+')))
-            .map_or(trimmed.len(), |(at, _)| at);
-        let number = trimmed[..end].parse().unwrap_or(0);
-        if end != trimmed.len() || end == 0 {
+        let (number, exact) = number::atoi(&text);
+        if !exact {
             self.remarks.push(format!("{option} {text}: read as {number}"));
         }
         number
@@ -396,7 +291,7 @@ impl Options {
     fn kind(&self, mut operands: Vec<PathBuf>) -> Result<Job, Refusal> {
         let wrong = || Err(Refusal::Usage(None));
         let because = |why: &str| Err(Refusal::Usage(Some(why.into())));
-        // What only the making of a dump from another can use.
+        // Options that only creating a dump from another can use.
         let creating = self.codec.is_some()
             || self.level_given && self.levels[0].bits() > 0
             || self.elf
@@ -476,31 +371,5 @@ impl Options {
             return because("Options for splitting dumpfile cannot be used with Elf format.");
         }
         Ok(())
-    }
-}
-
-/// A number of bytes with K, M, G, T, P or E behind it.
-fn parse_size(value: &OsStr) -> Option<u64> {
-    let text = value.to_str()?;
-    let (digits, shift) = match text.char_indices().next_back()? {
-        (at, 'k' | 'K') => (&text[..at], 10),
-        (at, 'm' | 'M') => (&text[..at], 20),
-        (at, 'g' | 'G') => (&text[..at], 30),
-        (at, 't' | 'T') => (&text[..at], 40),
-        (at, 'p' | 'P') => (&text[..at], 50),
-        (at, 'e' | 'E') if !text.starts_with("0x") => (&text[..at], 60),
-        _ => (text, 0),
-    };
-    parse_address(digits)?.checked_mul(1 << shift)
-}
-
-/// A number in decimal, hexadecimal with `0x` or octal with `0`, as `strtoul` reads it.
-fn parse_address(text: &str) -> Option<u64> {
-    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return u64::from_str_radix(hex, 16).ok();
-    }
-    match text.strip_prefix('0') {
-        Some(octal) if !octal.is_empty() => u64::from_str_radix(octal, 8).ok(),
-        _ => text.parse().ok(),
     }
 }
