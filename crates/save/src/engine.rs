@@ -1,32 +1,29 @@
-//! The saving itself: a segment, made durable, written down, and only then given back.
+//! Saving segment by segment: each is written, made durable, recorded in the journal, and only then released.
 //!
-//! The order of steps is what keeps the promise that nothing is given back before it is safe, and it is the same for every
-//! segment: write its pages; make the output durable; append a checkpoint to the journal and make that durable; append
-//! what is about to be given back and make that durable; give it back. Killed between any two of them, a later run finds an
-//! output whose pages below the last checkpoint are good, and knows of every range that may be gone.
+//! The order of steps guarantees that no memory is released before it is safe, and is the same for every segment: write its
+//! pages; make the output durable; append a checkpoint to the journal and make that durable; append the ranges that are
+//! about to be released and make that durable; release them. Whichever step a run dies at, a later one finds an output whose
+//! pages below the last checkpoint are good, and a journal that lists every range that may be gone.
 
 use crate::journal::{Journal, Record};
 use crate::release::Releaser;
-use crate::{Error, Segments};
+use crate::{DESCRIPTOR_LEN, Error, Segments};
 use dumpfile::Progress;
 use dumpfile::kdump::Writer;
 use rustix::io::Errno;
 use std::io;
 use vmcore::{PageSize, PhysAddr, Selection};
 
-/// Bytes of pages in a segment. After a crash of the tool as much is done again; each segment waits for the disk once.
+/// The usual bytes of pages in a segment. A crash loses at most one segment of work; each costs one fsync of the output.
 pub const SEGMENT: u64 = 256 << 20;
 
-/// What the target keeps for itself beyond the bytes that are written to it: its own tables, and the journal.
+/// Room that the file system's own tables and the journal need beyond the bytes that are written.
 const SLACK: u64 = 256 << 10;
 
-/// Bytes of a page's descriptor.
-const DESCRIPTOR: u64 = 24;
-
-/// How many bytes more the target takes, asked with the length that the output has; `None` where it has no end.
+/// How many more bytes the target takes, by the length that the output has; `None` where there is no limit.
 pub type Room<'r> = dyn Fn(u64) -> Option<u64> + Sync + 'r;
 
-/// How much is written between two looks at the world, and where that ends.
+/// Limits of a save: segment size and room at the target.
 pub struct Limits<'r> {
     /// Bytes of pages in a segment, see [`SEGMENT`].
     pub segment: u64,
@@ -37,18 +34,18 @@ pub struct Limits<'r> {
 /// How saving ended.
 #[derive(Debug)]
 pub enum End {
-    /// Every page was tried.
+    /// Every page was written, or could not be read.
     Whole,
-    /// The target takes no more.
+    /// The target has no more room.
     NoRoom(Option<Error>),
-    /// Somebody asked to stop.
+    /// The user asked to stop.
     Stopped,
     /// Something else failed.
     Failed(Error),
 }
 
 impl End {
-    /// What an error means for a save: nothing more fits, somebody asked to stop, or it failed.
+    /// What an error means for a save: no more room, the user's wish to stop, or a failure.
     pub fn of(error: Error) -> Self {
         match &error {
             Error::Output(dumpfile::Error::Cancelled) => Self::Stopped,
@@ -62,16 +59,16 @@ impl End {
     }
 }
 
-/// Reports whether an error means that nothing more fits.
+/// Reports whether an error means that there is no more room.
 fn is_full(error: &io::Error) -> bool {
     let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
     Errno::from_io_error(error).is_some_and(|errno| full.contains(&errno))
 }
 
-/// Writes the pages of `parts`, one part after the other, and gives back what is durable.
+/// Writes the pages of `parts`, one part after the other, and releases what is durable.
 ///
-/// Without a journal nothing is given back. What was written stays good however this ends; that the output is complete is
-/// for [`Writer::finish`] to say.
+/// Without a journal nothing is released. What was written stays good however this ends; [`Writer::finish`] marks the
+/// output complete.
 pub fn run(
     writer: &mut Writer<'_>,
     parts: &[Selection],
@@ -84,7 +81,7 @@ pub fn run(
     let mut segments = Segments::new(parts);
     loop {
         let step = segment(writer, &mut segments, page, limits, progress);
-        // Also after an error: what was written is not lost, and a resumed run need not do it again.
+        // Also after an error: what was written is not lost, and a resumed run need not write it again.
         let settled = settle(writer, journal.as_deref_mut());
         match step.and_then(|written| settled.map(|()| written)) {
             Ok(Step::Written) => (),
@@ -93,11 +90,11 @@ pub fn run(
             Err(error) => return End::of(error),
         }
         if let (Some(release), Some(journal)) = (release.as_deref_mut(), journal.as_deref_mut()) {
-            let given = segments.mark().map_err(Error::from).and_then(|mark| {
+            let released = segments.mark().map_err(Error::from).and_then(|mark| {
                 let durable = PhysAddr(mark.0.saturating_mul(page.bytes()));
                 release.up_to(durable, journal)
             });
-            if let Err(error) = given {
+            if let Err(error) = released {
                 return End::of(error);
             }
         }
@@ -124,8 +121,8 @@ fn segment(
     if segments.left() == 0 {
         return Ok(Step::Last);
     }
-    // At worst nothing of a page can be compressed, and its descriptor is the first in a block of the file.
-    let fit = |room: u64| room.saturating_sub(SLACK) / (page.bytes() + DESCRIPTOR);
+    // In the worst case no page can be compressed.
+    let fit = |room: u64| room.saturating_sub(SLACK) / (page.bytes() + DESCRIPTOR_LEN);
     let wanted = (limits.segment / page.bytes()).max(1);
     let pages = (limits.room)(writer.written().bytes).map_or(wanted, |room| wanted.min(fit(room)));
     match segments.next(pages)? {
@@ -135,7 +132,7 @@ fn segment(
     }
 }
 
-/// Makes the output durable and writes down how far it is.
+/// Makes the output durable and records how far it is.
 fn settle(writer: &Writer<'_>, journal: Option<&mut Journal>) -> Result<(), Error> {
     let checkpoint = writer.checkpoint()?;
     journal.map_or(Ok(()), |journal| journal.append(&Record::Checkpoint(checkpoint)))

@@ -17,50 +17,48 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The journal contradicts itself in a way that no crash can bring about.
+    /// The journal contradicts itself in a way that no crash can cause.
     #[error(
-        "{}: {found} at offset {offset:#x}, expected {expected}; what was given back is not known, so nothing is read \
-         any more: keep the file beside it, which opens as far as it goes", path.display()
+        "{}: {found} at offset {offset:#x}, expected {expected}; it is no longer known which memory was released, so nothing \
+         more is read; the incomplete dump beside it can still be opened", path.display()
     )]
     JournalDamaged {
         /// The journal.
         path: PathBuf,
         /// Where in it, in bytes.
         offset: u64,
-        /// What stands there.
+        /// What is there.
         found: String,
-        /// What would have been right.
+        /// What should be there.
         expected: &'static str,
     },
     /// Another process saves to the same place.
-    #[error("{}: another hadump is at work on it", path.display())]
+    #[error("{}: in use by another hadump", path.display())]
     Busy {
         /// The journal.
         path: PathBuf,
     },
-    /// The journal is about another dump than the one that waits.
-    #[error(
-        "{}: it belongs to dump {found:016x}, and the one that waits here is {expected:016x}", path.display()
-    )]
+    /// The journal belongs to another dump than the pending one.
+    #[error("{}: belongs to dump {found:016x}, but dump {expected:016x} is waiting here", path.display())]
     OtherDump {
         /// The journal.
         path: PathBuf,
         /// The identity in the journal.
         found: u64,
-        /// That of the dump.
+        /// The identity of the pending dump.
         expected: u64,
     },
     /// The output failed.
     #[error(transparent)]
     Output(#[from] dumpfile::Error),
-    /// The list of pages could not be had.
+    /// The list of pages could not be made or read.
     #[error(transparent)]
     Selection(#[from] vmcore::SelectionError),
     /// The kernel could not be understood.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
-    /// What was left cannot be given back as asked.
-    #[error("memory cannot be given back range by range: {why}")]
+    /// Memory cannot be released as asked.
+    #[error("memory cannot be released range by range: {why}")]
     NoRelease {
         /// What is missing, and what to do.
         why: String,

@@ -1,16 +1,13 @@
 //! How large a dump will be, and how long it will take, from a sample of its pages.
 
-use crate::Error;
+use crate::{DESCRIPTOR_LEN, Error};
 use dumpfile::codec::Encoder;
 use dumpfile::kdump;
 use std::time::{Duration, Instant};
 use vmcore::{Dump, PageState, Pfn, Selection, is_zero};
 
-/// Pages that are read for an estimate: with so many, sizes that spread over a whole page are known to a fiftieth.
+/// Pages that are read for an estimate. The mean of that many sizes, spread evenly from 0 to a page, is known to a fiftieth.
 const SAMPLE: u64 = 1024;
-
-/// Bytes of a page's descriptor.
-const DESCRIPTOR: u64 = 24;
 
 /// What a selection of pages is expected to become.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,11 +18,11 @@ pub struct Estimate {
     pub sampled: u64,
     /// Of those, pages of zeros.
     pub zero: u64,
-    /// The file's size in bytes, as likely too small as too large.
+    /// The expected size of the file in bytes.
     pub bytes: u64,
-    /// A size in bytes that it stays below in forty-nine cases of fifty, as far as the sample is like the rest.
+    /// A size in bytes that it exceeds in one case of fifty, if the sample is like the rest.
     pub at_most: u64,
-    /// The time that reading and compressing takes one thread.
+    /// The time that reading and compressing all pages takes one thread.
     pub work: Duration,
 }
 
@@ -67,7 +64,7 @@ pub fn estimate(dump: &Dump, selection: &Selection, options: &kdump::Options) ->
     let pages = selection.kept();
     let bitmaps = 2 * selection.map().max_pfn().0.div_ceil(8).next_multiple_of(page.bytes());
     let notes = (dump.notes.raw().len() as u64).next_multiple_of(page.bytes());
-    let fixed = 3 * page.bytes() + notes + bitmaps + DESCRIPTOR * pages;
+    let fixed = 3 * page.bytes() + notes + bitmaps + DESCRIPTOR_LEN * pages;
     let (mean, error) = mean(&sizes);
     let total = |each: f64| fixed.saturating_add((each * pages as f64) as u64);
     let sampled = sizes.len() as u64;
@@ -82,7 +79,7 @@ pub fn estimate(dump: &Dump, selection: &Selection, options: &kdump::Options) ->
     })
 }
 
-/// The mean of `sizes`, and how far that of all pages may well be from it (the standard error).
+/// The mean of `sizes` and its standard error.
 fn mean(sizes: &[u64]) -> (f64, f64) {
     let count = sizes.len() as f64;
     if sizes.len() < 2 {
@@ -97,7 +94,7 @@ fn mean(sizes: &[u64]) -> (f64, f64) {
 fn sample(selection: &Selection) -> Result<Vec<Pfn>, Error> {
     let step = (selection.kept() / SAMPLE).max(1);
     let mut frames = Vec::new();
-    // The page of each step that is looked at moves through the step, lest a pattern in memory meet that of the sample.
+    // Which page of each step is read varies, so that a pattern in memory does not coincide with the sample's.
     let mut next = step / 2;
     let (mut rank, mut number) = (0, 0u64);
     for position in 0..selection.chunk_count() {

@@ -1,10 +1,10 @@
-//! Memory that refuses to be read where it was given back.
+//! Memory that cannot be read where it was released.
 
 use vmcore::{
     Chunk, Damage, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, ReadError,
 };
 
-/// A dump's memory without what belongs to somebody else by now: those frames are lost, and are never read.
+/// A dump's memory without what was released and may be in use by now: those frames are lost, and are never read.
 pub struct Guarded {
     inner: Box<dyn PhysicalMemory>,
     gone: RangeSet<Pfn>,
@@ -18,7 +18,7 @@ impl Guarded {
         Self { inner, gone: gone.iter().map(frames).collect() }
     }
 
-    /// How many frames from `first` on, at most `limit`, are gone, or are not.
+    /// Whether frame `first` is gone, and for how many frames from there on, at most `limit`, the same holds.
     fn stretch(&self, first: Pfn, limit: u64) -> (bool, u64) {
         match self.gone.find(first) {
             Some(range) => (true, (range.end.0 - first.0).min(limit)),

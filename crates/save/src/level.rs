@@ -2,12 +2,12 @@
 
 use vmcore::DumpLevel;
 
-/// The classes in the order in which they go: what a dump that is cut short loses first is left out first.
+/// The classes in the order in which they are left out, which is the order in which a dump that is cut short loses them.
 const STEPS: [u8; 4] = [DumpLevel::FREE, DumpLevel::USER, DumpLevel::CACHE, DumpLevel::CACHE_PRIVATE];
 
-/// The level that leaves out one class more than `level`; `None` when it leaves out all of them.
+/// The level that leaves out one more class than `level`; `None` when it leaves out all of them.
 ///
-/// Pages of zeros, which take no room in either format, go with the first step: so the last one is 31.
+/// Pages of zeros, which take no room in either format, are left out from the first step on, so that the last one is 31.
 pub fn raised(level: DumpLevel) -> Option<DumpLevel> {
     let step = STEPS.into_iter().find(|class| !level.has(*class))?;
     DumpLevel::new((level.bits() | step | DumpLevel::ZERO).into())

@@ -1,4 +1,4 @@
-//! Takes a dump off the machine that crashed, in steps that survive a crash, and gives its memory back.
+//! Saves a dump from the machine that crashed, in steps that survive another crash, and releases its memory.
 #![forbid(unsafe_code)]
 
 pub mod engine;
@@ -24,8 +24,11 @@ pub use segment::Segments;
 
 use vmcore::Dump;
 
-/// A number that tells this dump from any other: of its notes, which hold the registers and the time of the crash, and of
-/// where it has memory.
+/// Bytes of a page's descriptor in a kdump file.
+const DESCRIPTOR_LEN: u64 = 24;
+
+/// A number that identifies a dump: a checksum of its notes, which have the registers and the time of the crash, and of its
+/// memory map.
 pub fn identity(dump: &Dump) -> u64 {
     let map = dump.memory.map();
     let edges = map.bytes().iter().flat_map(|r| [r.start.0, r.end.0]).chain([map.page_size().bytes()]);

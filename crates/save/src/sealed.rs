@@ -1,10 +1,10 @@
-//! A save that only the owner of a key can read, and that can be gone on with by whoever has none.
+//! An encrypted save, which can be resumed without the private key.
 //!
-//! What a plain save writes into one file goes here, as one flattened stream, into a sequence of age files
-//! (`NAME.00000.age`, `NAME.00001.age` ...), a new one each time when the output is made durable. A file that has its name is
-//! whole and durable; the one being written is called `….age-incomplete`, and is thrown away by whoever goes on.
+//! What a plain save writes into one file is written as one flattened stream into a sequence of age files
+//! (`NAME.00000.age`, `NAME.00001.age` ...), a new one each time the output is made durable. A file that has its name is
+//! whole and durable; the one being written is called `….age-incomplete`, and a resumed save removes it.
 //!
-//! Nobody here can read these files again. What a later run has to know stands in `NAME.skeleton-incomplete`, a
+//! The machine that saves cannot read these files. What a later run has to know is in `NAME.skeleton-incomplete`, a
 //! [`Skeleton`]: headers, bitmaps and descriptors, no page and no register.
 
 use crate::Error;
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Encrypted files, with a skeleton beside them until all is done.
+/// Encrypted files, with a skeleton beside them until the save is finished.
 #[derive(Debug)]
 pub struct SealedTarget {
     name: PathBuf,
@@ -34,7 +34,7 @@ pub struct SealedTarget {
     ours: AtomicBool,
 }
 
-/// Where the skeleton of a save is once that is whole; before that, `-incomplete` is appended.
+/// The path of a save's skeleton once the save is whole; before that, `-incomplete` is appended.
 pub fn skeleton_beside(name: &Path) -> PathBuf {
     let mut skeleton = name.as_os_str().to_owned();
     skeleton.push(".skeleton");
@@ -42,8 +42,8 @@ pub fn skeleton_beside(name: &Path) -> PathBuf {
 }
 
 impl SealedTarget {
-    /// The files of the dump `name`, for `recipients`. With `force` they may take the place of others; `rate` is the most
-    /// bytes a second that are written to them.
+    /// The files of the dump `name`, for `recipients`. With `force` they may replace others; `rate` is the most bytes per
+    /// second that are written to them.
     pub fn new(
         name: &Path,
         journal: PathBuf,
@@ -64,15 +64,15 @@ impl SealedTarget {
         move |source| dumpfile::Error::Write { path, action, source }.into()
     }
 
-    /// The parts that are there, and the numbers of those that were begun and not ended.
+    /// The parts that exist.
     fn parts(&self) -> Result<Vec<Part>, Error> {
         Part::all(&self.name).map_err(self.failed("look for its encrypted files"))
     }
 
-    /// Removes the file that a dead run was writing: nobody knows how much of it is on the disk.
+    /// Removes the file that an interrupted run was writing: it is not known how much of it is on the disk.
     fn remove_unfinished(&self, next: u32) -> Result<(), Error> {
         match std::fs::remove_file(unfinished(&Part { dump: self.name.clone(), number: next })) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(self.failed("remove what was not ended")(e)),
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(self.failed("remove its unfinished file")(e)),
             _ => Ok(()),
         }
     }
@@ -128,19 +128,19 @@ impl Target for SealedTarget {
     fn create(&self, replace: bool) -> Result<Box<dyn Output>, Error> {
         let parts = self.parts()?;
         let skeleton = self.unfinished()?;
-        // What an interrupted save left has a skeleton, and a journal of ours says to begin it anew.
+        // Files of an interrupted save have a skeleton; with a journal of ours they may be replaced.
         let begun = skeleton.symlink_metadata().is_ok();
         let taken = parts.first().map(Part::path).or(begun.then_some(skeleton));
         if let Some(path) = taken
             && !self.force
             && !(replace && begun)
         {
-            let action = "replace it unless told to".to_owned();
+            let action = "replace it without force".to_owned();
             return Err(
                 dumpfile::Error::Write { path, action, source: ErrorKind::AlreadyExists.into() }.into()
             );
         }
-        // Locked before anything is removed: it may be another's.
+        // Locked before anything is removed: another process may be writing it.
         if begun && let Err(error) = OutputFile::reopen(&self.skeleton(), true) {
             let busy = |e: &dumpfile::Error| matches!(e, dumpfile::Error::Write { source, .. } if source.kind() == ErrorKind::WouldBlock);
             if busy(&error) {
@@ -165,7 +165,7 @@ impl Target for SealedTarget {
             (0..).zip(&parts).find_map(|(number, part)| (part.number != number).then_some(number))
         {
             let path = Part { dump: self.name.clone(), number: gap }.path();
-            let action = "go on with a save of which this file is gone; begin anew: --force".to_owned();
+            let action = "resume a save of which this file is missing; start over with --force".to_owned();
             return Err(dumpfile::Error::Write { path, action, source: ErrorKind::NotFound.into() }.into());
         }
         self.remove_unfinished(next)?;
@@ -178,22 +178,22 @@ impl Target for SealedTarget {
     }
 
     fn is_named(&self) -> bool {
-        // Its skeleton gets its last name when the last of the files has its own.
+        // The skeleton gets its final name when the last file has its own.
         self.unfinished().is_ok_and(|skeleton| skeleton.symlink_metadata().is_err())
     }
 }
 
-/// A write that the skeleton has not seen.
+/// A write that the skeleton does not have yet: offset and bytes.
 type Held = (u64, Vec<u8>);
 
 struct SealedOutput {
     name: PathBuf,
     stream: FlattenedSink<Parts>,
     skeleton: Skeleton,
-    /// What a run that goes on writes before it writes pages. These are old descriptors that are cleared, and the skeleton
-    /// must remember them until the files are durable in which they are cleared.
+    /// What a resumed run writes before it writes pages: it clears old descriptors, which the skeleton must keep until the
+    /// files in which they are cleared are durable.
     clearing: Mutex<Option<Vec<Held>>>,
-    /// The files took something not, and said so.
+    /// A write to the files failed and was reported.
     failed: AtomicBool,
 }
 
@@ -239,7 +239,7 @@ impl Sink for SealedOutput {
     fn sync(&self) -> Result<(), dumpfile::Error> {
         let held = self.clearing().take();
         let Some(held) = held else {
-            // Descriptors that the files have and the skeleton not would never be cleared, should their pages be redone.
+            // A descriptor in the files that the skeleton lacks would not be cleared when its page is written again.
             self.checked(self.skeleton.sync())?;
             return self.checked(self.stream.sync());
         };
@@ -265,12 +265,12 @@ impl Output for SealedOutput {
     }
 
     fn keep(self: Box<Self>) -> Result<PathBuf, Error> {
-        // A failure that was told needs not be told again; what is durable by now is what there is.
-        let told = self.failed.load(Ordering::Relaxed);
+        // The failure was already reported; keep what is durable.
+        let reported = self.failed.load(Ordering::Relaxed);
         let synced = self.sync();
         let Self { name, skeleton, .. } = *self;
         let kept = skeleton.keep();
-        if !told {
+        if !reported {
             synced?;
             kept?;
         }
@@ -285,7 +285,7 @@ fn unfinished(part: &Part) -> PathBuf {
     name.into()
 }
 
-/// A stream cut into age files; a flush ends one.
+/// A stream cut into age files: each flush ends one.
 struct Parts {
     next: Part,
     recipients: Arc<Recipients>,
@@ -313,7 +313,7 @@ impl Parts {
     }
 }
 
-/// What the system said, where it was the system.
+/// The underlying I/O error, if there is one.
 fn plain_error(error: sealed::Error) -> io::Error {
     match error {
         sealed::Error::Write(error) => error,
@@ -338,7 +338,7 @@ impl Write for Parts {
         let name = unfinished(&self.next);
         let ended = sealer.finish().map_err(plain_error).and_then(|file| file.sync_all());
         if let Err(error) = ended.and_then(|()| std::fs::rename(&name, self.next.path())) {
-            // It is of no use, and others may need the room.
+            // It is unusable, and others may need the room.
             let _ = std::fs::remove_file(name);
             return Err(error);
         }

@@ -1,4 +1,4 @@
-//! Pages to save, cut into pieces after each of which what was written is made durable.
+//! Pages to save, cut into segments; after each of them the output is made durable.
 
 use vmcore::{CHUNK_FRAMES, Chunk, Pfn, ReasonCounts, Selection, SelectionError};
 
@@ -10,7 +10,7 @@ pub struct Segments<'p> {
     parts: &'p [Selection],
     part: usize,
     position: usize,
-    /// The chunk being cut: its first frame, its pages, and how far in it the cut stands.
+    /// The chunk being cut: its first frame, its pages, and where the next segment begins in it.
     chunk: Option<(Pfn, Chunk, u64)>,
     left: u64,
 }

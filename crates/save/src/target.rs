@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// An output that can be gone on with.
+/// An output that a save can resume.
 pub trait Output: Sink {
     /// Makes the output durable and gives it its name.
     ///
@@ -17,7 +17,7 @@ pub trait Output: Sink {
     /// When the system cannot.
     fn commit(self: Box<Self>) -> Result<PathBuf, Error>;
 
-    /// Makes an output that lacks something durable as it is; answers its name.
+    /// Makes an incomplete output durable, and returns its name.
     ///
     /// # Errors
     ///
@@ -52,10 +52,10 @@ pub trait Target: Sync {
     ///
     /// # Errors
     ///
-    /// When there is one already, or the system refuses.
+    /// When there is a journal already, or the system refuses.
     fn begin(&self, begin: &Begin) -> Result<Journal, Error>;
 
-    /// The journal of an earlier run, when there is one; with what it tells, when it tells something.
+    /// The journal left by an earlier run, if there is one, and its history if its first record is whole.
     ///
     /// # Errors
     ///
@@ -69,11 +69,11 @@ pub trait Target: Sync {
     /// When the system refuses.
     fn forget(&self, journal: Journal) -> Result<(), Error>;
 
-    /// A new output, which takes the place of one that an earlier run began if `replace` is set.
+    /// A new output, which replaces one that an earlier run began if `replace` is set.
     ///
     /// # Errors
     ///
-    /// When its name is taken, or the system refuses.
+    /// When a file of that name exists, or the system refuses.
     fn create(&self, replace: bool) -> Result<Box<dyn Output>, Error>;
 
     /// The output that an earlier run began.
@@ -83,27 +83,27 @@ pub trait Target: Sync {
     /// When there is none, or the system refuses.
     fn reopen(&self) -> Result<Box<dyn Output>, Error>;
 
-    /// Where an unfinished output can be read.
+    /// The path at which an unfinished output can be read.
     ///
     /// # Errors
     ///
     /// When the target has no file name.
     fn unfinished(&self) -> Result<PathBuf, Error>;
 
-    /// Reports whether the output has its last name.
+    /// Reports whether the output has its final name.
     fn is_named(&self) -> bool;
 }
 
 /// A file, `NAME-incomplete` until it is whole.
 #[derive(Clone, Debug)]
 pub struct FileTarget {
-    /// The file's last name.
+    /// The file's final name.
     pub name: PathBuf,
     /// The journal.
     pub journal: PathBuf,
     /// Whether a file of that name may be replaced.
     pub force: bool,
-    /// The most bytes a second that are written to it.
+    /// The most bytes per second that are written to it.
     pub rate: Option<u64>,
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn paced(out: impl Output + 'static, rate: Option<u64>) -> Box<dyn Ou
     }
 }
 
-/// Where the journal of an output is, unless told: `NAME.journal`.
+/// The usual path of an output's journal: `NAME.journal`.
 pub fn journal_beside(name: &Path) -> PathBuf {
     let mut journal = name.as_os_str().to_owned();
     journal.push(".journal");
@@ -143,17 +143,14 @@ impl Target for FileTarget {
     }
 
     fn create(&self, replace: bool) -> Result<Box<dyn Output>, Error> {
-        // The incomplete file is ours to replace when a journal of ours names it, the whole one only when told to.
+        // A journal of ours names the incomplete file, so it may be replaced; the complete one only with `force`.
         if replace && !self.force {
             let name = OutputFile::incomplete_name(&self.name)?;
             match std::fs::remove_file(&name) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(dumpfile::Error::Write {
-                        path: name,
-                        action: "begin it anew".into(),
-                        source,
-                    }
-                    .into());
+                    return Err(
+                        dumpfile::Error::Write { path: name, action: "replace it".into(), source }.into()
+                    );
                 }
                 _ => (),
             }
@@ -175,14 +172,14 @@ impl Target for FileTarget {
     }
 }
 
-/// A block device, with a journal elsewhere or none; without one it cannot be gone on with.
+/// A block device, with a journal elsewhere or without one; then the save cannot be resumed.
 #[derive(Clone, Debug)]
 pub struct DeviceTarget {
     /// The device.
     pub device: PathBuf,
     /// The journal.
     pub journal: Option<PathBuf>,
-    /// The most bytes a second that are written to it.
+    /// The most bytes per second that are written to it.
     pub rate: Option<u64>,
 }
 
@@ -239,11 +236,11 @@ pub(crate) fn forget_journal(journal: Journal) -> Result<(), Error> {
     }
 }
 
-/// Makes the names in `directory` durable, where the file system has a way to.
+/// Makes the names in `directory` durable, if its file system can.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// Returns the I/O error of the system.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
@@ -251,11 +248,11 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// The bytes that a file system has left for the owner of `directory`, less `reserve`.
+/// The free bytes of the file system of `directory`, for users other than root, minus `reserve`.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// Returns the I/O error of the system.
 pub fn free_space(directory: &Path, reserve: u64) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(directory)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(reserve))

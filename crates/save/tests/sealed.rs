@@ -54,7 +54,7 @@ impl Case {
         Part::all(&self.name()).unwrap()
     }
 
-    /// Puts the parts together, and answers the dump and whether the stream has its end; `None` where there is no part.
+    /// Puts the parts together, and returns the dump and whether the stream has its end; `None` where there is no part.
     fn open(&self, to: &str) -> Option<(Dump, bool)> {
         let parts = self.parts();
         if parts.is_empty() {
@@ -77,7 +77,7 @@ impl Case {
         Some((dumpfile::open(&path).unwrap(), whole))
     }
 
-    /// Fails if a page is there and is not what it should be; answers how many are.
+    /// Fails if a page is there and is not what it should be; returns how many are.
     fn check_what_is_there(&self, plain: &Dump) -> u64 {
         let Some((dump, whole)) = self.open("so far") else { return 0 };
         assert!(!whole && dump.source.incomplete);
@@ -116,7 +116,7 @@ enum Death {
     Writing,
     /// The skeleton is durable, and the file that holds the same is not.
     BetweenTheTwo,
-    /// Both are, and nobody wrote it down.
+    /// Both are, but the journal does not say so.
     BeforeTheCheckpoint,
 }
 

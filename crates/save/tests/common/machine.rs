@@ -51,7 +51,7 @@ impl Patient {
         Ground::of(&system, Reading::AddressLength, 4096).unwrap()
     }
 
-    /// The file to give memory back through; it dies with the tool.
+    /// The file to release memory through; it dies with the tool.
     pub fn release_file(&self, counts: bool, steps: &Arc<Steps>) -> Box<dyn ReleaseFile> {
         Box::new(LiveRelease { live: Arc::clone(&self.live), counts, steps: Arc::clone(steps) })
     }

@@ -1,4 +1,4 @@
-//! A machine that gives its memory back while it is saved, on a disk that forgets.
+//! A machine that releases its memory while it is saved, on a disk that forgets.
 
 #![expect(unreachable_pub, reason = "a test has no outside")]
 
