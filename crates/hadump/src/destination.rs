@@ -385,6 +385,7 @@ pub(crate) fn parse_cut(text: &str) -> Result<Cut, String> {
         return Ok(Cut::Count(count));
     }
     crate::units::parse_size(text)
+        .ok()
         .filter(|bytes| *bytes > 0)
         .map(Cut::Size)
         .ok_or_else(|| "a number of files from 1 to 65535, or the size of each with a unit, as 4G".into())

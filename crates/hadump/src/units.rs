@@ -45,20 +45,21 @@ pub(crate) fn memory(count: u64, pages: u64, page_size: u64, partial: u64) -> St
     format!("{} in {pages} pages of {} KiB{partial}", bytes(count), page_size >> 10)
 }
 
-/// A number of bytes with a binary unit, as people type it: `4G`, `512MiB`, `64k`.
-pub(crate) fn parse_size(text: &str) -> Option<u64> {
+/// A number of bytes with a binary unit, as people type it: `4096`, `4G`, `512MiB`, `64k`.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[digits.len()..].to_ascii_lowercase();
     let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
     let shift = match unit {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
+        "" => Some(0),
+        "k" => Some(10),
+        "m" => Some(20),
+        "g" => Some(30),
+        "t" => Some(40),
+        _ => None,
     };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+    let bytes = shift.and_then(|shift| digits.parse::<u64>().ok()?.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "expected a number of bytes such as 4096, 64M or 2GiB".into())
 }
 
 #[cfg(test)]
@@ -78,13 +79,18 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_the_units_that_people_type() {
-        for (text, bytes) in
-            [("17", 17), ("64k", 64 << 10), ("4G", 4 << 30), ("512MiB", 512 << 20), ("1TB", 1 << 40)]
-        {
-            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        for (text, bytes) in [
+            ("0", 0),
+            ("17", 17),
+            ("64k", 64 << 10),
+            ("4G", 4 << 30),
+            ("512MiB", 512 << 20),
+            ("1TB", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "G", "-1", "1.5G", "4 G", "4X", "99999999T"] {
-            assert_eq!(parse_size(text), None, "{text}");
+        for text in ["", "G", "-1", "1.5G", "4 G", "4X", "99999999T", "ü"] {
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is read, as every command takes it.
+//! The input, as every command takes it.
 
 use crate::input;
 use clap::Args;
@@ -6,49 +6,49 @@ use kernel::knowledge::Given;
 use std::path::{Path, PathBuf};
 use vmcore::{PageSize, PhysAddr};
 
-/// What is read.
+/// The input.
 #[derive(Debug, Args)]
 pub(crate) struct InputArgs {
-    /// The dump to read: a file, all files of a split set, the first file of an encrypted dump, or a directory laid out
-    /// like the root of a POWER machine after its crash
+    /// Dump to read: a file, all files of a split set, the first file of an encrypted dump, or a directory laid out like
+    /// the root of a POWER machine after its crash
     #[arg(required_unless_present = "memory")]
     pub(crate) input: Vec<PathBuf>,
-    /// A private key that opens an encrypted dump: an identity file of age, or an SSH key without a passphrase
+    /// Private key for an encrypted dump: an age identity file, or an SSH key without a passphrase
     #[arg(short, long, value_name = "KEYFILE")]
     pub(crate) identity: Vec<PathBuf>,
-    /// The machine's memory after its second boot: a raw image, or any dump of it
+    /// Memory of the machine after its second boot: a raw image, or any dump of it
     #[arg(long, value_name = "FILE", conflicts_with = "input", help_heading = LEAVINGS)]
     pub(crate) memory: Option<PathBuf>,
-    /// The device-tree property ibm,kernel-dump
+    /// Device-tree property ibm,kernel-dump
     #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
     pub(crate) kernel_dump: Option<PathBuf>,
-    /// The text of /sys/kernel/release_region
+    /// Text of /sys/kernel/release_region
     #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
     pub(crate) release_region: Option<PathBuf>,
-    /// Where the machine has memory, in place of what its device tree says
+    /// Physical memory ranges, overriding the device tree
     #[arg(long, value_name = "START-END,...", value_delimiter = ',', value_parser = input::parse_range,
           help_heading = LEAVINGS)]
     pub(crate) memory_map: Vec<vmcore::Range<PhysAddr>>,
-    /// Read the pairs of release_region as first and last address instead of address and length
+    /// Interpret release_region pairs as start and end instead of start and length
     #[arg(long, help_heading = LEAVINGS)]
     pub(crate) start_end: bool,
-    /// The first address that the second boot left alone, where nothing tells
+    /// First address not overwritten by the second boot, if nothing else says so
     #[arg(long, value_name = "ADDRESS", value_parser = input::parse_addr, help_heading = LEAVINGS)]
     pub(crate) boot_memory_end: Option<PhysAddr>,
-    /// The kernel's page size, where VMCOREINFO is missing
+    /// Page size of the crashed kernel, if VMCOREINFO is missing
     #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = LEAVINGS)]
     pub(crate) page_size: Option<PageSize>,
-    /// The kernel's VMCOREINFO, for a dump that lacks it: its text, as makedumpfile -g writes it too, or a note
+    /// VMCOREINFO of the crashed kernel, for a dump that lacks it: as text, such as makedumpfile -g writes, or as a note
     #[arg(long, value_name = "FILE", help_heading = KERNEL)]
     pub(crate) vmcoreinfo: Option<PathBuf>,
-    /// The kernel's vmlinux with debug information, for a dump that lacks VMCOREINFO or some of it, and for symbols that
-    /// kernels before 6.0 do not tell
+    /// vmlinux of the crashed kernel with debug information, for a dump that lacks VMCOREINFO or part of it, and for
+    /// symbols that kernels before 6.0 do not export
     #[arg(long, value_name = "FILE", help_heading = KERNEL)]
     pub(crate) vmlinux: Option<PathBuf>,
 }
 
-const LEAVINGS: &str = "What the hypervisor left, file by file";
-const KERNEL: &str = "What the dump does not say of its kernel";
+const LEAVINGS: &str = "Firmware-preserved memory";
+const KERNEL: &str = "Kernel information";
 
 impl InputArgs {
     /// One dump, or the root of a machine.

@@ -12,28 +12,28 @@ use vmcore::DumpLevel;
 pub(crate) struct WriteArgs {
     #[command(flatten)]
     pub(crate) level: LevelArgs,
-    /// How to compress pages [default: zstd]
+    /// Compression method [default: zstd]
     #[arg(short, long, value_name = "METHOD")]
     pub(crate) compression: Option<Compression>,
-    /// How hard to compress (zlib 1..9, zstd -5..19)
+    /// Compression level (zlib 1..9, zstd -5..19)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) compression_level: Option<i32>,
-    /// The file format to write; an ELF file is never compressed
+    /// File format; an ELF file is never compressed
     #[arg(long, value_name = "FORMAT", default_value = "kdump")]
     pub(crate) format: Format,
-    /// Store pages with the same content once; takes 2 to 40 % more time
+    /// Store identical pages once (2 to 40 % slower)
     #[arg(long)]
     pub(crate) dedup: bool,
-    /// Threads to work with, at most one for every CPU, which is the default
+    /// Worker threads [default and maximum: one per CPU]
     #[arg(short = 'j', long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Put the registers of firmware-assisted dumps where drgn looks for those of running tasks: into the crashed
-    /// kernel's own crash_notes, which fadump leaves empty. The output then differs from the memory it was made of,
-    /// and says so in a note
+    /// Copy the registers of a firmware-assisted dump into the crashed kernel's crash_notes, which fadump leaves empty
+    /// and where drgn looks for the registers of running tasks. The output then differs from the dumped memory, and a
+    /// note in it records where
     #[arg(long)]
     pub(crate) fill_crash_notes: bool,
-    /// Encrypt the output, so that only the owner of RECIPIENT's private key can read it: an age key (age1...), an SSH
-    /// public key, or a file of such keys. Can be given several times
+    /// Encrypt the output so that only the owner of RECIPIENT's private key can read it; RECIPIENT is an age key
+    /// (age1...), an SSH public key or a file of such keys, and may be given several times
     #[arg(long, value_name = "RECIPIENT", value_parser = parse_recipient)]
     pub(crate) encrypt_to: Vec<String>,
 }
@@ -76,17 +76,18 @@ impl WriteArgs {
         on_threads(self.threads, work)
     }
 
-    /// What is wrong with options that do not go together.
+    /// The first contradiction between options, as a message.
     pub(crate) fn contradiction(&self) -> Option<String> {
         if self.format == Format::Elf {
             if self.dedup {
                 return Some(
-                    "only kdump files can share pages: leave out --dedup, or use --format kdump".into(),
+                    "only kdump files can share pages: leave out --dedup or use --format kdump".into(),
                 );
             }
             let compressed = self.compression.is_some_and(|c| c != Compression::None);
-            return (compressed || self.compression_level.is_some())
-                .then(|| "an ELF file is not compressed: leave that out, or use --format kdump".into());
+            return (compressed || self.compression_level.is_some()).then(|| {
+                "an ELF file is never compressed: use --format kdump or no compression options".into()
+            });
         }
         let level = self.compression_level?;
         let compression = self.compression();
@@ -117,14 +118,14 @@ pub(crate) fn on_threads<T: Send>(
 
 #[derive(Debug, Args)]
 pub(crate) struct LevelArgs {
-    /// Which pages to leave out, the sum of: 1 zeros, 2 page cache, 4 page cache with private data,
-    /// 8 user processes, 16 free [default: 31]
+    /// Pages to leave out, the sum of: 1 zero pages, 2 page cache without private data, 4 all page cache, 8 user memory,
+    /// 16 free pages [default: 31]
     #[arg(short = 'd', long = "dump-level", value_name = "LEVEL", value_parser = parse_level)]
     level: Option<DumpLevel>,
-    /// The same by name
+    /// Pages to leave out, by name instead of by level
     #[arg(long, value_name = "CLASS,...", value_delimiter = ',', conflicts_with = "level")]
     exclude: Vec<PageClass>,
-    /// Leave pages out without checking that the kernel's structures are what VMCOREINFO says (docs/gate.md)
+    /// Skip the plausibility checks of the kernel's structures (docs/gate.md)
     #[arg(long)]
     no_gate: bool,
 }
@@ -152,8 +153,9 @@ pub(crate) enum PageClass {
     Zero,
     /// Page cache without private data
     Cache,
-    /// All page cache
-    Private,
+    /// All page cache, with or without private data
+    #[value(name = "cache_private", alias = "private")]
+    CachePrivate,
     /// Memory of user processes
     User,
     /// Free pages
@@ -165,7 +167,7 @@ impl PageClass {
         match self {
             Self::Zero => DumpLevel::ZERO,
             Self::Cache => DumpLevel::CACHE,
-            Self::Private => DumpLevel::CACHE_PRIVATE,
+            Self::CachePrivate => DumpLevel::CACHE_PRIVATE,
             Self::User => DumpLevel::USER,
             Self::Free => DumpLevel::FREE,
         }
@@ -187,7 +189,7 @@ fn parse_recipient(text: &str) -> std::result::Result<String, String> {
 /// How pages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Compression {
-    /// Smallest at its speed; not read by tools built without it
+    /// Best ratio for its speed; some builds of other tools cannot read it
     Zstd,
     /// Read by every tool
     Zlib,
@@ -195,7 +197,7 @@ pub(crate) enum Compression {
     Lzo,
     /// Fast, larger still
     Snappy,
-    /// As they are
+    /// No compression
     None,
 }
 
@@ -265,6 +267,7 @@ mod tests {
         assert_eq!(level(&[]).unwrap(), 31);
         assert_eq!(level(&["-d", "17"]).unwrap(), 17);
         assert_eq!(level(&["--exclude", "zero,free"]).unwrap(), 17);
+        assert_eq!(level(&["--exclude", "cache_private"]).unwrap(), 4);
         assert_eq!(level(&["--exclude", "private"]).unwrap(), 4);
         assert!(level(&["-d", "32"]).is_err());
         assert!(level(&["-d", "1", "--exclude", "zero"]).is_err());
