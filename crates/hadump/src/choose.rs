@@ -1,4 +1,4 @@
-//! Choosing the pages to write: what the kernel says of them, and what to do where it cannot be asked.
+//! Choosing the pages to write, by what the kernel says about them, and what to do if it cannot be understood.
 
 use crate::cli::InputArgs;
 use anyhow::{Context, Result, bail};
@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io;
 use vmcore::{Dump, DumpLevel, Note, Selection};
 
-/// The pages to write, and what to say of the kernel.
+/// The pages to write, and what the file says about the kernel.
 pub(crate) struct Chosen {
     pub(crate) selection: Selection,
     pub(crate) facts: Facts,
-    /// Pages that are kept because nothing says what they are.
+    /// Pages that are kept because it is not known what they are.
     pub(crate) undecided: u64,
     /// What was checked, and what was kept because of it.
     pub(crate) gate: Gate,
@@ -26,13 +26,12 @@ impl Chosen {
     }
 }
 
-/// Chooses pages by what the kernel says of them.
+/// Chooses pages by what the kernel says about them.
 ///
-/// Where the kernel cannot be understood, all pages are kept: if that is so with a VMCOREINFO and `gated`; if the dump
-/// lost something already, as what is there must not be lost as well; or if no class of pages has to be told from
-/// another.
+/// If the kernel cannot be understood, all pages are kept: with a VMCOREINFO and `gated`; if the dump has lost something
+/// already, as the rest must not be lost too; or if the level does not need the kernel. Otherwise that is an error.
 ///
-/// `spill` makes an empty file for bitmaps that outgrow memory, `notes` are those of hadump's own.
+/// `spill` makes a work file for bitmaps that outgrow memory, `notes` are hadump's own.
 pub(crate) fn choose(
     input: &InputArgs,
     dump: &Dump,
@@ -41,7 +40,7 @@ pub(crate) fn choose(
     notes: Vec<Note>,
     spill: &dyn Fn() -> io::Result<File>,
 ) -> Result<Chosen> {
-    let spill = || spill().context("cannot make a work file beside the output");
+    let spill = || spill().context("cannot create a work file");
     let mut chosen = match classified(input, dump, level, gated, notes.clone(), spill()?) {
         Err(error)
             if level.bits() & !DumpLevel::ZERO == 0
@@ -52,10 +51,10 @@ pub(crate) fn choose(
             let selection = Selection::everything(&*dump.memory, zeros, Some(spill()?))?;
             let utsname = dump.source.utsname.clone().unwrap_or_default();
             let facts = Facts { utsname, phys_base: dump.source.phys_base.unwrap_or(0), notes };
-            // Nothing was asked of the kernel, or nothing of it could be had.
+            // Level 0 and 1 do not need the kernel.
             let undecided = if zeros == level { 0 } else { selection.kept() };
-            let besides = if zeros.bits() == 0 { "" } else { " but those of zeros" };
-            let remarks = vec![format!("{error:#}: all pages are kept{besides}")];
+            let except = if zeros.bits() == 0 { "" } else { " except zero pages" };
+            let remarks = vec![format!("{error:#}: all pages are kept{except}")];
             Ok(Chosen { selection, facts, undecided, gate: Gate::default(), remarks })
         }
         chosen => chosen,
@@ -66,7 +65,7 @@ pub(crate) fn choose(
     Ok(chosen)
 }
 
-/// Tells the classes of pages apart.
+/// Chooses pages by their classes.
 fn classified(
     input: &InputArgs,
     dump: &Dump,
@@ -77,8 +76,7 @@ fn classified(
 ) -> Result<Chosen> {
     if dump.vmcoreinfo.is_none() {
         bail!(
-            "{}: no VMCOREINFO note, so the kernel's pages cannot be told apart; dump level {level} needs it, \
-             -d 1 and -d 0 do not",
+            "{}: no VMCOREINFO note, so pages cannot be classified; dump level {level} needs it, -d 1 and -d 0 do not",
             input.name()
         );
     }
@@ -91,7 +89,7 @@ fn classified(
     Ok(Chosen { selection, facts, undecided, gate, remarks })
 }
 
-/// Tells a file that cannot be read or written from a kernel that is not understood.
+/// Whether an error is about a file that cannot be read or written, not about the kernel.
 fn is_failure(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<io::Error>()
@@ -99,7 +97,7 @@ fn is_failure(error: &anyhow::Error) -> bool {
     })
 }
 
-/// The kernel's own names for itself, or those that the input's header gives.
+/// The kernel's names from its own memory, or else from the input's header.
 fn utsname(dump: &Dump, kernel: &Kernel<'_>) -> Result<vmcore::Utsname> {
     match (kernel.utsname(), &dump.source.utsname) {
         (Ok(names), _) => Ok(names),

@@ -2,10 +2,10 @@
 
 use crate::choose::choose;
 use crate::cli::{self, Format, InputArgs};
-use crate::destination::{Destination, Ended, Made, Work};
+use crate::destination::{Destination, WriteJob, WriteOutcome};
 use crate::input::{self, Prefer};
 use crate::report::{Gate, Input, Output, Pages, Report, Seconds};
-use crate::{Outcome, crash_notes, progress};
+use crate::{Outcome, crash_notes, output, progress};
 use anyhow::{Result, bail};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use vmcore::Dump;
 /// Converts and reports.
 pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
     let (report, outcome) = args.write.on_threads(|| convert(args, quiet))?;
-    // The dump is made; whether somebody could be told of it changes nothing.
+    // The dump is written: a failure to print the report does not change the outcome.
     if let Err(error) = report.print(args.json, quiet) {
         tracing::error!("cannot print the report: {error:#}");
     }
@@ -32,10 +32,14 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         }
     })?;
     refuse_input_as_output(&args.input, &args.output)?;
-    let destination =
-        Destination::create(&args.output, args.flattened || args.write.is_sealed(), args.cut(), args.force)?;
+    let destination = Destination::create(
+        &args.output,
+        args.flattened || args.write.is_encrypted(),
+        args.cut(),
+        args.force,
+    )?;
     let level = args.write.level.level();
-    let spill = || destination.spill_file();
+    let spill = destination.work_files();
     let (classified, chosen) =
         timed(|| choose(&args.input, &dump, level, args.write.level.gated(), filled, &spill))?;
     let dump = match args.write.format {
@@ -47,26 +51,18 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     }
     let pages = chosen.selection.kept();
     let (selection, facts) = (&chosen.selection, &chosen.facts);
-    let work = Work { dump: &dump, selection, facts, args: &args.write, shard: args.shard, rate: None };
-    let (wrote, ended) = timed(|| {
-        progress::watch(pages, dump.page_size().bytes(), quiet, |progress| destination.write(&work, progress))
+    let job = WriteJob { dump: &dump, selection, facts, args: &args.write, shard: args.shard, rate: None };
+    let (wrote, WriteOutcome { written, names, error }) = timed(|| {
+        progress::watch(pages, dump.page_size().bytes(), quiet, |progress| destination.write(&job, progress))
     })?;
-    let (written, names, cut) = match ended {
-        Ended::Whole(Made { written, names }) => (written, names, None),
-        Ended::CutShort { error, names, written } => {
-            let error = anyhow::Error::from(error);
-            tracing::error!("{error:#}");
-            let done = written.seen();
-            tracing::error!("{done} of {pages} pages were written; they are kept in {}", names.join(" "));
-            (written, names, Some(format!("{error:#}")))
-        }
-    };
-    let complete = cut.is_none() && written.is_whole() && !dump.source.incomplete;
-    let outcome = match (complete, chosen.more_kept()) {
-        (false, _) => Outcome::Incomplete,
-        (true, false) => Outcome::Complete,
-        (true, true) => Outcome::MoreKept,
-    };
+    let error = error.map(|error| format!("{:#}", anyhow::Error::from(error)));
+    if let Some(error) = &error {
+        tracing::error!("{error}");
+        let done = written.seen();
+        tracing::error!("{done} of {pages} pages were written; they are kept in {}", names.join(" "));
+    }
+    let complete = error.is_none() && output::is_complete(&written, &dump);
+    let outcome = Outcome::of(complete, chosen.more_kept());
     let damage = dump.memory.damage();
     for found in &damage.first {
         tracing::warn!("{found}");
@@ -85,7 +81,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
             dump_level: selection.level().bits(),
             bytes: written.bytes,
             complete,
-            error: cut,
+            error,
         },
         pages: Pages::of(selection, &written),
         gate: Gate::of(&chosen.gate),
@@ -100,7 +96,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     Ok((report, outcome))
 }
 
-/// Says where memory lies for readers of ELF files, which know no other way, where the input did not.
+/// Adds the kernel's virtual addresses to a dump that has none; readers of ELF files cannot find them otherwise.
 pub(crate) fn with_virtual_addresses(mut dump: Dump) -> Dump {
     // QEMU writes segments, and 0 for the virtual address of each.
     if dump.virt.iter().all(|segment| segment.virt.0 == 0) {
@@ -108,14 +104,14 @@ pub(crate) fn with_virtual_addresses(mut dump: Dump) -> Dump {
         match segments {
             Ok(segments) => dump.virt = segments,
             Err(error) => tracing::warn!(
-                "gdb and vmcore-dmesg will not read the output, as the kernel's addresses are not known: {error}"
+                "gdb and vmcore-dmesg cannot read the output, as the kernel's addresses are not known: {error}"
             ),
         }
     }
     dump
 }
 
-/// `--force` replaces files, but never the only copy of the dump that is being read.
+/// Refuses to replace the input, which may be the only copy of the dump, also with `--force`.
 pub(crate) fn refuse_input_as_output(input: &InputArgs, outputs: &[PathBuf]) -> Result<()> {
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let inputs: Vec<_> = input.files().filter_map(identity).collect();

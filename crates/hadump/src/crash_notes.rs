@@ -1,4 +1,4 @@
-//! `--fill-crash-notes`: the registers of a firmware-assisted dump, put where drgn looks for them.
+//! `--fill-crash-notes`: the registers of a firmware-assisted dump, copied to where drgn looks for them.
 //!
 //! drgn takes the registers of running tasks from the `crash_notes` in the dumped memory when VMCOREINFO has a
 //! CRASHTIME. A kernel that crashes into fadump leaves these buffers empty, since the firmware saves the registers.
@@ -17,7 +17,7 @@ use vmcore::{Dump, Note, PhysAddr, VirtAddr};
 const OWNER: &str = "HADUMP";
 const FILLED: u32 = 0x110;
 
-/// Answers the dump with its empty crash notes filled, and the note that says so.
+/// Returns the dump with its empty crash notes filled, and a note that records that.
 pub(crate) fn fill(mut dump: Dump, input: &InputArgs) -> Result<(Dump, Vec<Note>)> {
     let patches = plan(&dump, input).context("cannot fill the kernel's crash_notes")?;
     let record: String =
@@ -29,7 +29,7 @@ pub(crate) fn fill(mut dump: Dump, input: &InputArgs) -> Result<(Dump, Vec<Note>
     Ok((dump, vec![Note { name: OWNER.into(), kind: FILLED, desc: record.into_bytes() }]))
 }
 
-/// Bytes that go over physical memory.
+/// Bytes that replace those of physical memory.
 struct Patch {
     cpu: u32,
     at: PhysAddr,
@@ -49,7 +49,7 @@ fn plan(dump: &Dump, input: &InputArgs) -> Result<Vec<Patch>> {
             kernel::crash_notes(&kernel, |name| table.find(name))?
         }
     };
-    // Readers pair notes and online CPUs in the same way.
+    // In order, as readers pair notes and online CPUs.
     let online = buffers.iter().filter(|b| b.online);
     let mut patches = Vec::new();
     for (buffer, note) in online.zip(dump.notes.prstatus()) {

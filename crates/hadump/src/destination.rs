@@ -1,8 +1,11 @@
 //! Where a conversion writes: a file, a flattened stream, a split set.
 
 use crate::cli::{Format, WriteArgs};
+use crate::output::{self, SinkWriter};
+use crate::set::Set;
+use crate::{units, work};
 use ::save::Paced;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::kdump::{Options, Writer};
 use dumpfile::output::{OutputFile, Sink};
@@ -10,75 +13,71 @@ use dumpfile::split::{self, Parts};
 use dumpfile::{Facts, Progress, Written, elf};
 use sealed::Sealer;
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Pfn, Range, Selection};
 
-/// What the output is cut into.
+/// The option that replaces existing files.
+const FORCE: &str = "--force";
+
+/// How the output is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Into so many files.
+    /// The number of files.
     Count(NonZeroU16),
-    /// Into files with at most so many bytes of pages, before compression.
+    /// The most bytes of pages in a file, before compression.
     Size(u64),
 }
 
-/// One part of a split set, to be made alone.
+/// One part of a split set, to be written alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
-    /// Which one, from 0 on.
+    /// Its number, from 0.
     pub(crate) number: u16,
-    /// Of how many.
+    /// The number of parts.
     pub(crate) of: NonZeroU16,
 }
 
 /// Where the bytes go.
 pub(crate) enum Destination {
-    /// One file of a format with positions.
+    /// One file, each byte at its offset.
     File(OutputFile),
-    /// One file that holds the stream a pipe would take.
+    /// One file that holds a flattened stream.
     Flattened(OutputFile),
     /// Standard output.
     Stream,
-    /// Several files, named when it is known how many there are.
-    Set { names: Vec<PathBuf>, cut: Cut, force: bool, spill: PathBuf },
+    /// Several files, created when their number is known.
+    Set { names: Vec<PathBuf>, cut: Cut, force: bool },
 }
 
-/// What was made.
-#[derive(Debug)]
-pub(crate) struct Made {
+/// What was written, and where it is now.
+pub(crate) struct WriteOutcome {
     pub(crate) written: Written,
-    /// The files, or a word for what is none.
+    /// The files, or `standard output`.
     pub(crate) names: Vec<String>,
-}
-
-/// How writing ended.
-pub(crate) enum Ended {
-    /// To the last page.
-    Whole(Made),
-    /// The output took no more; what it took is kept under these names.
-    CutShort { error: dumpfile::Error, written: Written, names: Vec<String> },
+    /// Why the output took no more, if it did not take everything.
+    pub(crate) error: Option<dumpfile::Error>,
 }
 
 /// What is written and how.
-pub(crate) struct Work<'a> {
+pub(crate) struct WriteJob<'a> {
     pub(crate) dump: &'a Dump,
     pub(crate) selection: &'a Selection,
     pub(crate) facts: &'a Facts,
     pub(crate) args: &'a WriteArgs,
     /// Only this part of a split set.
     pub(crate) shard: Option<Shard>,
-    /// Write so many bytes a second at most, to each file.
+    /// The most bytes per second, for all files together.
     pub(crate) rate: Option<NonZeroU64>,
 }
 
 impl Destination {
-    /// Makes the files that can be made before anything is read.
+    /// Creates the files that can be created before anything is read.
     ///
     /// # Errors
     ///
-    /// When a name is taken and `force` is not given, or a directory cannot be written to.
+    /// When a file exists and `force` is not given, or a directory cannot be written to.
     pub(crate) fn create(
         outputs: &[PathBuf],
         flattened: bool,
@@ -87,47 +86,44 @@ impl Destination {
     ) -> Result<Self> {
         let first = outputs.first().context("no output is given")?;
         if let Some(cut) = cut {
-            let names = outputs.to_vec();
-            let spill =
-                first.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-            return Ok(Self::Set { names, cut, force, spill });
+            return Ok(Self::Set { names: outputs.to_vec(), cut, force });
         }
         if is_stream(first) {
             return Ok(Self::Stream);
         }
-        let file = create(first, force)?;
+        let file = output::create(first, force, FORCE)?;
         Ok(if flattened { Self::Flattened(file) } else { Self::File(file) })
     }
 
-    /// An empty file without a name, for what outgrows memory: beside the output, never where memory is the disk.
-    pub(crate) fn spill_file(&self) -> io::Result<File> {
-        match self {
-            Self::File(file) | Self::Flattened(file) => file.spill_file(),
-            Self::Stream => tempfile::tempfile(),
-            Self::Set { spill, .. } => tempfile::tempfile_in(spill),
-        }
+    /// Makes work files: beside the output if it is a file.
+    pub(crate) fn work_files(&self) -> impl Fn() -> io::Result<File> + use<> {
+        let output = match self {
+            Self::File(file) | Self::Flattened(file) => Some(file.path()),
+            Self::Stream => None,
+            Self::Set { names, .. } => names.first().map(PathBuf::as_path),
+        };
+        work::files(None, output)
     }
 
     /// Writes the dump and gives it its name.
-    pub(crate) fn write(self, work: &Work<'_>, progress: &Progress) -> Result<Ended> {
+    pub(crate) fn write(self, job: &WriteJob<'_>, progress: &Progress) -> Result<WriteOutcome> {
         match self {
             Self::File(file) => {
-                let (written, result) = work.write(&file, progress);
-                finish(file, written, result, work)
+                let (written, result) = job.write(&file, progress);
+                finish(file, written, result, job)
             }
             Self::Flattened(file) => {
-                let stream = BufWriter::with_capacity(1 << 20, Appender { file: &file, at: 0 });
-                let (written, result) = work.write_stream(stream, file.path(), progress)?;
-                finish(file, written, result, work)
+                let stream = BufWriter::with_capacity(1 << 20, SinkWriter::new(&file));
+                let (written, result) = job.write_stream(stream, file.path(), progress)?;
+                finish(file, written, result, job)
             }
             Self::Stream => {
-                let (written, result) =
-                    work.write_stream(io::stdout(), Path::new("standard output"), progress)?;
+                let name = "standard output";
+                let (written, result) = job.write_stream(io::stdout(), Path::new(name), progress)?;
                 result?;
-                let names = vec!["standard output".into()];
-                Ok(Ended::Whole(Made { written, names }))
+                Ok(WriteOutcome { written, names: vec![name.into()], error: None })
             }
-            Self::Set { names, cut, force, .. } => write_set(names, cut, force, work, progress),
+            Self::Set { names, cut, force } => write_set(names, cut, force, job, progress),
         }
     }
 }
@@ -137,105 +133,74 @@ pub(crate) fn is_stream(output: &Path) -> bool {
     output.as_os_str() == "-"
 }
 
-fn create(target: &Path, force: bool) -> Result<OutputFile> {
-    OutputFile::create(target, force).map_err(|error| match error {
-        dumpfile::Error::Write { path, source, .. }
-            if source.kind() == ErrorKind::AlreadyExists && !force =>
-        {
-            anyhow!("{}: there is such a file already; --force replaces it", path.display())
-        }
-        error => error.into(),
-    })
-}
-
 fn finish(
     file: OutputFile,
     written: Written,
     result: Result<(), dumpfile::Error>,
-    work: &Work<'_>,
-) -> Result<Ended> {
-    match result {
-        Ok(()) => {
-            let path = if work.is_whole(&written) { file.commit() } else { file.keep_incomplete() }?;
-            Ok(Ended::Whole(Made { written, names: vec![path.display().to_string()] }))
-        }
+    job: &WriteJob<'_>,
+) -> Result<WriteOutcome> {
+    let (path, error) = match result {
+        Ok(()) if output::is_complete(&written, job.dump) => (file.commit()?, None),
+        Ok(()) => (file.keep_incomplete()?, None),
         // Both formats can be read up to where they were cut.
         Err(error @ dumpfile::Error::Write { .. }) if written.seen() > 0 => {
-            let path = file.keep_incomplete()?;
-            Ok(Ended::CutShort { error, written, names: vec![path.display().to_string()] })
+            (file.keep_incomplete()?, Some(error))
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(WriteOutcome { written, names: vec![path.display().to_string()], error })
 }
 
-/// Writes the files of a set one after the other.
+/// Writes the files of a set: at the same time when the user named each, as for several disks, else one after another.
 fn write_set(
     names: Vec<PathBuf>,
     cut: Cut,
     force: bool,
-    work: &Work<'_>,
+    job: &WriteJob<'_>,
     progress: &Progress,
-) -> Result<Ended> {
-    let parts = match cut {
+) -> Result<WriteOutcome> {
+    let ranges = match cut {
         Cut::Count(count) => Parts::Count(count.get()),
         Cut::Size(bytes) => Parts::Size(bytes),
     };
-    let parts = split::plan(work.selection, parts)?;
-    let names = match &names[..] {
-        [name] => numbered(name, parts.len()),
-        _ => names,
+    let ranges = split::plan(job.selection, ranges)?;
+    let (names, lanes) = match &names[..] {
+        [name] => (numbered(name, ranges.len()), 1),
+        _ => (names, rayon::current_num_threads()),
     };
-    let files: Vec<OutputFile> = names.iter().map(|name| create(name, force)).collect::<Result<_>>()?;
-    let mut writers = Vec::with_capacity(files.len());
-    let mut failure = None;
-    for (file, part) in files.iter().zip(&parts) {
-        let mut writer =
-            match Writer::begin(work.dump, work.selection, work.facts, &work.options(Some(*part)), file) {
-                Ok(writer) => writer,
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            };
-        let done = writer.write(work.selection, progress);
-        writers.push(writer);
-        if let Err(error) = done {
-            failure = Some(error);
-            break;
+    let files: Vec<OutputFile> =
+        names.iter().map(|name| output::create(name, force, FORCE)).collect::<Result<_>>()?;
+    let paced: Vec<Paced<&OutputFile>>;
+    let sinks: Vec<&dyn Sink> = match job.rate {
+        Some(rate) => {
+            let rate = u64::from(rate) / lanes.min(files.len()).max(1) as u64;
+            paced = files.iter().map(|file| Paced::new(file, rate)).collect();
+            paced.iter().map(|file| file as &dyn Sink).collect()
         }
+        None => files.iter().map(|file| file as &dyn Sink).collect(),
+    };
+    let WriteJob { dump, selection, facts, .. } = *job;
+    let set = Set { dump, selection, facts, options: job.options(None) };
+    let mut parts = set.write(&sinks, &ranges, lanes, progress);
+
+    let mut errors: Vec<dumpfile::Error> = parts.iter_mut().filter_map(|part| part.error.take()).collect();
+    // One that is not the output's fault, such as the user's wish to stop, comes first.
+    errors.sort_by_key(|error| matches!(error, dumpfile::Error::Write { .. }));
+    let mut error = errors.into_iter().next();
+    let begun: Vec<bool> = parts.iter().map(|part| part.writer.is_some()).collect();
+    if let Some(error) = error.take_if(|error| !matches!(error, dumpfile::Error::Write { .. })) {
+        return Err(error.into());
     }
-    let mut sum = Written::default();
-    let seen = writers.iter().map(|writer| writer.written().seen()).sum::<u64>();
-    match failure {
-        Some(error @ dumpfile::Error::Write { .. }) if seen > 0 => {
-            for written in writers.iter().map(Writer::written) {
-                sum.add(&written);
-                sum.bytes += written.bytes;
-            }
-            let begun = writers.len();
-            drop(writers);
-            // A part that was not begun is an empty file, which is of no use.
-            let mut kept = Vec::new();
-            for file in files.into_iter().take(begun) {
-                kept.push(file.keep_incomplete()?.display().to_string());
-            }
-            return Ok(Ended::CutShort { error, written: sum, names: kept });
-        }
-        Some(error) => return Err(error.into()),
-        None => {}
+    let (written, complete) = set.finish(parts, error.is_some())?;
+    if let Some(error) = error.take_if(|_| written.seen() == 0) {
+        return Err(error.into());
     }
-    let whole = writers.iter().all(|writer| work.is_whole(&writer.written()));
-    for writer in writers {
-        let written = writer.finish_in_set(whole)?;
-        sum.add(&written);
-        sum.bytes += written.bytes;
+    let mut names = Vec::with_capacity(files.len());
+    for (file, _) in files.into_iter().zip(begun).filter(|(_, begun)| *begun) {
+        let path = if complete { file.commit() } else { file.keep_incomplete() }?;
+        names.push(path.display().to_string());
     }
-    let mut made = Vec::with_capacity(files.len());
-    for file in files {
-        let path = if whole { file.commit() } else { file.keep_incomplete() }?;
-        made.push(path.display().to_string());
-    }
-    Ok(Ended::Whole(Made { written: sum, names: made }))
+    Ok(WriteOutcome { written, names, error })
 }
 
 /// The names of `count` files: numbered from 0, with as many digits as sort them.
@@ -249,12 +214,7 @@ fn numbered(name: &Path, count: usize) -> Vec<PathBuf> {
     (0..count).map(numbered).collect()
 }
 
-impl Work<'_> {
-    /// Reports whether nothing is missing that should be there.
-    fn is_whole(&self, written: &Written) -> bool {
-        written.is_whole() && !self.dump.source.incomplete
-    }
-
+impl WriteJob<'_> {
     fn options(&self, part: Option<Range<Pfn>>) -> Options {
         Options {
             method: self.args.compression().method(),
@@ -264,8 +224,8 @@ impl Work<'_> {
         }
     }
 
-    /// Writes a flattened stream into `out`, which messages call `name`, encrypted if that was asked for. An error before the
-    /// first byte is one by itself.
+    /// Writes a flattened stream into `out`, which messages call `name`, encrypted if that was asked for. The outer error
+    /// is for a stream that could not be begun.
     fn write_stream(
         &self,
         out: impl Write + Send,
@@ -291,7 +251,7 @@ impl Work<'_> {
         Ok(self.write_into(sink, progress, end))
     }
 
-    /// Writes into a flattened stream, ends it, and hands what was behind it to `end`.
+    /// Writes into a flattened stream, ends it, and passes what it wrote to to `end`.
     fn write_into<W: Write + Send>(
         &self,
         sink: FlattenedSink<W>,
@@ -305,7 +265,7 @@ impl Work<'_> {
         }
     }
 
-    /// Writes one file, and answers what stands in it, whether or not it was written to its end.
+    /// Writes one file, and returns what it contains, also when it was not written to its end.
     fn write(&self, out: &dyn Sink, progress: &Progress) -> (Written, Result<(), dumpfile::Error>) {
         let paced;
         let out: &dyn Sink = match self.rate {
@@ -327,7 +287,7 @@ impl Work<'_> {
             Err(error) => return (Written::default(), Err(error)),
         };
         let result = writer.write(progress);
-        // Only the headers make a dump of what was written, also when that is not all.
+        // Without its headers nothing of an ELF file can be read, so they are written also when pages are missing.
         match (writer.finish(), result) {
             (Ok(written), result) => (written, result),
             (Err(_), Err(error)) | (Err(error), Ok(())) => (Written::default(), Err(error)),
@@ -358,37 +318,19 @@ impl Work<'_> {
     }
 }
 
-/// Bytes one behind the other, into a file that takes them at positions.
-struct Appender<'a> {
-    file: &'a OutputFile,
-    at: u64,
-}
-
-impl Write for Appender<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(self.at, bytes).map_err(|error| match error {
-            dumpfile::Error::Write { source, .. } => source,
-            other => io::Error::other(other),
-        })?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// `N`, a number of files, or `SIZE` with a unit: how to cut the output.
+/// `N`, a number of files, or `SIZE` with a unit: how to split the output.
 pub(crate) fn parse_cut(text: &str) -> Result<Cut, String> {
     if let Ok(count) = text.parse() {
         return Ok(Cut::Count(count));
     }
-    crate::units::parse_size(text)
-        .ok()
-        .filter(|bytes| *bytes > 0)
-        .map(Cut::Size)
-        .ok_or_else(|| "a number of files from 1 to 65535, or the size of each with a unit, as 4G".into())
+    match units::parse_size(text) {
+        // A number alone is one of files, and it was none.
+        Ok(bytes) if bytes > 0 && text.ends_with(|c: char| c.is_ascii_alphabetic()) => Ok(Cut::Size(bytes)),
+        _ => {
+            Err("expected a number of files from 1 to 65535, or the size of each with a unit such as 4G"
+                .into())
+        }
+    }
 }
 
 /// `I/N`: part I, counted from 0, of N.
@@ -398,5 +340,5 @@ pub(crate) fn parse_shard(text: &str) -> Result<Shard, String> {
         let shard = Shard { number: number.parse().ok()?, of: of.parse().ok()? };
         (shard.number < shard.of.get()).then_some(shard)
     };
-    parse().ok_or_else(|| "a shard is I/N, with I from 0 to N-1, as 0/4".into())
+    parse().ok_or_else(|| "expected I/N with I from 0 to N-1, such as 0/4".into())
 }

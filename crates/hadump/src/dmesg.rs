@@ -5,7 +5,7 @@ use crate::{Outcome, cli};
 use anyhow::{Context, Result};
 use std::io::{BufWriter, Write};
 
-/// Prints the log on standard output, and what was wrong with it on standard error.
+/// Prints the log on standard output, and problems with it on standard error.
 pub(crate) fn run(args: &cli::Dmesg) -> Result<Outcome> {
     let dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
     let kernel = input::kernel(&dump, &args.input)?;

@@ -1,14 +1,14 @@
-//! Many frames, told as ranges as far as somebody would read them.
+//! A set of frames, reported as its first ranges.
 
 use serde::Serialize;
 use vmcore::{Pfn, Range};
 
 /// How many ranges are kept.
-const TOLD: usize = 1024;
-/// How many of them are shown to people.
+const REPORTED: usize = 1024;
+/// How many of them are printed for people.
 const SHOWN: usize = 8;
 
-/// Frames in ascending order, of which the first ranges are known. Field names are those of the JSON output.
+/// Frames in ascending order, with their first ranges. Field names are those of the JSON output.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Frameset {
     pub(crate) pages: u64,
@@ -19,10 +19,10 @@ pub(crate) struct Frameset {
 }
 
 impl Frameset {
-    /// Adds frames above all before them.
+    /// Adds frames that are above all others.
     pub(crate) fn push(&mut self, frames: Range<Pfn>) {
         self.pages += frames.len();
-        let room = self.ranges.len() < TOLD;
+        let room = self.ranges.len() < REPORTED;
         match self.ranges.last_mut() {
             Some([_, last]) if *last + 1 == frames.start.0 && !self.more => *last = frames.end.0 - 1,
             _ if room => self.ranges.push([frames.start.0, frames.end.0 - 1]),
@@ -50,16 +50,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_become_one_range_and_no_more_are_kept_than_anybody_reads() {
+    fn neighbours_become_one_range_and_only_the_first_ranges_are_kept() {
         let mut set = Frameset::default();
         set.push(Range::new(Pfn(1), Pfn(3)));
         set.push(Range::new(Pfn(3), Pfn(4)));
         set.push(Range::new(Pfn(9), Pfn(10)));
         assert_eq!(set.text(), "4 pages: frames 0x1-0x3 0x9");
-        for pfn in 0..2 * TOLD as u64 {
+        for pfn in 0..2 * REPORTED as u64 {
             set.push(Range::new(Pfn(100 + 2 * pfn), Pfn(101 + 2 * pfn)));
         }
-        assert_eq!((set.pages, set.ranges.len(), set.more), (4 + 2 * TOLD as u64, TOLD, true));
+        assert_eq!((set.pages, set.ranges.len(), set.more), (4 + 2 * REPORTED as u64, REPORTED, true));
         assert!(set.text().ends_with("..."));
     }
 }

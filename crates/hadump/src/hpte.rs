@@ -10,7 +10,7 @@ use std::io::Write;
 #[derive(Debug, Serialize)]
 struct Listing {
     entries: Vec<Entry>,
-    /// What is wrong with the area, a sentence each.
+    /// What is wrong with the area, one sentence each.
     remarks: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ struct Entry {
     no_execute: bool,
 }
 
-/// Prints the entries. A dump without any, as of a radix guest, is nothing wrong.
+/// Prints the entries. A dump may have none, like that of a radix guest.
 pub(crate) fn run(args: &cli::Hpte) -> Result<Outcome> {
     let dump = input::open(&args.input, Prefer::Firmware)?;
     let area = phyp::hptes(&dump.notes)?;

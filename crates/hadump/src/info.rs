@@ -1,4 +1,4 @@
-//! `hadump info`: what a dump is and what it holds.
+//! `hadump info`: what a dump is and what it contains.
 
 use crate::input::{self, Prefer};
 use crate::{Outcome, cli, report, units};
@@ -58,13 +58,15 @@ struct NoteFacts {
 pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
     let dump = input::open(&args.input, Prefer::Vmcore)?;
     let mut remarks = dump.source.remarks.clone();
-    // The header of a kdump file has the names; an ELF file's kernel has to be asked.
+    // A kdump header has the names; those of an ELF file are in the kernel's memory.
     let names = dump.source.utsname.clone().or_else(|| {
         dump.vmcoreinfo.as_ref()?;
         match kernel::Kernel::open(&dump).and_then(|k| k.utsname()) {
             Ok(names) => Some(names),
             Err(error) => {
-                remarks.push(format!("the kernel cannot be understood: {error}"));
+                let remark = format!("the kernel cannot be understood: {error}");
+                tracing::warn!("{}: {remark}", args.input.name());
+                remarks.push(remark);
                 None
             }
         }
@@ -129,7 +131,7 @@ impl Facts {
             line("host", s.nodename.clone())?;
         }
         if let Some(time) = self.crash_time {
-            // A time that the calendar does not reach is shown as the number it is.
+            // A time beyond the calendar is shown as a number.
             let date = i64::try_from(time).ok().and_then(|t| jiff::Timestamp::from_second(t).ok());
             line("crashed", date.map_or_else(|| format!("{time} s after 1970"), |d| d.to_string()))?;
         }
@@ -140,7 +142,7 @@ impl Facts {
             line("", format!("{:#014x} .. {:#014x}  {}", r.start, r.end, units::bytes(r.end - r.start)))?;
         }
         if self.memory.len() > SHOWN {
-            line("", format!("and {} ranges more; --json lists all", self.memory.len() - SHOWN))?;
+            line("", format!("and {} more ranges; --json lists all", self.memory.len() - SHOWN))?;
         }
         if let Some(level) = self.dump_level {
             line("level", format!("{level}"))?;
@@ -150,7 +152,7 @@ impl Facts {
         }
         line("vmcoreinfo", format!("{} keys", self.vmcoreinfo_keys))?;
         if !self.complete {
-            line("INCOMPLETE", "some of the memory it should have is missing".into())?;
+            line("INCOMPLETE", "some of the memory that it should have is missing".into())?;
         }
         Ok(())
     }

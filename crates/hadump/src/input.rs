@@ -2,7 +2,7 @@
 //! by file.
 
 use crate::cli::InputArgs;
-use crate::unseal;
+use crate::decrypt;
 use anyhow::{Context, Result, bail};
 use phyp::region::Reading;
 use phyp::system::System;
@@ -10,31 +10,31 @@ use phyp::{Leavings, Options, Severity};
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, PageSize, PhysAddr, RangeSet};
 
-/// What part of a machine's root is wanted when it offers the same memory twice.
+/// Which source is read when a machine's root offers the same memory twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prefer {
-    /// `/proc/vmcore`, which the running kernel put together itself.
+    /// `/proc/vmcore`, which the running kernel assembled.
     Vmcore,
-    /// The firmware's areas, which `/proc/vmcore` holds only in part.
+    /// The firmware's save areas, of which `/proc/vmcore` has only a part.
     Firmware,
 }
 
-/// Opens the input and logs what is odd about it. What the user gave to explain the kernel must be of this dump.
+/// Opens the input and logs its anomalies. A VMCOREINFO or vmlinux that the user gave must belong to this dump.
 pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
     let dump = open_as_it_is(args, prefer)?;
     let given = args.knowledge();
     if given.vmcoreinfo.is_none() && given.vmlinux.is_none() { Ok(dump) } else { complete(dump, args) }
 }
 
-/// As [`open`], for those who ask the kernel: a dump without VMCOREINFO is searched for it.
+/// As [`open`], for commands that need the kernel: a dump without VMCOREINFO is searched for it.
 pub(crate) fn open_for_kernel(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
     complete(open_as_it_is(args, prefer)?, args)
 }
 
-/// Gives the dump what it lacks.
+/// Adds the VMCOREINFO that the dump lacks.
 fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
     let remarks = kernel::knowledge::complete(&mut dump, &args.knowledge())
-        .with_context(|| format!("{}: its kernel is not explained", args.name()))?;
+        .with_context(|| format!("{}: cannot find out which kernel it is of", args.name()))?;
     for remark in &remarks {
         tracing::warn!("{}: {remark}", args.name());
     }
@@ -52,7 +52,7 @@ fn open_as_it_is(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
 
 /// Opens a dump file, or the files of a split set or of an encrypted dump, which messages call `name`.
 fn open_dump(files: &[PathBuf], identities: &[PathBuf], name: &str) -> Result<Dump> {
-    let dump = match unseal::open(files, identities)? {
+    let dump = match decrypt::open(files, identities)? {
         Some(dump) => dump,
         None => dumpfile::open_set(files)?,
     };
@@ -74,14 +74,14 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
         (_, Some(memory)) if by_hand => {
             if system.areas_are_gone() {
                 bail!(
-                    "{}: the dump was saved in this boot, and its memory given back: nothing of it is left here",
+                    "{}: the dump was already saved and its memory released; nothing is left to read",
                     root.display()
                 );
             }
             let mut dump = assemble(args, leavings, memory)?;
             if !system.given_back.is_empty() {
                 tracing::warn!(
-                    "{} bytes of memory were given back by an earlier save; what it held is lost to others",
+                    "{} bytes were released by an earlier save and are treated as lost",
                     system.given_back.total()
                 );
                 dump.memory = Box::new(::save::Guarded::new(dump.memory, &system.given_back));
@@ -89,8 +89,8 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
             Ok(dump)
         }
         _ => bail!(
-            "{}: no dump waits here: there is neither proc/vmcore nor dev/mem with \
-             proc/device-tree/rtas/ibm,kernel-dump or sys/kernel/release_region; see: hadump status --root {}",
+            "{}: no dump found: neither proc/vmcore nor dev/mem with proc/device-tree/rtas/ibm,kernel-dump or \
+             sys/kernel/release_region; see: hadump status --root {}",
             root.display(),
             root.display()
         ),
@@ -110,7 +110,7 @@ fn open_files(args: &InputArgs, memory: &Path) -> Result<Dump> {
     assemble(args, &leavings, memory)
 }
 
-/// Puts the crashed system's memory together.
+/// Assembles the crashed system's memory.
 fn assemble(args: &InputArgs, leavings: &Leavings, memory: &Path) -> Result<Dump> {
     let given: Option<RangeSet<PhysAddr>> =
         (!args.memory_map.is_empty()).then(|| args.memory_map.iter().copied().collect());
@@ -123,7 +123,7 @@ fn assemble(args: &InputArgs, leavings: &Leavings, memory: &Path) -> Result<Dump
         page_size: args.page_size,
     };
     let (dump, findings) = phyp::assemble(leavings, image, &options)
-        .with_context(|| format!("{}: cannot put the dump together", memory.display()))?;
+        .with_context(|| format!("{}: cannot assemble the dump", memory.display()))?;
     for finding in findings.iter() {
         match finding.severity {
             Severity::Note => tracing::info!("{}", finding.text),
@@ -134,7 +134,7 @@ fn assemble(args: &InputArgs, leavings: &Leavings, memory: &Path) -> Result<Dump
     Ok(dump)
 }
 
-/// Learns what the dumped kernel says of itself.
+/// Opens the dumped kernel's own description of itself.
 pub(crate) fn kernel<'d>(dump: &'d Dump, args: &InputArgs) -> Result<kernel::Kernel<'d>> {
     kernel::Kernel::open(dump).with_context(|| format!("{}: cannot understand the kernel", args.name()))
 }
@@ -146,7 +146,7 @@ pub(crate) fn parse_page_size(text: &str) -> Result<PageSize, String> {
         None => (text, 1),
     };
     let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    bytes.and_then(PageSize::new).ok_or_else(|| "a page size is a power of two from 4K to 1024K".into())
+    bytes.and_then(PageSize::new).ok_or_else(|| "expected a power of two from 4K to 1024K".into())
 }
 
 /// An address in hexadecimal.
@@ -154,15 +154,15 @@ pub(crate) fn parse_addr(text: &str) -> Result<PhysAddr, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     u64::from_str_radix(digits, 16)
         .map(PhysAddr)
-        .map_err(|_| "an address is hexadecimal, as 0x10000000".into())
+        .map_err(|_| "expected a hexadecimal address such as 0x10000000".into())
 }
 
-/// A range of addresses, `START-END` with END not included.
+/// A range of addresses, `START-END` without END itself.
 pub(crate) fn parse_range(text: &str) -> Result<vmcore::Range<PhysAddr>, String> {
-    let (start, end) = text.split_once('-').ok_or("a range is START-END, as 0x0-0x30000000")?;
+    let (start, end) = text.split_once('-').ok_or("expected START-END such as 0x0-0x30000000")?;
     let (start, end) = (parse_addr(start)?, parse_addr(end)?);
     if start >= end {
-        return Err("a range ends above its start".into());
+        return Err("the end must be above the start".into());
     }
     Ok(vmcore::Range::new(start, end))
 }

@@ -1,12 +1,12 @@
-//! `hadump join`: the files of a split set, or of shards, made into one.
+//! `hadump join`: the files of a split set, or shards, joined into one.
 
 use crate::cli::{self, Compression, InputArgs, WriteArgs};
 use crate::{Outcome, convert};
 use anyhow::Result;
 use clap::ValueEnum;
 
-/// Joins and reports. From the parts that hadump made of a dump, the file is the one that it would have made in one
-/// piece, byte for byte.
+/// Joins and reports. From parts written by hadump, the file is byte for byte the one that it would have written
+/// unsplit.
 pub(crate) fn run(args: &cli::Join, quiet: bool) -> Result<Outcome> {
     let compression = match args.compression {
         Some(given) => given,

@@ -1,7 +1,7 @@
 //! `hadump`: saves, filters, compresses, converts and inspects Linux kernel crash dumps.
 //!
 //! The program parses the command line, calls the libraries and prints. What a dump is, how a kernel lays out its
-//! memory and how files look is none of its business.
+//! memory and what files look like is up to the libraries.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod choose;
 mod cli;
 mod convert;
 mod crash_notes;
+mod decrypt;
 mod destination;
 mod diff;
 mod dmesg;
@@ -18,17 +19,19 @@ mod info;
 mod input;
 mod join;
 mod makedumpfile;
+mod output;
 mod pages;
 mod progress;
 mod receive;
 mod regs;
 mod report;
 mod save;
+mod set;
 mod status;
 mod units;
-mod unseal;
 mod verify;
 mod walk;
+mod work;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
@@ -39,17 +42,26 @@ use tracing_subscriber::filter::LevelFilter;
 /// How a run ended, short of failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All that was asked for.
+    /// Everything that was asked for.
     Complete,
-    /// All that was asked for, and pages that could not be told from it.
+    /// Complete, but more pages were kept than asked for.
     MoreKept,
-    /// The output lacks pages that it should have, and says so.
+    /// The output lacks pages that it should have, and is marked so.
     Incomplete,
-    /// Two dumps that were compared are not the same.
+    /// The two dumps that were compared differ.
     Different,
 }
 
 impl Outcome {
+    /// The outcome of writing a dump that is `complete`, or not, with `more_kept` than asked for, or not.
+    pub(crate) fn of(complete: bool, more_kept: bool) -> Self {
+        match (complete, more_kept) {
+            (false, _) => Self::Incomplete,
+            (true, false) => Self::Complete,
+            (true, true) => Self::MoreKept,
+        }
+    }
+
     /// The exit code of a run that ended so.
     pub(crate) fn code(self) -> u8 {
         match self {
@@ -64,7 +76,7 @@ impl Outcome {
 /// The exit code of a run that left nothing usable.
 const FAILED: u8 = 1;
 
-/// The exit code of `diff` where it could not compare; 1 says that the dumps differ, as for other programs that compare.
+/// The exit code of `diff` where it could not compare; 1 means that the dumps differ, as in `diff` and `cmp`.
 const NOT_COMPARED: u8 = 2;
 
 fn main() -> ExitCode {
@@ -104,7 +116,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(outcome) => outcome.code().into(),
-        // Where a dump goes into the pipe, its reader never has what it wanted before the end.
+        // Not where the pipe takes a dump: its reader needs all of it.
         Err(error)
             if is_closed_pipe(&error) && !matches!(cli.command, Command::Save(_) | Command::Convert(_)) =>
         {
@@ -118,7 +130,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sends what the libraries have to say to standard error.
+/// Sends the libraries' messages to standard error.
 fn start_log(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -130,7 +142,7 @@ fn start_log(level: LevelFilter) {
         .init();
 }
 
-/// Reports whether the reader of our output went away, as `head` does: it has what it wanted.
+/// Reports whether the reader of our output went away, as `head` does when it has what it wants.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);

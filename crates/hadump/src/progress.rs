@@ -1,4 +1,4 @@
-//! Telling how far a long job is: a bar on a terminal, a line every tenth elsewhere.
+//! The progress of a long job: a bar on a terminal, elsewhere a line for every tenth.
 
 use crate::units;
 use dumpfile::Progress;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A job that is over sooner needs no word on how far it is.
+/// Jobs shorter than this show no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Shows how far a job is.
-pub(crate) trait Face: Send {
+/// Shows the progress of a job.
+pub(crate) trait ProgressView: Send {
     /// Called often with the pages done.
     fn update(&mut self, done: u64);
 
@@ -23,15 +23,15 @@ pub(crate) trait Face: Send {
     fn finish(&mut self, done: u64);
 }
 
-/// Runs `job` while a thread shows its progress; `pages` is what it will count up to, `page_size` the bytes of each.
+/// Runs `job` while a thread shows its progress; `pages` is what it counts up to, `page_size` the bytes of each.
 pub(crate) fn watch<T>(pages: u64, page_size: u64, quiet: bool, job: impl FnOnce(&Progress) -> T) -> T {
     watch_as(Box::new(Own::new(pages, page_size, quiet)), job)
 }
 
-/// Runs `job` while a thread shows its progress by `face` and hands on the user's wish to stop.
+/// Runs `job` while a thread shows its progress by `view` and passes on the user's wish to stop.
 ///
 /// A SIGINT, SIGTERM or SIGHUP cancels the job, which ends with an error of its own.
-pub(crate) fn watch_as<T>(mut face: Box<dyn Face>, job: impl FnOnce(&Progress) -> T) -> T {
+pub(crate) fn watch_as<T>(mut view: Box<dyn ProgressView>, job: impl FnOnce(&Progress) -> T) -> T {
     let stop = Arc::new(AtomicBool::new(false));
     let signals: Vec<_> =
         [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
@@ -42,7 +42,7 @@ pub(crate) fn watch_as<T>(mut face: Box<dyn Face>, job: impl FnOnce(&Progress) -
     let (finished, watcher) = channel();
     let result = std::thread::scope(|scope| {
         let (progress, stop) = (&progress, &stop);
-        scope.spawn(move || show(progress, stop, &watcher, &mut *face));
+        scope.spawn(move || show(progress, stop, &watcher, &mut *view));
         let result = job(progress);
         drop(finished);
         result
@@ -53,17 +53,17 @@ pub(crate) fn watch_as<T>(mut face: Box<dyn Face>, job: impl FnOnce(&Progress) -
     result
 }
 
-fn show(progress: &Progress, stop: &AtomicBool, done: &Receiver<()>, face: &mut dyn Face) {
+fn show(progress: &Progress, stop: &AtomicBool, done: &Receiver<()>, view: &mut dyn ProgressView) {
     while done.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         if stop.load(Ordering::Relaxed) {
             progress.cancel();
         }
-        face.update(progress.pages());
+        view.update(progress.pages());
     }
-    face.finish(progress.pages());
+    view.finish(progress.pages());
 }
 
-/// hadump's own way to show it.
+/// hadump's own views.
 enum Own {
     Quiet,
     Bar { bar: ProgressBar, size: u64 },
@@ -87,7 +87,7 @@ impl Own {
     }
 }
 
-impl Face for Own {
+impl ProgressView for Own {
     fn update(&mut self, done: u64) {
         match self {
             Self::Quiet => {}

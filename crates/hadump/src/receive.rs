@@ -1,6 +1,6 @@
 //! `hadump receive`: a dump as it comes through a pipe, into a file.
 
-use crate::{Outcome, cli, report, units};
+use crate::{Outcome, cli, output, report, units};
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{StreamEnd, Unflattened, unflatten};
 use dumpfile::output::{OutputFile, Sink};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How long a stream may pause before what arrived of it is made durable, and how often the wish to stop is looked at.
+/// How long a stream may pause before what has arrived is made durable, and how often signals are looked at.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// What arrived. `docs/json.md` describes the fields.
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot catch signals")?;
     }
     let identities = Identities::read(&args.identity)?;
-    let output = OutputFile::create_resumable(&args.file, args.force)?;
+    let output = output::create_resumable(&args.file, args.force, "--force")?;
     let sink = Counted { out: &output, bytes: AtomicU64::new(0) };
     let pausing = || if args.ack { acknowledge(&sink) } else { Ok(()) };
     let mut input = Patient { input: io::stdin(), stop: &stop, pausing: &pausing };
@@ -54,9 +54,12 @@ pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
     if let Some(bytes) = arrived.foreign {
         output.discard();
         let shown: Vec<String> = bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
-        let found =
-            if bytes.is_empty() { "nothing".into() } else { format!("it begins with {}", shown.join(" ")) };
-        bail!("standard input is no flattened dump: {found}; send one with: hadump convert DUMP -o -");
+        let found = if bytes.is_empty() {
+            "it is empty".into()
+        } else {
+            format!("it begins with {}", shown.join(" "))
+        };
+        bail!("standard input is not a flattened dump: {found}; send one with: hadump convert DUMP -o -");
     }
     let (received, bytes) = (arrived.received, sink.bytes.load(Ordering::Relaxed));
     let error = match arrived.end {
@@ -69,25 +72,25 @@ pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
     cut_short(args, output, received, error, quiet)
 }
 
-/// Puts the stream in order, decrypted if it is encrypted.
+/// Writes the stream's bytes to their offsets in `sink`, decrypted if they are encrypted.
 fn read(input: &mut dyn Read, identities: &Identities, sink: &dyn Sink) -> Result<Unflattened> {
     let mut prefix = Vec::new();
     (&mut *input).take(32).read_to_end(&mut prefix).context("standard input cannot be read")?;
-    let sealed = sealed::is_sealed(&prefix);
+    let encrypted = sealed::is_sealed(&prefix);
     let mut input = prefix.chain(input);
-    if sealed {
+    if encrypted {
         let inputs = std::iter::once(Ok((PathBuf::from("standard input"), input)));
         return Ok(unflatten(&mut Unsealer::new(identities, inputs), sink)?);
     }
     Ok(unflatten(&mut input, sink)?)
 }
 
-/// Everything arrived: what it is decides.
+/// Names the file of a stream that arrived to its end, if it is a dump.
 fn whole(args: &cli::Receive, output: OutputFile, bytes: u64, received: u64, quiet: bool) -> Result<Outcome> {
     let name = OutputFile::incomplete_name(&args.file)?;
     output.sync()?;
     let dump = dumpfile::open(&name).with_context(|| {
-        format!("the stream arrived whole, and what it held is kept in {}, but is no dump", name.display())
+        format!("the stream is complete but does not contain a dump; it is kept in {}", name.display())
     })?;
     let complete = !dump.source.incomplete;
     let path = if complete { output.commit()? } else { output.keep_incomplete()? };
@@ -100,7 +103,7 @@ fn whole(args: &cli::Receive, output: OutputFile, bytes: u64, received: u64, qui
     Ok(outcome)
 }
 
-/// The disk took no more: what it took is kept, if it is of use.
+/// Keeps what the disk took before it failed, if it can be read.
 fn stopped_writing(
     args: &cli::Receive,
     output: OutputFile,
@@ -111,7 +114,7 @@ fn stopped_writing(
     cut_short(args, output, received, format!("{error:#}"), quiet)
 }
 
-/// The stream ended too early: what came is kept, if it is of use.
+/// Keeps what arrived of a stream that ended too early, if it can be read.
 fn cut_short(
     args: &cli::Receive,
     output: OutputFile,
@@ -126,7 +129,7 @@ fn cut_short(
         Ok(marked) => marked,
         Err(unusable) => {
             output.discard();
-            bail!("{error}; what arrived is of no use: {unusable}");
+            bail!("{error}; what arrived is unusable: {unusable}");
         }
     };
     drop(file);
@@ -158,8 +161,8 @@ impl Report {
     }
 }
 
-/// Says on standard output how many bytes of the dump's file are on the disk, for a sender that waits for it before it
-/// gives memory back.
+/// Prints on standard output how many bytes of the dump's file are on the disk, for a sender that waits for that before it
+/// releases memory.
 fn acknowledge(sink: &Counted<'_>) -> io::Result<()> {
     let bytes = sink.bytes.load(Ordering::Relaxed);
     sink.sync().map_err(io::Error::other)?;
@@ -172,7 +175,7 @@ fn print(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// A sink that counts the bytes that it takes.
+/// A sink that counts the bytes written to it.
 struct Counted<'a> {
     out: &'a OutputFile,
     bytes: AtomicU64,
@@ -201,11 +204,11 @@ impl Sink for Counted<'_> {
     }
 }
 
-/// Standard input, for a reader that can be stopped and does something useful in the pauses.
+/// Standard input that a signal can stop and that calls back when it pauses.
 struct Patient<'a> {
     input: Stdin,
     stop: &'a AtomicBool,
-    /// Called once when nothing came for a while.
+    /// Called once in each pause of [`PAUSE`] or longer.
     pausing: &'a dyn Fn() -> io::Result<()>,
 }
 
@@ -216,7 +219,7 @@ impl Read for Patient<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ErrorKind::ConnectionAborted.into());
             }
-            // What the standard library holds back already does not show in the descriptor, so it is read around it.
+            // Read without the standard library's buffer, whose content `poll` does not see.
             let ready = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&PAUSE));
             match ready {
                 Ok(0) if said => {}

@@ -20,7 +20,7 @@ struct Cpu<'a> {
 #[derive(Debug, Serialize)]
 struct Register<'a> {
     name: &'a str,
-    /// A string, since JSON's numbers are no 64-bit integers for many readers.
+    /// A string, since many readers of JSON do not keep 64-bit integers exact.
     #[serde(serialize_with = "hex")]
     value: u64,
     bits: u32,
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &cli::Regs) -> Result<Outcome> {
     let dump = input::open(&args.input, Prefer::Firmware)?;
     if dump.machine.arch != Arch::Ppc64 {
         bail!(
-            "{}: this is a dump of {}; only the registers that POWER firmware saves are listed, others: crash, bt -a",
+            "{}: this is a dump of {}; only registers saved by POWER firmware are listed (for others, use bt -a in crash)",
             args.input.name(),
             dump.machine
         );

@@ -196,7 +196,7 @@ fn info_tells_what_kernel_and_machine_crashed() {
     }
 }
 
-/// A write that fails for want of room, as on a full disk: the limit on file sizes is the way to have one that works
+/// A write that fails because there is no room, as on a full disk: the limit on file sizes is the way to have one that works
 /// without privileges. The signal that comes with it must not kill the program either.
 #[test]
 fn an_output_that_does_not_fit_leaves_no_file_under_its_name() {

@@ -113,7 +113,7 @@ impl Machine {
         self
     }
 
-    /// Runs hadump-boot with this configuration; answers its exit code and how hadump was called.
+    /// Runs hadump-boot with this configuration; returns its exit code and how hadump was called.
     fn boot(&self, argument: &str) -> (Option<i32>, String) {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path =
@@ -182,7 +182,7 @@ fn the_configuration_chooses_target_release_and_options() {
 }
 
 #[test]
-fn a_save_that_fails_is_told_and_reboots_only_when_asked_to() {
+fn a_failed_save_is_reported_and_reboots_only_when_asked_to() {
     for (status, conf, code, reboots) in [
         ("3", "", 0, false),
         ("4", "HADUMP_ON_FAILURE=reboot\n", 4, false),
@@ -205,7 +205,7 @@ fn the_machine_of_a_registration_is_noted() {
     assert_eq!((machine.boot("--registered").0, noted(&machine)), (Some(0), None));
     let machine = Machine::new().with(registered, "1\n");
     assert_eq!((machine.boot("--registered").0, noted(&machine)), (Some(0), Some("IBM,0212345\n".into())));
-    // After the memory was given back, if asked to.
+    // After memory was released, if asked to.
     let machine = Machine::new()
         .with(RELEASE_MEM, "")
         .with(registered, "0\n")

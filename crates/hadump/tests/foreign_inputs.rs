@@ -41,7 +41,7 @@ fn same(a: &Path, b: &Path) {
     assert!(run.stdout.contains("different  0 pages"), "{}", run.stdout);
 }
 
-/// Puts a stream in order; answers the end and the file, under the name of which `directory` it lies.
+/// Puts a stream in order; returns the end and the file, under the name of which `directory` it lies.
 fn put_in_order(stream: &[u8], directory: &Path) -> (StreamEnd, PathBuf) {
     let out = OutputFile::create(&directory.join("ordered"), true).unwrap();
     let done = unflatten(&mut &*stream, &out).unwrap();

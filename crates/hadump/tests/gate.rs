@@ -37,7 +37,7 @@ impl Copy {
         Self { scratch, file }
     }
 
-    /// Puts `bytes` at `at` and answers what stood there.
+    /// Puts `bytes` at `at` and returns what was there before.
     fn put(&self, at: u64, bytes: &[u8]) -> Vec<u8> {
         let mut before = vec![0; bytes.len()];
         self.file.read_exact_at(&mut before, at).unwrap();

@@ -92,7 +92,7 @@ fn an_existing_file_is_kept_without_f_and_the_input_always() {
     let run = create(&["-l", "-d", "31"], &dump.elf, &output);
     assert_eq!(run.code, Some(1));
     assert_eq!(run.stdout, "\nmakedumpfile Failed.\n");
-    assert!(run.stderr.contains("-f replaces it"), "{}", run.stderr);
+    assert!(run.stderr.contains("use -f to replace it"), "{}", run.stderr);
     assert_eq!(fs::read(output.path()).unwrap(), b"precious");
     create(&["-l", "-d", "31", "-f"], &dump.elf, &output).ok();
     assert_eq!(Kdump::open(output.path()).dump_level, 31);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
@@ -49,7 +49,7 @@ fn json(output: &Output) -> Value {
 struct Small(Scratch);
 
 impl Small {
-    /// `None`, and a word about it, for whoever may not mount.
+    /// `None`, which is reported, where mounting is not permitted.
     fn new() -> Option<Self> {
         let at = Scratch::new("small");
         fs::create_dir(at.path()).expect("a directory");
@@ -121,7 +121,7 @@ fn a_dump_that_does_not_fit_at_all_keeps_what_is_worth_most_opens_and_goes_on_wh
     assert_eq!(output.code, Some(4), "{}", output.stderr);
     assert_eq!(
         (&report["ended"], &report["output"]["complete"]),
-        (&"no room".into(), &false.into()),
+        (&"no_room".into(), &false.into()),
         "{report}"
     );
     let [kept, unwritten] = [&report["pages"]["data"], &report["unwritten"]].map(|n| n.as_u64().unwrap());
@@ -139,7 +139,7 @@ fn a_dump_that_does_not_fit_at_all_keeps_what_is_worth_most_opens_and_goes_on_wh
     }
     // Nobody made room.
     let again = save(root.path(), &target, &["--resume"]);
-    assert_eq!((again.code, &json(&again)["ended"]), (Some(4), &"no room".into()), "{}", again.stderr);
+    assert_eq!((again.code, &json(&again)["ended"]), (Some(4), &"no_room".into()), "{}", again.stderr);
     let remount = Output::of(Command::new("mount").args(["-o", "remount,size=320m"]).arg(small.0.path()));
     assert_eq!(remount.code, Some(0), "{}", remount.stderr);
     let whole = json(&save(root.path(), &target, &["--resume"]).ok());
@@ -204,7 +204,7 @@ fn a_disk_that_others_fill_up_meanwhile_loses_nothing_that_was_written() {
     let output = child.wait_with_output().expect("an end");
     assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    assert_eq!(report["ended"], "no room");
+    assert_eq!(report["ended"], "no_room");
     let saved = report["pages"]["data"].as_u64().unwrap();
     assert!(saved * 4096 >= 3 * MIB, "{report}");
     let dump = dumpfile::open(&incomplete).expect("a dump");
@@ -295,6 +295,11 @@ fn a_split_set_an_elf_file_and_a_named_journal_are_made_as_asked() {
         .arg("--to")
         .arg(b.path());
     Output::of(&mut command).ok();
+    // The rate holds for both files together, which are written at the same time.
+    let bytes: u64 = [&a, &b].map(|file| fs::metadata(file.path()).expect("a file").len()).iter().sum();
+    let started = Instant::now();
+    Output::of(command.arg("--force").arg("--limit-rate").arg((bytes / 2).to_string())).ok();
+    assert!(started.elapsed() >= Duration::from_secs(1), "{bytes} bytes in {:?}", started.elapsed());
     let joined = Scratch::new("joined");
     let mut join = Command::new(HADUMP);
     Output::of(join.args(["convert", "-d", "1"]).arg(a.path()).arg(b.path()).arg("-o").arg(joined.path()))
@@ -363,7 +368,7 @@ fn a_real_dump_that_lacks_its_least_valuable_tenth_still_tells_crash_where_it_cr
     let reserve = 64 * MIB - bytes * 9 / 10;
     let target = small.0.path().join("vmcore");
     let output = save(root.path(), &target, &["-c", "zstd", "--reserve-space", &reserve.to_string()]);
-    assert_eq!((output.code, &json(&output)["ended"]), (Some(4), &"no room".into()), "{}", output.stderr);
+    assert_eq!((output.code, &json(&output)["ended"]), (Some(4), &"no_room".into()), "{}", output.stderr);
     let seen = peer::crash(&crash, &vmlinux, &small.0.path().join("vmcore-incomplete"), &["bt", "log"]);
     assert!(seen.contains("sysrq_handle_crash") && seen.contains("sysrq triggered crash"), "{seen}");
 }
@@ -395,7 +400,7 @@ struct Loop {
 }
 
 impl Loop {
-    /// `None`, and a word about it, for whoever has no such devices.
+    /// `None`, which is reported, where there are no such devices.
     fn new(size: u64) -> Option<Self> {
         let file = Scratch::new("disk");
         // Whatever was on a disk before is no part of a dump.
@@ -448,6 +453,6 @@ fn a_block_device_holds_a_dump_goes_on_with_a_journal_and_is_full_where_it_ends(
     assert_eq!((&report["resumed"], &report["output"]["path"]), (&true.into(), &large.name.as_str().into()));
     hadump([Path::new("diff"), plain.path(), Path::new(&large.name)]).ok();
     let output = save(root.path(), Path::new(&small.name), &[]);
-    assert_eq!((output.code, &json(&output)["ended"]), (Some(4), &"no room".into()), "{}", output.stderr);
+    assert_eq!((output.code, &json(&output)["ended"]), (Some(4), &"no_room".into()), "{}", output.stderr);
     assert!(dumpfile::open(Path::new(&small.name)).expect("a dump").source.incomplete);
 }

@@ -1,4 +1,4 @@
-//! Saves that somebody stops while threads are at work, and what is refused before any work is done.
+//! Saves that are stopped while threads are at work, and targets that are refused before any work is done.
 
 mod common;
 
@@ -63,7 +63,7 @@ fn a_save_that_is_stopped_at_any_moment_goes_on() {
     }
 }
 
-/// `save --to - OPTIONS | receive OPTIONS`, the receiver's words in the file `acks`; answers what fadump was told.
+/// `save --to - OPTIONS | receive OPTIONS`, the receiver's words in the file `acks`; returns what fadump was told.
 fn through_a_pipe(dump: &Path, sender: &[&str], receiver: &[&str]) -> String {
     let root = root(dump);
     let release = root.path().join("sys/kernel/fadump/release_mem");
@@ -86,7 +86,7 @@ fn through_a_pipe(dump: &Path, sender: &[&str], receiver: &[&str]) -> String {
 }
 
 #[test]
-fn memory_is_given_back_for_a_pipe_only_when_somebody_answers_for_it() {
+fn memory_is_released_for_a_pipe_only_when_the_receiver_confirms_the_dump_or_the_pipe_is_trusted() {
     let Some(dump) = corpus::dump(X86_64) else { return };
     let refused = save(Path::new("/nonexistent"), Path::new("-"), &["--release", "after"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
@@ -106,8 +106,8 @@ fn a_target_that_cannot_be_is_refused_before_anything_is_done() {
     std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
     let missing = there.directory().join("no/vmcore");
     for (to, reason) in [
-        (there.path(), "--force replaces it"),
-        (&*dangling, "--force replaces it"),
+        (there.path(), "use --force to replace it"),
+        (&*dangling, "use --force to replace it"),
         (&*missing, "there is no such directory"),
     ] {
         let run = Run::of(&mut save(root.path(), to, &[]));

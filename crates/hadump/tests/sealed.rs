@@ -70,7 +70,7 @@ impl Case {
         self.save(to, &[&["--encrypt-to", &self.public("age")], options].concat())
     }
 
-    /// What `age` makes of these files, one behind the other.
+    /// What `age` makes of these files, concatenated.
     fn decrypted(&self, key: &str, files: &[PathBuf]) -> Vec<u8> {
         let mut all = Vec::new();
         for file in files {
@@ -229,7 +229,7 @@ fn a_wrong_key_an_altered_a_cut_and_a_missing_file_are_said() {
         );
     };
     let last = files.len() - 1;
-    lacks(&files[..2], &["vmcore.00001.age", "not the end"]);
+    lacks(&files[..2], &["vmcore.00001.age", "does not end here"]);
     let gap: Vec<_> = files.iter().filter(|file| !file.ends_with("vmcore.00002.age")).cloned().collect();
     lacks(&gap, &["vmcore.00002.age: missing"]);
     let whole = fs::read(&files[2]).unwrap();
@@ -240,7 +240,8 @@ fn a_wrong_key_an_altered_a_cut_and_a_missing_file_are_said() {
     fs::write(&files[2], &whole[..whole.len() / 2]).unwrap();
     lacks(&files, &["vmcore.00002.age", "cut off"]);
     fs::write(&files[2], whole).unwrap();
-    // Without the last two, the new header and the end of the stream, all pages are there, and nobody knows.
+    // Without the last two, the new header and the end of the stream, all pages are there, but not the mark of a complete
+    // dump.
     refused(&with_key(&["verify"], &files[..last - 1], &key), 4, &[]);
     let header = fs::read(&files[0]).unwrap();
     fs::write(&files[0], &header[..150]).unwrap();
@@ -288,7 +289,7 @@ fn what_cannot_be_encrypted_is_refused_before_anything_is_written() {
     assert!(names(to.directory()).is_empty());
 }
 
-/// Starts an encrypted save and kills it after a while; answers whether it was still at work.
+/// Starts an encrypted save and kills it after a while; returns whether it was still at work.
 fn kill(case: &Case, to: &Path, options: &[&str], after: Duration) -> bool {
     let mut command = case.command(to, &[&["--encrypt-to", &case.public("age"), "-q"], options].concat());
     let mut child = command.stderr(Stdio::null()).spawn().expect("hadump");

@@ -142,11 +142,11 @@ fn a_stream_that_is_cut_before_the_bitmaps_is_of_no_use_and_leaves_nothing() {
     let whole = stream(&dump.elf, &["-d", "31", "-c", "zlib"]);
     let foreign = fs::read(&dump.elf).map(|bytes| bytes[..100_000].to_vec()).unwrap();
     let cases: [(&[u8], &str); 5] = [
-        (&[], "nothing"),
-        (&whole[..2000], "of no use"),
-        (&whole[..4096], "of no use"),
-        (&whole[..9000], "of no use"),
-        (&foreign, "no flattened dump"),
+        (&[], "it is empty"),
+        (&whole[..2000], "unusable"),
+        (&whole[..4096], "unusable"),
+        (&whole[..9000], "unusable"),
+        (&foreign, "not a flattened dump"),
     ];
     for (bytes, reason) in cases {
         let file = Scratch::new("cut");

@@ -1,4 +1,4 @@
-//! One save from its first byte to its name, or from where an earlier one was interrupted.
+//! One save from its first byte, or from where an earlier one was interrupted, to its name.
 
 use crate::engine::{self, End, Limits};
 use crate::journal::{Begin, History, Journal, Record};
@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use vmcore::{Dump, DumpLevel, Selection};
 
 /// What an earlier run left at a target.
-pub enum Found {
-    /// Nothing that could be gone on with; the journal, if one was begun.
+pub enum Earlier {
+    /// Nothing that could be resumed; the journal, if one was begun.
     Nothing(Option<Journal>),
-    /// An output that can be gone on with.
+    /// An output that can be resumed.
     Begun(Journal, Box<History>),
-    /// An output that is done; at most memory is left to be given back.
+    /// An output that is finished; memory may be left to be released.
     Done(Journal, Box<History>),
 }
 
@@ -25,14 +25,14 @@ pub enum Found {
 /// # Errors
 ///
 /// When the journal cannot be read or is damaged, or another process has it.
-pub fn find(target: &dyn Target) -> Result<Found, Error> {
+pub fn find(target: &dyn Target) -> Result<Earlier, Error> {
     Ok(match target.resume()? {
-        None => Found::Nothing(None),
-        Some((journal, None)) => Found::Nothing(Some(journal)),
+        None => Earlier::Nothing(None),
+        Some((journal, None)) => Earlier::Nothing(Some(journal)),
         Some((journal, Some(history))) => match history.finished {
-            Some(true) if target.is_named() => Found::Done(journal, Box::new(history)),
-            Some(false) => Found::Done(journal, Box::new(history)),
-            _ => Found::Begun(journal, Box::new(history)),
+            Some(true) if target.is_named() => Earlier::Done(journal, Box::new(history)),
+            Some(false) => Earlier::Done(journal, Box::new(history)),
+            _ => Earlier::Begun(journal, Box::new(history)),
         },
     })
 }
@@ -45,7 +45,7 @@ pub enum Pages<'a> {
         whole: &'a Selection,
         /// The same, the most valuable first.
         parts: &'a [Selection],
-        /// What the file says of its kernel.
+        /// What the file says about its kernel.
         facts: &'a Facts,
         /// The dump level that was asked for.
         asked: DumpLevel,
@@ -56,44 +56,44 @@ pub enum Pages<'a> {
     Rest(&'a Unfinished),
 }
 
-/// What is to be done.
-pub struct Work<'a> {
-    /// The dump. What was given back of it must be [guarded](crate::Guarded).
+/// What is to be saved, and how.
+pub struct SaveJob<'a> {
+    /// The dump. What was released of it must be [guarded](crate::Guarded).
     pub dump: &'a Dump,
     /// Its pages.
     pub pages: Pages<'a>,
     /// How they are stored.
     pub options: Options,
-    /// How much at once, and how much at all.
+    /// Segment size and room.
     pub limits: Limits<'a>,
-    /// What gives memory back.
+    /// Releases memory, if that was asked for.
     pub release: Option<&'a mut Releaser>,
-    /// Whether it does so at the end only.
+    /// Whether it is released only at the end.
     pub release_late: bool,
-    /// The boot that this is (`/proc/sys/kernel/random/boot_id`); empty where nothing tells.
+    /// This boot (`/proc/sys/kernel/random/boot_id`); empty where that is not known.
     pub boot: &'a str,
 }
 
-/// What became of it.
+/// What was saved.
 #[derive(Debug)]
 pub struct Saved {
     /// How it ended.
     pub end: End,
-    /// What the output holds.
+    /// What the output contains.
     pub written: Written,
-    /// The output lacks nothing.
+    /// Whether the output has every page.
     pub complete: bool,
     /// The output as it is called now.
     pub path: PathBuf,
-    /// Still needed, when something is left to be done; else [`Target::forget`] removes it.
+    /// Needed to resume the save; if nothing is left to do, [`Target::forget`] removes it.
     pub journal: Journal,
 }
 
-/// Saves to `target`, on with `journal` if an earlier run began one.
+/// Saves to `target`, continuing `journal` if an earlier run began one.
 ///
-/// Memory that is given back range by range is given back as far as that is safe: on the way what is durable, and all of
-/// it when the output has its name. However saving ends, the output is made durable as far as it got, and with the
-/// journal it can be gone on with.
+/// Memory that is released range by range is released when it is safe: during the save what is durable, and the rest when
+/// the output has its name. However saving ends, what was written is made durable, and with the journal the save can be
+/// resumed.
 ///
 /// # Errors
 ///
@@ -101,10 +101,10 @@ pub struct Saved {
 pub fn save(
     target: &dyn Target,
     journal: Option<Journal>,
-    work: Work<'_>,
+    job: SaveJob<'_>,
     progress: &Progress,
 ) -> Result<Saved, Error> {
-    let Work { dump, pages, options, limits, mut release, release_late, boot } = work;
+    let SaveJob { dump, pages, options, limits, mut release, release_late, boot } = job;
     let (asked, more_kept) = match &pages {
         Pages::All { asked, more_kept, .. } => (*asked, *more_kept),
         Pages::Rest(unfinished) => (unfinished.whole().level(), false),
@@ -122,7 +122,7 @@ pub fn save(
     let mut journal = match journal {
         None => target.begin(&begin())?,
         Some(mut journal) => {
-            // Begun anew, it may be with other options; or it goes on, perhaps in another boot.
+            // A save that starts over may have other options; one that is resumed may be in another boot.
             journal.append(&match &pages {
                 Pages::All { .. } => Record::Begin(begin()),
                 Pages::Rest(_) => Record::Boot(boot.to_owned()),
@@ -138,7 +138,7 @@ pub fn save(
         Ok(out) => out,
         Err(error) => {
             if fresh {
-                // Nothing is at its place; a journal about it would only stand in the way.
+                // Without an output its journal would only be in the way of the next save.
                 let _ = target.forget(journal);
             }
             return Err(error);
@@ -154,9 +154,9 @@ pub fn save(
             (Writer::resume(dump, unfinished, &options, &*out)?, remaining)
         }
     };
-    let on_the_way = if release_late { None } else { release.as_deref_mut() };
+    let progressive = if release_late { None } else { release.as_deref_mut() };
     let mut end =
-        engine::run(&mut writer, parts, dump.page_size(), &limits, Some(&mut journal), on_the_way, progress);
+        engine::run(&mut writer, parts, dump.page_size(), &limits, Some(&mut journal), progressive, progress);
     let written = match writer.written() {
         written if !matches!(end, End::Whole) => written,
         before => writer.finish().unwrap_or_else(|error| {

@@ -1,5 +1,5 @@
-//! Whenever the tool dies and whatever the disk forgets then: what is saved in the end is the dump, nothing is read after
-//! it was given back, and all memory is back.
+//! Whenever the tool dies and whatever the disk forgets then: what is saved in the end is the dump, no memory is read after
+//! it was released, and all of it is released.
 
 mod common;
 
@@ -13,7 +13,7 @@ use phyp_model::release::Handler;
 use save::Guarded;
 use save::engine::{End, Limits};
 use save::release::Releaser;
-use save::session::{Found, Pages, Work, find, save};
+use save::session::{Earlier, Pages, SaveJob, find, save};
 use save::target::Target;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,14 +55,14 @@ impl Case {
         self.directory.path().join("vmcore")
     }
 
-    /// Runs the tool until it is done or dead; answers whether it is done, and the steps it took.
+    /// Runs the tool until it is done or dead; returns whether it is done, and the steps it took.
     fn run(&self, steps: &Arc<Steps>, disk: &Disk) -> bool {
         let file = self.patient.release_file(self.counts, steps);
         let release = |released| Releaser::new(self.patient.ground(), file, released);
         let Ok(found) = find(disk) else { panic!("the journal of a dead tool is damaged") };
         let limits = Limits { segment: 2 << 20, room: &|_| None };
         let progress = Progress::default();
-        let work = |dump, pages, releaser| Work {
+        let work = |dump, pages, releaser| SaveJob {
             dump,
             pages,
             options: OPTIONS,
@@ -74,11 +74,11 @@ impl Case {
         let (asked, more_kept) = (vmcore::DumpLevel::ALL, false);
         let all = || Pages::All { whole: &self.whole, parts: &self.parts, facts: &FACTS, asked, more_kept };
         let saved = match found {
-            Found::Nothing(journal) => {
+            Earlier::Nothing(journal) => {
                 let dump = self.patient.dump();
                 save(disk, journal, work(&dump, all(), &mut release(RangeSet::default())), &progress)
             }
-            Found::Begun(journal, history) => {
+            Earlier::Begun(journal, history) => {
                 let mut releaser = release(history.released_in("this boot"));
                 let dump = guarded(self.patient.dump(), &history.gone);
                 let unfinished = history.checkpoint.map(|checkpoint| {
@@ -87,7 +87,7 @@ impl Case {
                 let pages = unfinished.as_ref().map_or_else(all, Pages::Rest);
                 save(disk, Some(journal), work(&dump, pages, &mut releaser), &progress)
             }
-            Found::Done(mut journal, history) => {
+            Earlier::Done(mut journal, history) => {
                 let mut releaser = release(history.released_in("this boot"));
                 return releaser.rest(&mut journal).is_ok()
                     && releaser.refused().is_none()
@@ -106,8 +106,8 @@ impl Case {
     #[track_caller]
     fn check(&self) {
         let live = self.patient.live.lock().unwrap();
-        assert_eq!(live.late_reads(), [], "read after it was given back");
-        assert_eq!(live.kept_back(), [], "not given back");
+        assert_eq!(live.late_reads(), [], "read after it was released");
+        assert_eq!(live.kept_back(), [], "not released");
         let names: Vec<_> =
             std::fs::read_dir(self.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");

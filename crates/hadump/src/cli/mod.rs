@@ -119,7 +119,7 @@ impl Convert {
         if in_parts && (stream || self.flattened) {
             return Some("the files of a split set cannot be flattened".into());
         }
-        if in_parts && self.write.is_sealed() {
+        if in_parts && self.write.is_encrypted() {
             return Some(
                 "the files of a split set cannot be encrypted: leave out --split, or encrypt each with age"
                     .into(),

@@ -126,7 +126,7 @@ impl Save {
         if self.cut().is_some() && (self.is_stream() || self.write.format == Format::Elf) {
             return Some("only kdump files can be split".into());
         }
-        if self.write.is_sealed() {
+        if self.write.is_encrypted() {
             let instead = "give a directory or a file, or --to - and pipe it to where it should go";
             let device =
                 |to: &PathBuf| std::fs::metadata(to).is_ok_and(|meta| meta.file_type().is_block_device());

@@ -62,13 +62,13 @@ impl WriteArgs {
     }
 
     /// Whether the output is encrypted.
-    pub(crate) fn is_sealed(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         !self.encrypt_to.is_empty()
     }
 
     /// Who is able to read the output, when it is encrypted.
     pub(crate) fn recipients(&self) -> Result<Option<Recipients>> {
-        Ok(if self.is_sealed() { Some(Recipients::parse(&self.encrypt_to)?) } else { None })
+        Ok(if self.is_encrypted() { Some(Recipients::parse(&self.encrypt_to)?) } else { None })
     }
 
     /// Runs `work` on as many threads as were asked for.

@@ -9,14 +9,14 @@ use crate::Outcome;
 use crate::choose::{Chosen, choose};
 use crate::cli::InputArgs;
 use crate::input::{self, Prefer};
-use crate::{convert, progress};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::{convert, output, progress, work};
+use anyhow::{Context, Result, bail};
 use dumpfile::Error;
 use dumpfile::codec::Method;
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::output::{OutputFile, RawDevice, Sink};
 use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -99,21 +99,16 @@ impl Out {
         }
     }
 
-    /// A file for bitmaps that outgrow memory: where the user wants it, else beside the output, else where temporary
-    /// files go.
-    fn spill(&self, options: &Options) -> io::Result<File> {
-        match (&options.work_dir, self) {
-            (Some(directory), _) => tempfile::tempfile_in(directory),
-            (None, Self::File(file)) => file.spill_file(),
-            // A capture environment may have nowhere to write but memory.
-            (None, _) => tempfile::tempfile().or_else(|_| {
-                let flags = rustix::fs::MemfdFlags::CLOEXEC;
-                Ok(rustix::fs::memfd_create("hadump", flags)?.into())
-            }),
-        }
+    /// Makes work files: where the user wants them, else beside the output if it is a file.
+    fn work_files(&self, options: &Options) -> impl Fn() -> io::Result<File> + use<> {
+        let output = match self {
+            Self::File(file) => Some(file.path()),
+            Self::Device(_) | Self::Stream(_) | Self::Nowhere(_) => None,
+        };
+        work::files(options.work_dir.as_deref(), output)
     }
 
-    /// Ends the output; answers the name under which it is now.
+    /// Ends the output, and returns the name that it has now.
     fn finish(self, whole: bool) -> Result<PathBuf> {
         match self {
             Self::File(file) => keep(file, whole),
@@ -134,7 +129,7 @@ impl Out {
 fn stream() -> Result<FlattenedSink<File>> {
     let stdout = io::stdout();
     if stdout.is_terminal() {
-        bail!("standard output is a terminal, and a dump is no text: redirect it");
+        bail!("refusing to write a dump to a terminal; redirect standard output");
     }
     // Not through the buffer of `Stdout`, which looks for line ends.
     let file = stdout.as_fd().try_clone_to_owned().context("standard output cannot be written to")?;
@@ -146,12 +141,7 @@ pub(super) fn begin(options: &Options, input: Option<&InputArgs>, path: &Path) -
     if let Some(input) = input {
         convert::refuse_input_as_output(input, &[path.to_owned()])?;
     }
-    OutputFile::create(path, options.force).map_err(|error| match error {
-        Error::Write { path, source, .. } if source.kind() == ErrorKind::AlreadyExists && !options.force => {
-            anyhow!("{}: there is such a file already; -f replaces it", path.display())
-        }
-        error => error.into(),
-    })
+    output::create(path, options.force, "-f")
 }
 
 /// Gives the file its name: the one it was given when it is whole, or when that name itself says that it may not be, as
@@ -206,13 +196,13 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
         let written = attempt.write(&out)?;
         let (path, limit) = (out.sink().path().display().to_string(), options.limit);
         match written {
-            Made::Whole { complete, more_kept } => {
+            Attempted::Whole { complete, more_kept } => {
                 let name = out.finish(complete)?;
                 say_more_kept(say, more_kept);
                 say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
-                return Ok(outcome(complete, more_kept));
+                return Ok(Outcome::of(complete, more_kept));
             }
-            Made::CutShort { error, readable } => {
+            Attempted::CutShort { error, readable } => {
                 let why = match (&error, limit) {
                     (Error::Write { source, .. }, Some(limit)) if is_limit(source) => {
                         format!("Size limit({limit}) reached.")
@@ -247,11 +237,11 @@ fn is_limit(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::FBIG)
 }
 
-/// How far an attempt came.
-enum Made {
+/// How far an attempt got.
+enum Attempted {
     /// To the end; complete unless pages were lost.
     Whole { complete: bool, more_kept: bool },
-    /// The output took no more.
+    /// The output took no more bytes.
     CutShort { error: Error, readable: bool },
 }
 
@@ -264,7 +254,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn write(&self, out: &Out) -> Result<Made> {
+    fn write(&self, out: &Out) -> Result<Attempted> {
         let Self { options, source: Source { args, dump, .. }, say, .. } = self;
         let chosen = self.choose(out)?;
         let limited = options.limit.map(|limit| Limited { sink: out.sink(), limit });
@@ -286,14 +276,14 @@ impl Attempt<'_> {
             Err(error @ Error::Write { .. }) => {
                 // A kdump file can be read up to where it was cut; an ELF file gets its headers last.
                 let readable = done > 0 && !options.elf;
-                return Ok(Made::CutShort { error, readable });
+                return Ok(Attempted::CutShort { error, readable });
             }
             Err(error) => {
-                return Err(error).with_context(|| format!("{}: the dump is not made", args.name()));
+                return Err(error).with_context(|| format!("{}: no dump was written", args.name()));
             }
         };
         say.report(&stats::report(&chosen.selection, &written));
-        let complete = written.is_whole() && !dump.source.incomplete;
+        let complete = output::is_complete(&written, dump);
         for found in dump.memory.damage().first {
             say.error(&found);
         }
@@ -301,15 +291,15 @@ impl Attempt<'_> {
             let lost = written.lost_pages + written.missing_pages;
             say.error(&format!("{}: {lost} pages could not be read; the dump is incomplete", args.name()));
         }
-        Ok(Made::Whole { complete, more_kept: chosen.more_kept() })
+        Ok(Attempted::Whole { complete, more_kept: chosen.more_kept() })
     }
 
     fn choose(&self, out: &Out) -> Result<Chosen> {
-        choose_pages(self.source, self.level, self.say, &|| out.spill(self.options))
+        choose_pages(self.source, self.level, self.say, &out.work_files(self.options))
     }
 }
 
-/// Chooses the pages to write, and says what is odd about that.
+/// Chooses the pages to write, and prints remarks about that.
 pub(super) fn choose_pages(
     Source { args, dump, notes }: &Source,
     level: DumpLevel,
@@ -325,19 +315,11 @@ pub(super) fn choose_pages(
     Ok(chosen)
 }
 
-/// Says that pages were kept in doubt, in the words that makedumpfile has for a kernel that it does not know. Which and
-/// why has been said already.
+/// Says that pages were kept in doubt, in makedumpfile's words for a kernel that it does not know. Which pages and why has
+/// been printed before.
 pub(super) fn say_more_kept(say: Messages, more_kept: bool) {
     if more_kept {
         say.common("The kernel version is not supported.\nThe makedumpfile operation may be incomplete.");
-    }
-}
-
-pub(super) fn outcome(complete: bool, more_kept: bool) -> Outcome {
-    match (complete, more_kept) {
-        (false, _) => Outcome::Incomplete,
-        (true, false) => Outcome::Complete,
-        (true, true) => Outcome::MoreKept,
     }
 }
 

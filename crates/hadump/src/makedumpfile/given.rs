@@ -1,4 +1,4 @@
-//! `-x`, `-i`, `-g` and `--config`: what is known of the kernel from files, and what is erased by it.
+//! `-x`, `-i`, `-g` and `--config`: what files say about the kernel, and what is erased because of it.
 
 use super::args::Options;
 use super::create;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 use vmcore::{Dump, Note, VmcoreInfo};
 
-/// A file about another kernel than the one that crashed, which makedumpfile has an exit code of its own for.
+/// A file of another kernel than the one that crashed, for which makedumpfile has a separate exit code.
 #[derive(Debug)]
 pub(super) struct OtherKernel {
     path: PathBuf,
@@ -31,7 +31,8 @@ impl fmt::Display for OtherKernel {
 
 impl std::error::Error for OtherKernel {}
 
-/// Adds to a dump what the user's files, or else its own memory, say of its kernel, and takes out what is to be erased. Answers hadump's own notes.
+/// Adds to a dump what the user's files, or else its own memory, say about its kernel, and erases what is to be erased.
+/// Returns the dump and hadump's own notes.
 pub(super) fn apply(options: &Options, mut dump: Dump, say: Messages) -> Result<(Dump, Vec<Note>)> {
     let Options { vmlinux, vmcoreinfo, config, .. } = options;
     if let Some(path) = vmlinux {
@@ -43,7 +44,7 @@ pub(super) fn apply(options: &Options, mut dump: Dump, say: Messages) -> Result<
     }
     let given = Given { vmcoreinfo: vmcoreinfo.as_deref(), vmlinux: vmlinux.as_deref() };
     for remark in knowledge::complete(&mut dump, &given)? {
-        // What was given is what was asked for; what was found where nothing was given is news.
+        // What the user gave is no news to them; what was found without that is.
         if vmcoreinfo.is_some() || vmlinux.is_some() { say.debug(&remark) } else { say.error(&remark) }
     }
     match (config, vmlinux) {
@@ -82,7 +83,7 @@ fn erase_by(config: &Path, vmlinux: &Path, dump: Dump, say: Messages) -> Result<
     Ok((dump, notes))
 }
 
-/// Writes the VMCOREINFO that a vmlinux makes.
+/// Writes the VMCOREINFO made from a vmlinux.
 pub(super) fn generate(options: &Options, output: &Path, vmlinux: &Path, say: Messages) -> Result<Outcome> {
     let vmlinux = Vmlinux::open(vmlinux)?;
     let name = vmlinux.path().display().to_string();

@@ -1,4 +1,4 @@
-//! `-R` and `--reassemble`: one ordinary dump file of a stream, or of the parts of a split set.
+//! `-R` and `--reassemble`: one ordinary dump file from a stream, or from the parts of a split set.
 
 use super::args::{Options, Target};
 use super::create;
@@ -10,12 +10,12 @@ use dumpfile::flattened::{StreamEnd, unflatten};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Puts a flattened stream from standard input in order.
+/// Writes a flattened stream from standard input as an ordinary file.
 pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Result<Outcome> {
     let file = create::begin(options, None, output)?;
     let arrived = unflatten(&mut io::stdin().lock(), &file)?;
     if arrived.foreign.is_some() {
-        bail!("standard input is no flattened dump; nothing is saved");
+        bail!("standard input is not a flattened dump; nothing is saved");
     }
     let what = match arrived.end {
         StreamEnd::Whole => {
@@ -35,7 +35,7 @@ pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Resu
     Ok(Outcome::Incomplete)
 }
 
-/// Joins a split set. Pages are compressed as they were.
+/// Joins a split set, with the compression of its parts.
 pub(super) fn reassemble(
     options: &mut Options,
     parts: Vec<PathBuf>,

@@ -4,6 +4,7 @@ use super::args::{Options, Target};
 use super::create;
 use super::messages::Messages;
 use crate::Outcome;
+use crate::output::SinkWriter;
 use anyhow::{Context, Result};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Message
         }
         Target::File(path) => {
             let file = create::begin(options, Some(&source.args), path)?;
-            let mut out = BufWriter::with_capacity(1 << 16, Append { file: &file, at: 0 });
+            let mut out = BufWriter::with_capacity(1 << 16, SinkWriter::new(&file));
             let remarks = write(&mut out)?;
             out.flush().with_context(|| format!("{}: cannot write the log", path.display()))?;
             drop(out);
@@ -38,22 +39,4 @@ pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Message
     }
     say.common(&format!("\nThe dmesg log is saved to {name}."));
     Ok(if remarks.is_empty() { Outcome::Complete } else { Outcome::Incomplete })
-}
-
-/// Writes one behind the other into what takes bytes at offsets.
-struct Append<'o> {
-    file: &'o dyn dumpfile::output::Sink,
-    at: u64,
-}
-
-impl Write for Append<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(self.at, bytes).map_err(io::Error::other)?;
-        self.at += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,10 +1,10 @@
 //! What is printed, and where: makedumpfile's kinds of messages.
 //!
 //! Scripts redirect and search them: common ones go to standard output unless that takes the dump, errors and progress
-//! to standard error. A printer that is gone must not change how a dump ends, so refusals to print are ignored.
+//! to standard error. Failures to print are ignored, as they must not change how a dump ends.
 
 use super::args::MessageLevel;
-use crate::progress::Face;
+use crate::progress::ProgressView;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -63,18 +63,18 @@ impl Messages {
     }
 
     /// The progress of a job that counts to `pages`.
-    pub(super) fn progress(self, pages: u64) -> Box<dyn Face> {
+    pub(super) fn progress(self, pages: u64) -> Box<dyn ProgressView> {
         let shown = self.level.has(MessageLevel::PROGRESS);
-        Box::new(Percent { shown, pages, started: Instant::now(), told: None, turn: 0 })
+        Box::new(Percent { shown, pages, started: Instant::now(), printed: None, turn: 0 })
     }
 }
 
-/// A line that is written over itself once a second.
+/// A line that is rewritten once a second.
 struct Percent {
     shown: bool,
     pages: u64,
     started: Instant,
-    told: Option<Instant>,
+    printed: Option<Instant>,
     turn: usize,
 }
 
@@ -92,10 +92,10 @@ impl Percent {
     }
 }
 
-impl Face for Percent {
+impl ProgressView for Percent {
     fn update(&mut self, done: u64) {
-        if self.shown && self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
-            self.told = Some(Instant::now());
+        if self.shown && self.printed.is_none_or(|printed| printed.elapsed() >= Duration::from_secs(1)) {
+            self.printed = Some(Instant::now());
             self.print(done);
         }
     }

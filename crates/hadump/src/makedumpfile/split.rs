@@ -1,16 +1,15 @@
-//! `--split`: one dump in several files, as a rule on several disks.
+//! `--split`: one dump in several files, usually on several disks.
 
 use super::args::Options;
-use super::create::{self, Source};
+use super::create;
 use super::messages::Messages;
 use super::stats;
-use crate::{Outcome, progress};
+use crate::set::Set;
+use crate::{Outcome, progress, work};
 use anyhow::{Context, Result, bail};
-use dumpfile::kdump::Writer;
-use dumpfile::output::OutputFile;
+use dumpfile::kdump;
+use dumpfile::output::{OutputFile, Sink};
 use dumpfile::split::Parts;
-use dumpfile::{Error, Progress, Written, kdump};
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Writes the parts at the same time, each with its share of the threads.
@@ -18,74 +17,48 @@ pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Mes
     let source = create::open(options, input, say)?;
     let Some(level) = options.levels.first() else { bail!("no dump level") };
     if options.levels.len() > 1 || options.limit.is_some() {
-        bail!("--split takes one dump level and no -L: parts of one size cannot be promised");
+        bail!("--split accepts one dump level and no -L: the size of a part cannot be promised");
     }
     if options.dry_run {
-        bail!("--split cannot be tried with --dry-run: leave out --split, the sizes are the same together");
+        bail!(
+            "--split cannot be combined with --dry-run; leave out --split, the pages take as much in one file"
+        );
     }
     let files = outputs
         .iter()
         .map(|path| create::begin(options, Some(&source.args), path))
         .collect::<Result<Vec<OutputFile>>>()?;
-    let Some(first) = files.first() else { bail!("no output") };
-    let spill = || match &options.work_dir {
-        Some(directory) => tempfile::tempfile_in(directory),
-        None => first.spill_file(),
-    };
+    let spill = work::files(options.work_dir.as_deref(), outputs.first().map(PathBuf::as_path));
     let chosen = create::choose_pages(&source, *level, say, &spill)?;
     let count = u16::try_from(files.len()).context("there are too many output files")?;
     let ranges = dumpfile::split::plan(&chosen.selection, Parts::Count(count))?;
-    let Source { dump, .. } = &source;
 
-    let threads = rayon::current_num_threads().div_ceil(files.len());
-    let part = |file, range, progress: &Progress| -> Result<(Writer<'_>, Result<(), Error>), Error> {
-        let options =
-            kdump::Options { method: options.codec, part: Some(range), ..kdump::Options::default() };
-        let mut writer = Writer::begin(dump, &chosen.selection, &chosen.facts, &options, file)?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|e| Error::Write {
-            path: file.path().to_owned(),
-            action: "start the threads that write it".into(),
-            source: io::Error::other(e),
-        })?;
-        let done = pool.install(|| writer.write(&chosen.selection, progress));
-        Ok((writer, done))
+    let sinks: Vec<&dyn Sink> = files.iter().map(|file| file as &dyn Sink).collect();
+    let set = Set {
+        dump: &source.dump,
+        selection: &chosen.selection,
+        facts: &chosen.facts,
+        options: kdump::Options { method: options.codec, ..kdump::Options::default() },
     };
-    let parts = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
-        std::thread::scope(|scope| {
-            let part = &part;
-            let running: Vec<_> = files
-                .iter()
-                .zip(ranges)
-                .map(|(file, range)| scope.spawn(move || part(file, range, progress)))
-                .collect();
-            let done = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
-                Ok(part) => part,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            running.into_iter().map(done).collect::<Result<Vec<_>, Error>>()
-        })
-    })?;
-
-    // The headers of all parts say the same, or no reader takes them for parts of one dump.
-    let whole = parts.iter().all(|(writer, done)| done.is_ok() && writer.written().is_whole())
-        && !dump.source.incomplete;
-    let mut total = Written::default();
-    for (writer, done) in parts {
-        if let Err(error) = done {
-            say.common(&format!("\nCan't write the dump file: {:#}", anyhow::Error::from(error)));
-        }
-        let written = writer.finish_in_set(whole)?;
-        total.add(&written);
-        total.bytes += written.bytes;
+    let mut parts = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
+        set.write(&sinks, &ranges, sinks.len(), progress)
+    });
+    let mut failed = false;
+    for error in parts.iter_mut().filter_map(|part| part.error.take()) {
+        say.common(&format!("\nCan't write the dump file: {:#}", anyhow::Error::from(error)));
+        failed = true;
     }
+    let begun: Vec<bool> = parts.iter().map(|part| part.writer.is_some()).collect();
+    let (total, complete) = set.finish(parts, failed)?;
     let mut names = Vec::new();
-    for file in files {
-        names.push(create::keep(file, whole)?.display().to_string());
+    for (file, _) in files.into_iter().zip(begun).filter(|(_, begun)| *begun) {
+        names.push(create::keep(file, complete)?.display().to_string());
     }
     say.report(&stats::report(&chosen.selection, &total));
     create::say_more_kept(say, chosen.more_kept());
-    let last = names.pop().unwrap_or_default();
-    say.common(&format!("\nThe dumpfiles are saved to {}, and {last}.", names.join(", ")));
-    Ok(create::outcome(whole, chosen.more_kept()))
+    let Some(last) = names.pop() else { bail!("none of the files could be written") };
+    let others: String = names.iter().map(|name| format!("{name}, ")).collect();
+    let and = if others.is_empty() { "" } else { "and " };
+    say.common(&format!("\nThe dumpfiles are saved to {others}{and}{last}."));
+    Ok(Outcome::of(complete, chosen.more_kept()))
 }

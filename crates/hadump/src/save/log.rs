@@ -1,7 +1,9 @@
-//! The kernel's log, saved before anything else: small, at once, and often all that is needed.
+//! The kernel's log, saved first: it is small, quickly written and often all that is needed.
 
+use super::FORCE;
+use crate::output::{self, SinkWriter};
 use anyhow::{Context, Result};
-use dumpfile::output::{OutputFile, Sink};
+use dumpfile::output::OutputFile;
 use sealed::{Recipients, Sealer};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ pub(super) fn save(
 ) -> Result<PathBuf> {
     let path = beside(name, recipients.is_some());
     let kernel = kernel::Kernel::open(dump).context("the kernel cannot be understood")?;
-    // Killed in between, it leaves a file that the next attempt replaces.
+    // An attempt that was killed leaves an unfinished file, which this one replaces.
     let unfinished = OutputFile::incomplete_name(&path)?;
     match std::fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -25,8 +27,8 @@ pub(super) fn save(
         }
         _ => (),
     }
-    let file = OutputFile::create_resumable(&path, force)?;
-    let mut out = BufWriter::new(Behind { file: &file, offset: 0 });
+    let file = output::create_resumable(&path, force, FORCE)?;
+    let mut out = BufWriter::new(SinkWriter::new(&file));
     let summary = match recipients {
         Some(recipients) => {
             let mut sealer = Sealer::new(recipients, &mut out)?;
@@ -42,27 +44,9 @@ pub(super) fn save(
     Ok(file.commit()?)
 }
 
-/// `vmcore-dmesg.txt`, as kdump calls it; with `.age` behind it when it is encrypted.
-pub(super) fn beside(name: &Path, sealed: bool) -> PathBuf {
+/// `vmcore-dmesg.txt`, as kdump calls it; `vmcore-dmesg.txt.age` when it is encrypted.
+pub(super) fn beside(name: &Path, encrypted: bool) -> PathBuf {
     let mut path = name.as_os_str().to_owned();
-    path.push(if sealed { "-dmesg.txt.age" } else { "-dmesg.txt" });
+    path.push(if encrypted { "-dmesg.txt.age" } else { "-dmesg.txt" });
     path.into()
-}
-
-/// Writes one thing behind the other.
-struct Behind<'f> {
-    file: &'f OutputFile,
-    offset: u64,
-}
-
-impl Write for Behind<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(self.offset, bytes).map_err(io::Error::other)?;
-        self.offset += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

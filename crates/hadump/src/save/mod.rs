@@ -1,41 +1,44 @@
-//! `hadump save`: takes the dump that waits off the machine, and gives its memory back.
+//! `hadump save`: saves the dump waiting on this machine and, if asked, releases its memory.
 //!
-//! What is done in which order, and what is left when it ends early, is told in `docs/save.md`.
+//! `docs/save.md` says what is done in which order, and what is left when a save ends early.
 
 mod end;
-mod give_back;
+mod fresh;
 mod log;
-mod place;
 mod plain;
 mod prepare;
+mod release;
 mod report;
+mod resume;
+mod target;
 
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::input::{self, Prefer};
-use crate::report::{Gate, Input, Pages, Seconds};
-use crate::{Outcome, progress};
-use ::save::engine::Limits;
-use ::save::journal::{History, Journal};
-use ::save::session::{self, Found, Work};
+use crate::{Outcome, output, work};
+use ::save::Error;
+use ::save::journal::Journal;
+use ::save::session::Earlier;
 use ::save::target::{Target, free_space};
-use ::save::{Error, Guarded, identity};
-use anyhow::{Context, Result, bail};
-use dumpfile::kdump::{self, Unfinished};
-use dumpfile::output::{RawDevice, work_file};
-use end::{Ended, Left};
+use anyhow::{Result, anyhow, bail};
+use dumpfile::kdump;
+use dumpfile::output::RawDevice;
 use phyp::system::System;
-use place::{Earlier, Place};
+use release::ReleaseMethod;
 use report::say;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use vmcore::{Dump, Note, RangeSet};
+use target::{InterruptedSave, TargetKind};
+use vmcore::{Dump, Note};
 
-/// Memory that each thread needs, and the program by itself, in bytes.
+/// Bytes of memory that each thread needs, and the program besides.
 const PER_THREAD: u64 = 8 << 20;
-const BY_ITSELF: u64 = 64 << 20;
+const BASE_MEMORY: u64 = 64 << 20;
+
+/// The option that replaces existing files.
+const FORCE: &str = "--force";
 
 /// Saves and reports.
 pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
@@ -43,11 +46,12 @@ pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
     cli::on_threads(Some(threads), || Saving { args, quiet, remarks: Vec::new() }.run())
 }
 
-/// How many threads the free memory is good for: a kernel booted in 256 MB has little of it.
+/// How many threads the free memory is enough for: a kernel booted in 256 MB has little of it.
 fn threads_that_fit() -> NonZeroUsize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let fit = |free: u64| usize::try_from(free.saturating_sub(BY_ITSELF) / PER_THREAD).unwrap_or(usize::MAX);
-    let threads = give_back::meminfo(&text, "MemAvailable").map_or(usize::MAX, fit);
+    let fit =
+        |free: u64| usize::try_from(free.saturating_sub(BASE_MEMORY) / PER_THREAD).unwrap_or(usize::MAX);
+    let threads = release::meminfo(&text, "MemAvailable").map_or(usize::MAX, fit);
     NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN)
 }
 
@@ -55,32 +59,45 @@ fn threads_that_fit() -> NonZeroUsize {
 struct Saving<'a> {
     args: &'a cli::Save,
     quiet: bool,
-    /// What was odd and what was done about it, a sentence each.
+    /// Anomalies and what was done about them, one sentence each.
     remarks: Vec<String>,
 }
 
-/// A file or device of an earlier run to begin anew in, with its journal.
-type Anew = (Box<dyn Target>, Journal, PathBuf);
+/// A file or device of an earlier run to start over in, with its journal.
+struct StartOver {
+    target: Box<dyn Target>,
+    journal: Journal,
+    /// The dump's final name.
+    name: PathBuf,
+}
+
+/// The dump waiting on this machine.
+struct Opened {
+    dump: Dump,
+    /// Notes of hadump's own about what was done to it.
+    notes: Vec<Note>,
+    took: Duration,
+}
 
 impl Saving<'_> {
     fn run(self) -> Result<Outcome> {
-        let place = Place::of(self.args)?;
-        let earlier = match (&place, self.args.resume) {
-            // Another save in the same directory is none of a new one's business.
-            (Place::Directory(_), false) => None,
-            _ => place::earlier(&place, self.args)?,
+        let kind = TargetKind::of(self.args)?;
+        let earlier = match (&kind, self.args.resume) {
+            // A new save gets a directory of its own, and leaves others in the same place alone.
+            (TargetKind::Directory(_), false) => None,
+            _ => target::earlier(&kind, self.args)?,
         };
         match earlier {
-            Some(earlier) if self.args.resume => self.go_on(&place, earlier),
+            Some(earlier) if self.args.resume => self.resume(&kind, earlier),
             Some(earlier) => {
                 self.clear_away(earlier)?;
-                self.begin(&place, None)
+                self.begin(&kind, None)
             }
             None => {
                 if self.args.resume {
-                    self.say("resume", "nothing was interrupted here: a new save begins");
+                    self.say("resume", "no interrupted save found; starting a new one");
                 }
-                self.begin(&place, None)
+                self.begin(&kind, None)
             }
         }
     }
@@ -95,27 +112,27 @@ impl Saving<'_> {
     }
 
     /// Makes room for a new save where an earlier one was interrupted, if that was asked for.
-    fn clear_away(&self, earlier: Earlier) -> Result<()> {
-        let name = earlier.name.display();
-        let (journal, history) = match earlier.found {
-            Found::Nothing(None) => return Ok(()),
-            Found::Nothing(Some(journal)) => (journal, None),
-            Found::Begun(journal, history) | Found::Done(journal, history) => (journal, Some(history)),
+    fn clear_away(&self, interrupted: InterruptedSave) -> Result<()> {
+        let name = interrupted.name.display();
+        let (journal, history) = match interrupted.found {
+            Earlier::Nothing(None) => return Ok(()),
+            Earlier::Nothing(Some(journal)) => (journal, None),
+            Earlier::Begun(journal, history) | Earlier::Done(journal, history) => (journal, Some(history)),
         };
         if history.is_some_and(|history| !history.gone.is_empty()) {
             bail!(
-                "{name}: an interrupted save of it has given memory back, so nobody can save all of the dump anew; \
-                 go on with it: --resume"
+                "{name}: an interrupted save has already released memory, so it cannot be restarted; use --resume"
             );
         }
         if !self.args.force {
-            bail!("{name}: a save of it was interrupted; --resume goes on with it, --force begins anew");
+            bail!(
+                "{name}: an interrupted save is here; use --resume to continue it or --force to start over"
+            );
         }
-        Ok(earlier.target.forget(journal)?)
+        Ok(interrupted.target.forget(journal)?)
     }
 
-    /// The dump that waits, with notes of hadump's own about what was done to it.
-    fn open(&self) -> Result<(Dump, Vec<Note>, Duration)> {
+    fn open(&self) -> Result<Opened> {
         let started = Instant::now();
         let input = self.args.input();
         let mut dump = input::open(&input, Prefer::Vmcore)?;
@@ -123,12 +140,12 @@ impl Saving<'_> {
         if self.args.write.fill_crash_notes {
             (dump, notes) = crate::crash_notes::fill(dump, &input)?;
         }
-        Ok((dump, notes, started.elapsed()))
+        Ok(Opened { dump, notes, took: started.elapsed() })
     }
 
-    /// The format that can be gone on with.
+    /// The name of the format that can be resumed.
     fn format(&self) -> &'static str {
-        if self.args.write.is_sealed() { "kdump-compressed v6, encrypted" } else { "kdump-compressed v6" }
+        if self.args.write.is_encrypted() { "kdump-compressed v6, encrypted" } else { "kdump-compressed v6" }
     }
 
     /// How pages are stored by a new save.
@@ -141,264 +158,56 @@ impl Saving<'_> {
         }
     }
 
-    /// Makes work files where the dump goes, or where the user said.
-    fn spill(&self, directory: &Path) -> impl Fn() -> io::Result<File> + use<> {
-        let directory = self.args.work_dir.clone().unwrap_or_else(|| directory.to_owned());
-        move || work_file(&directory)
+    /// Makes work files for the dump `name`: beside it if it is a file, or where the user said.
+    fn work_files(&self, kind: &TargetKind, name: &Path) -> impl Fn() -> io::Result<File> + use<> {
+        work::files(self.args.work_dir.as_deref(), kind.is_file().then_some(name))
     }
 
-    /// How much more the place takes, by the length that the output has; `None` where nothing tells.
-    fn room(&self, place: &Place, directory: &Path) -> Result<impl Fn(u64) -> Option<u64> + Sync + use<>> {
+    /// How much more the target takes, by the length that the output has; `None` where that is not known.
+    fn room(&self, kind: &TargetKind, name: &Path) -> Result<impl Fn(u64) -> Option<u64> + Sync + use<>> {
         let reserve = self.args.reserve_space;
-        let sealed = self.args.write.is_sealed();
-        let directory = directory.to_owned();
-        let capacity = match place {
-            Place::Device(device) => Some(RawDevice::open(device)?.capacity()),
-            Place::Stream => Some(u64::MAX),
-            Place::Directory(_) | Place::File(_) => None,
+        let encrypted = self.args.write.is_encrypted();
+        let directory = work::directory_of(name);
+        let capacity = match kind {
+            TargetKind::Device(device) => Some(RawDevice::open(device)?.capacity()),
+            TargetKind::Stream => Some(u64::MAX),
+            TargetKind::Directory(_) | TargetKind::File(_) => None,
         };
         Ok(move |len: u64| match capacity {
             Some(u64::MAX) => None,
             Some(capacity) => Some(capacity.saturating_sub(len).saturating_sub(reserve)),
-            // Encrypted, each page has a descriptor in the skeleton as well, and each 64 KiB a seal.
-            None if sealed => free_space(&directory, reserve).ok().map(|room| room - room / 64),
+            // Encrypted, each page has a descriptor in the skeleton as well, and each 64 KiB an authentication tag.
+            None if encrypted => free_space(&directory, reserve).ok().map(|room| room - room / 64),
             None => free_space(&directory, reserve).ok(),
         })
     }
 
-    /// A save from its beginning, in the place of an earlier one that had not come to anything if there is one.
-    fn begin(mut self, place: &Place, anew: Option<Anew>) -> Result<Outcome> {
-        if anew.is_none() {
-            place.check(self.args)?;
-        }
-        let (dump, notes, opened) = self.open()?;
-        self.found(&dump);
-        let (name, made) = match (place, &anew) {
-            (_, Some((_, _, name))) => (name.clone(), None),
-            (Place::Directory(parent), None) => {
-                let host =
-                    kernel::Kernel::open(&dump).ok().and_then(|k| k.utsname().ok()).map(|u| u.nodename);
-                let directory = place::make_directory(parent, host.as_deref().unwrap_or_default())?;
-                (directory.join(place::NAME), Some(directory))
-            }
-            (Place::File(name) | Place::Device(name), None) => (name.clone(), None),
-            (Place::Stream, None) => ("-".into(), None),
-        };
-        let ended = self.begin_at(place, &name, anew, dump, notes, opened);
-        if ended.is_err()
-            && let Some(directory) = made
-        {
-            // Only if nothing is in it.
-            let _ = std::fs::remove_dir(directory);
-        }
-        self.end(ended?)
-    }
-
-    fn begin_at(
-        &mut self,
-        place: &Place,
-        name: &Path,
-        anew: Option<Anew>,
-        dump: Dump,
-        notes: Vec<Note>,
-        opened: Duration,
-    ) -> Result<Ended> {
-        let log = match place {
-            Place::Directory(_) | Place::File(_) => self.save_log(&dump, name, anew.is_some()),
-            Place::Device(_) | Place::Stream => None,
-        };
-        let directory = place::directory_of(place, name);
-        let room = self.room(place, &directory)?;
-        let prepared = self.prepare(&dump, notes, room(0), &self.spill(&directory))?;
-        let way = self.way(&dump)?;
-        let way = match (place, way) {
-            (Place::Device(_), give_back::Way::Ranges { .. }) if self.args.journal.is_none() => {
-                self.remark("without a journal nothing is given back: name one with --journal".into());
-                give_back::Way::None
-            }
-            (_, way) => way,
-        };
-        let plain = matches!(place, Place::Stream)
-            || self.args.write.format == Format::Elf
-            || self.args.cut().is_some();
-        if plain {
-            return self.save_plainly(place, name, dump, prepared, log, opened, way);
-        }
-        let (target, journal) = match anew {
-            Some((target, journal, _)) => (target, Some(journal)),
-            None => (place::target(place, name, self.args)?, None),
-        };
-        let started = Instant::now();
-        let mut releaser = way.releaser(&self.args.root, &RangeSet::default());
-        let (chosen, options) = (&prepared.chosen, self.options());
-        let saved =
-            progress::watch(chosen.selection.kept(), dump.page_size().bytes(), self.quiet, |progress| {
-                let parts = prepared.order();
-                let work = Work {
-                    dump: &dump,
-                    pages: session::Pages::All {
-                        whole: &chosen.selection,
-                        parts,
-                        facts: &chosen.facts,
-                        asked: self.args.write.level.level(),
-                        more_kept: chosen.more_kept(),
-                    },
-                    options,
-                    limits: Limits { segment: self.args.segment, room: &room },
-                    release: releaser.as_mut(),
-                    release_late: way.is_late(),
-                    boot: &boot_id(&self.args.root),
-                };
-                session::save(&*target, journal, work, progress)
-            });
-        let saved = saved.map_err(|error| self.explain(error))?;
-        Ok(Ended {
-            input: Input::of(&dump, self.args.root.display().to_string()),
-            pages: Pages::of(&chosen.selection, &saved.written),
-            level: chosen.selection.level(),
-            asked: self.args.write.level.level(),
-            more_kept: chosen.more_kept(),
-            gate: Some(Gate::of(&chosen.gate)),
-            format: self.format(),
-            method: options.method,
-            expected: Some(prepared.expected),
-            log,
-            seconds: Seconds {
-                open: opened.as_secs_f64(),
-                classify: prepared.classified.as_secs_f64(),
-                write: started.elapsed().as_secs_f64(),
-            },
-            given: way.given(releaser.as_ref()),
-            way,
-            resumed: false,
-            remarks: place::remarks(&dump),
-            end: saved.end,
-            written: saved.written,
-            complete: saved.complete,
-            paths: place::files(saved.path),
-            left: Some(Left { target, journal: saved.journal }),
-        })
-    }
-
-    /// Goes on with what an earlier run left.
-    fn go_on(mut self, place: &Place, earlier: Earlier) -> Result<Outcome> {
-        let Earlier { target, found, name } = earlier;
-        let (journal, history) = match found {
-            Found::Nothing(None) => return self.begin(place, None),
-            Found::Nothing(Some(journal)) => return self.begin(place, Some((target, journal, name))),
-            Found::Done(journal, history) => return self.give_back_rest(&*target, journal, &history, &name),
-            Found::Begun(journal, history) => (journal, history),
-        };
-        let (mut dump, _, opened) = self.open()?;
-        let expected = identity(&dump);
-        if expected != history.begin.dump {
-            let path = journal.path().to_owned();
-            bail!(Error::OtherDump { path, found: history.begin.dump, expected });
-        }
-        if history.checkpoint.is_none() {
-            // Nothing is durable, so nothing was given back either.
-            self.say("resume", "nothing was durable yet: the save begins anew");
-            drop(dump);
-            return self.begin(place, Some((target, journal, name)));
-        }
-        self.found(&dump);
-        dump.memory = Box::new(Guarded::new(dump.memory, &history.gone));
-        let ended = self.go_on_with(place, &name, target, journal, &history, dump, opened)?;
-        self.end(ended)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "all that an interrupted save consists of")]
-    fn go_on_with(
-        &mut self,
-        place: &Place,
-        name: &Path,
-        target: Box<dyn Target>,
-        journal: Journal,
-        history: &History,
-        dump: Dump,
-        opened: Duration,
-    ) -> Result<Ended> {
-        let directory = place::directory_of(place, name);
-        let spill = self.spill(&directory);
-        let checkpoint = history.checkpoint.context("there is no checkpoint")?;
-        let unfinished = Unfinished::open(&target.unfinished()?, &checkpoint, || spill().map(Some))?;
-        let (left, all) = (unfinished.remaining().kept(), unfinished.whole().kept());
-        self.say("resume", &format!("{}: {} of {all} pages are durable", name.display(), all - left));
-        let way = self.way(&dump)?;
-        let boot = boot_id(&self.args.root);
-        let mut releaser = way.releaser(&self.args.root, &history.released_in(&boot));
-        let room = self.room(place, &directory)?;
-        let options = kdump::Options {
-            method: history.begin.method,
-            level: history.begin.level,
-            ..kdump::Options::default()
-        };
-        let started = Instant::now();
-        let saved = progress::watch(left, dump.page_size().bytes(), self.quiet, |progress| {
-            let work = Work {
-                dump: &dump,
-                pages: session::Pages::Rest(&unfinished),
-                options,
-                limits: Limits { segment: self.args.segment, room: &room },
-                release: releaser.as_mut(),
-                release_late: way.is_late(),
-                boot: &boot,
-            };
-            session::save(&*target, Some(journal), work, progress)
-        });
-        let saved = saved.map_err(|error| self.explain(error))?;
-        Ok(Ended {
-            input: Input::of(&dump, self.args.root.display().to_string()),
-            pages: Pages::of(unfinished.whole(), &saved.written),
-            level: unfinished.whole().level(),
-            asked: history.begin.asked,
-            more_kept: history.begin.more_kept,
-            gate: None,
-            format: self.format(),
-            method: options.method,
-            expected: None,
-            log: Some(log::beside(name, self.args.write.is_sealed())).filter(|log| log.exists()),
-            seconds: Seconds {
-                open: opened.as_secs_f64(),
-                classify: 0.0,
-                write: started.elapsed().as_secs_f64(),
-            },
-            given: way.given(releaser.as_ref()),
-            way,
-            resumed: true,
-            remarks: place::remarks(&dump),
-            end: saved.end,
-            written: saved.written,
-            complete: saved.complete,
-            paths: place::files(saved.path),
-            left: Some(Left { target, journal: saved.journal }),
-        })
-    }
-
-    /// Decides how memory is given back.
-    fn way(&mut self, dump: &Dump) -> Result<give_back::Way> {
+    /// Decides how memory is released.
+    fn release_method(&mut self, dump: &Dump) -> Result<ReleaseMethod> {
         let system = System::look(&self.args.root)?;
-        let (way, remark) = give_back::way(self.args, &system, dump.page_size().bytes());
+        let (method, remark) = release::method(self.args, &system, dump.page_size().bytes());
         if let Some(remark) = remark {
             self.remark(remark);
         }
-        Ok(way)
+        Ok(method)
     }
 
-    /// Says what to do about an error that is no surprise.
+    /// Says what to do about a file that is in the way.
     fn explain(&self, error: Error) -> anyhow::Error {
         match error {
+            // --force cannot be combined with --resume.
             Error::Output(dumpfile::Error::Write { path, source, .. })
-                if source.kind() == io::ErrorKind::AlreadyExists =>
+                if self.args.resume && source.kind() == io::ErrorKind::AlreadyExists =>
             {
-                anyhow::anyhow!("{}: there is such a file already; --force replaces it", path.display())
+                anyhow!("{}: already exists; move it away, as --resume replaces no file", path.display())
             }
+            Error::Output(error) => output::explain_existing(error, FORCE),
             error => error.into(),
         }
     }
 }
 
-/// Tells one boot from another; empty where nothing does.
+/// An identifier of this boot; empty where the kernel has none.
 fn boot_id(root: &Path) -> String {
     let text = std::fs::read_to_string(root.join("proc/sys/kernel/random/boot_id"));
     text.map_or_else(|_| String::new(), |text| text.trim().to_owned())

@@ -16,7 +16,7 @@ use vmcore::{Dump, DumpLevel, Note, Reason, Selection};
 /// What was decided.
 pub(super) struct Prepared {
     pub(super) chosen: Chosen,
-    /// The same pages, the most valuable first; empty where they are saved in the order of their addresses.
+    /// The same pages, the most valuable first; empty where they are saved in address order.
     pub(super) parts: Vec<Selection>,
     pub(super) expected: Expected,
     pub(super) classified: Duration,
@@ -30,7 +30,7 @@ impl Prepared {
 }
 
 impl Saving<'_> {
-    /// Says what there is.
+    /// Prints what the dump is.
     pub(super) fn found(&self, dump: &Dump) {
         let release = dump.vmcoreinfo.as_ref().and_then(|v| v.release()).unwrap_or("an unknown kernel");
         let root = self.args.root.display();
@@ -44,7 +44,7 @@ impl Saving<'_> {
         self.say("memory", &text);
     }
 
-    /// Saves the kernel's log. A dump whose log cannot be had is saved all the same.
+    /// Saves the kernel's log. The dump is saved also when this fails.
     pub(super) fn save_log(&mut self, dump: &Dump, name: &Path, again: bool) -> Option<PathBuf> {
         let replace = self.args.force || self.args.resume || again;
         let recipients = self.args.write.recipients();
@@ -85,10 +85,10 @@ impl Saving<'_> {
             let Some(next) = next else {
                 self.remark(match self.args.write.format {
                     Format::Kdump => format!(
-                        "at dump level {level} up to {here} are needed, and the target takes {there}: the least \
+                        "at dump level {level} up to {here} are needed, but the target takes {there}: the least \
                          valuable pages will be missing"
                     ),
-                    Format::Elf => format!("up to {here} are needed, and the target takes {there}"),
+                    Format::Elf => format!("up to {here} are needed, but the target takes {there}"),
                 });
                 break;
             };
@@ -97,19 +97,19 @@ impl Saving<'_> {
             let less = match choose(&input, dump, next, gated, notes.clone(), spill) {
                 Ok(less) if less.gate.closed => {
                     self.remark(format!(
-                        "up to {here} are needed, and the target takes {there}; a higher level leaves out nothing, as \
-                         the kernel's structures are in doubt"
+                        "up to {here} are needed, but the target takes {there}; a higher level would leave out \
+                         nothing, as the kernel's structures are in doubt"
                     ));
                     break;
                 }
                 Ok(less) => less,
                 Err(error) => {
-                    self.remark(format!("up to {here} are needed, and the target takes {there}: {error:#}"));
+                    self.remark(format!("up to {here} are needed, but the target takes {there}: {error:#}"));
                     break;
                 }
             };
             self.remark(format!(
-                "at dump level {level} up to {here} are needed, and the target takes {there}: the level is raised to {next}"
+                "at dump level {level} up to {here} are needed, but the target takes {there}: the level is raised to {next}"
             ));
             (level, chosen) = (next, less);
             expected = expect(&chosen)?;
@@ -120,13 +120,14 @@ impl Saving<'_> {
         self.counts(&chosen);
         say(self.quiet, "estimate", &expected.text());
         let tight = room.is_some_and(|room| expected.at_most_bytes > room);
+        // A progressive release needs address order, as a range is released when all of it is saved; but not where space
+        // is known to run out.
         let by_address = self.args.release == Release::Progressive && !tight;
         let parts = if by_address { Vec::new() } else { self.by_value(dump, &chosen.selection, spill) };
         Ok(Prepared { chosen, parts, expected, classified: started.elapsed() })
     }
 
-    /// Chooses pages; all of them where the kernel cannot be understood, for nobody comes to a machine that has crashed to
-    /// hear that nothing was saved.
+    /// Chooses pages; all of them where the kernel cannot be understood, since a large dump is better than none.
     fn choose(
         &mut self,
         dump: &Dump,
@@ -148,8 +149,8 @@ impl Saving<'_> {
         }
     }
 
-    /// The most valuable pages first, for space or time may run out. Where memory is given back on the way that would be too
-    /// late for most of it: it is saved in the order of its addresses, unless it is known that space will run out.
+    /// The pages in parts, the most valuable ones first, in case space or time runs out. If the kernel cannot say which these
+    /// are, there are no parts, and pages are saved in address order.
     fn by_value(
         &mut self,
         dump: &Dump,
@@ -160,13 +161,13 @@ impl Saving<'_> {
         match parts {
             Ok(parts) => parts.into_iter().map(|(_, part)| part).collect(),
             Err(error) => {
-                self.remark(format!("pages are saved in the order of their addresses: {error}"));
+                self.remark(format!("pages are saved in address order: {error}"));
                 Vec::new()
             }
         }
     }
 
-    /// Says how many pages of which class there are.
+    /// Prints how many pages of which class there are.
     fn counts(&self, chosen: &Chosen) {
         let Chosen { selection, .. } = chosen;
         self.say("keep", &format!("{} pages at dump level {}", selection.kept(), selection.level()));

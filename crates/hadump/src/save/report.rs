@@ -1,6 +1,6 @@
 //! What a save did, for people and as JSON.
 
-use crate::report::{Gate, Input, Output, Pages, Seconds};
+use crate::report::{Gate, Input, Output, Pages, Seconds, words};
 use crate::units;
 use ::save::Estimate;
 use serde::Serialize;
@@ -13,23 +13,23 @@ pub(super) struct Report {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) pages: Pages,
-    /// What the checks of the kernel's structures found; `null` when an interrupted save went on.
+    /// What the checks of the kernel's structures found; `null` for a resumed save.
     pub(super) gate: Option<Gate>,
     pub(super) seconds: Seconds,
-    /// `whole`, `no room`, `stopped` or `failed`.
+    /// `whole`, `no_room`, `stopped` or `failed`.
     pub(super) ended: &'static str,
     /// The dump level that was asked for; `output.dump_level` is higher if that did not fit.
     pub(super) asked_level: u8,
-    /// What was expected before; `null` when an interrupted save went on.
+    /// What was expected before; `null` for a resumed save.
     pub(super) estimate: Option<Expected>,
     /// Pages of the selection that are not in the output, because there was no room or time.
     pub(super) unwritten: u64,
     /// The file with the kernel's log.
     pub(super) log: Option<String>,
-    /// The journal, when the save can be gone on with.
+    /// The journal, when the save can be resumed.
     pub(super) journal: Option<String>,
     pub(super) released: Released,
-    /// An earlier save was gone on with.
+    /// An interrupted save was resumed.
     pub(super) resumed: bool,
     pub(super) remarks: Vec<String>,
     pub(super) exit_code: u8,
@@ -40,23 +40,35 @@ pub(super) struct Report {
 pub(super) struct Expected {
     pub(super) bytes: u64,
     pub(super) at_most_bytes: u64,
-    /// What the target takes; `null` where it has no end.
+    /// What the target takes; `null` where that has no limit or is not known.
     pub(super) room_bytes: Option<u64>,
     pub(super) seconds: f64,
     pub(super) sampled_pages: u64,
 }
 
-/// What was given back to the running system.
+/// What was released to the running system.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Released {
-    /// `never`, `ranges` or `at once`.
-    pub(super) how: &'static str,
-    /// Bytes given back range by range, by this run and those before.
+    pub(super) interface: Interface,
+    /// Bytes released range by range in this boot.
     pub(super) bytes: u64,
-    /// All that there is was given back.
+    /// Whether all memory of the dump was released.
     pub(super) all: bool,
     /// What the kernel refused.
     pub(super) refused: Option<String>,
+}
+
+/// The file of the kernel that memory is released through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Interface {
+    /// Memory is not released.
+    #[default]
+    None,
+    /// Range by range.
+    ReleaseRegion,
+    /// All at once.
+    ReleaseMem,
 }
 
 impl Expected {
@@ -71,7 +83,7 @@ impl Expected {
         }
     }
 
-    /// The line that says so before anything is written.
+    /// The line printed before anything is written.
     pub(super) fn text(&self) -> String {
         let room = self
             .room_bytes
@@ -85,7 +97,7 @@ impl Expected {
     }
 }
 
-/// One line for people, as all reports have them.
+/// Prints one line of a report on standard error.
 pub(super) fn say(quiet: bool, label: &str, text: &str) {
     if !quiet {
         let _ = writeln!(std::io::stderr(), "{label:>10}  {text}");
@@ -108,7 +120,7 @@ impl Report {
             line("lost", format!("{} pages could not be read", pages.lost));
         }
         if self.unwritten > 0 {
-            line("missing", format!("{} pages were not written: {}", self.unwritten, self.ended));
+            line("missing", format!("{} pages were not written: {}", self.unwritten, words(self.ended)));
         }
         let compression = output.compression.map(|c| format!(", {c}")).unwrap_or_default();
         let raised = if self.asked_level == output.dump_level {
@@ -127,14 +139,18 @@ impl Report {
                 units::bytes(output.bytes)
             ),
         );
-        match (&self.released, self.released.how) {
-            (_, "never") => (),
-            (Released { refused: Some(why), .. }, _) => line("released", format!("not all: {why}")),
-            (_, "at once") => line("released", "all memory of the dump".into()),
-            (released, _) => line("released", units::bytes(released.bytes)),
+        match &self.released {
+            Released { interface: Interface::None, .. } => (),
+            Released { refused: Some(why), .. } => line("released", format!("not all: {why}")),
+            Released { interface: Interface::ReleaseRegion, bytes, .. } => {
+                line("released", units::bytes(*bytes));
+            }
+            Released { all: true, .. } => line("released", "all memory of the dump".into()),
+            // Not before the dump is whole.
+            Released { all: false, .. } => (),
         }
         if let Some(journal) = &self.journal {
-            line("go on", format!("the same command with --resume; the journal is {journal}"));
+            line("to resume", format!("run the same command with --resume; the journal is {journal}"));
         }
         let total = seconds.open + seconds.classify + seconds.write;
         line("time", units::time(Duration::from_secs_f64(total)));

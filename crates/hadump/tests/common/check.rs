@@ -1,6 +1,6 @@
 //! What is checked of a dump file that was made from another.
 //!
-//! Each check answers what is wrong instead of failing, so that `harness.rs` can see it find things.
+//! Each check returns what is wrong instead of failing, so that `harness.rs` can see it find things.
 
 use super::corpus::Dump;
 use super::peer;

@@ -1,6 +1,6 @@
-//! A machine whose root is alive: memory is read and given back while the program runs.
+//! A machine whose root is alive: memory is read and released while the program runs.
 //!
-//! Three files of the root answer by themselves, through FUSE: `dev/mem`, `sys/kernel/release_region` (or fadump's
+//! Three files of the root react through FUSE: `dev/mem`, `sys/kernel/release_region` (or fadump's
 //! `release_mem`) and `proc/meminfo`. The others are plain.
 
 use super::run::Scratch;

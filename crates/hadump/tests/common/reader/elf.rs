@@ -71,7 +71,7 @@ impl Elf {
     }
 
     /// Fills `bytes` with the memory at `address`; what no PT_LOAD covers, and what lies past a `p_filesz`, reads as
-    /// zeros. Answers how many bytes a PT_LOAD covers.
+    /// zeros. Returns how many bytes a PT_LOAD covers.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> u64 {
         self.read_from(&self.loads, address, bytes)
     }

@@ -1,9 +1,10 @@
-//! Opening what was encrypted for the owner of a key.
+//! Opening an encrypted dump with its private key.
 //!
 //! A dump is read at random, which the age format does not allow in a sequence of files. So it is decrypted first, into a file
-//! without a name that only this process can reach and that is gone when it ends: beside the input, or where the system
-//! keeps temporary files if that directory takes none.
+//! without a name that only this process can reach and that is gone when it ends: beside the input, or in `$TMPDIR` or
+//! `/var/tmp` if that directory takes none.
 
+use crate::work;
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
 use dumpfile::kdump::mark_incomplete;
@@ -18,21 +19,24 @@ use vmcore::Dump;
 /// How an age file begins, and a few bytes more.
 const PREFIX: u64 = 64;
 
-/// Opens `files` if they are encrypted: one stream, or the parts of one dump, in any order. The first part stands for all
-/// that lie beside it.
+/// Opens `files` if they are encrypted: one stream, or the parts of one dump, in any order. The first part alone stands for
+/// all that are beside it.
 ///
 /// # Errors
 ///
-/// When no key is given, or none that fits; when nothing of use can be decrypted.
+/// When no key is given or none fits, and when nothing usable can be decrypted.
 pub(crate) fn open(files: &[PathBuf], identities: &[PathBuf]) -> Result<Option<Dump>> {
-    let sealed = files.iter().map(|file| begins_sealed(file)).collect::<Vec<_>>();
-    if !sealed.contains(&true) {
+    let encrypted = files.iter().map(|file| begins_encrypted(file)).collect::<Vec<_>>();
+    if !encrypted.contains(&true) {
         return Ok(None);
     }
-    if let Some(plain) = sealed.iter().position(|sealed| !sealed) {
+    if let Some(plain) = encrypted.iter().position(|encrypted| !encrypted) {
         let cannot = || format!("{}: cannot be opened", files[plain].display());
         File::open(&files[plain]).with_context(cannot)?;
-        bail!("{}: not encrypted, as the others are: these are no files of one dump", files[plain].display());
+        bail!(
+            "{}: not encrypted, but other files are; they do not belong to one dump",
+            files[plain].display()
+        );
     }
     if identities.is_empty() {
         bail!("{}: encrypted with age; open it with its private key: --identity KEYFILE", files[0].display());
@@ -40,23 +44,23 @@ pub(crate) fn open(files: &[PathBuf], identities: &[PathBuf]) -> Result<Option<D
     let identities = Identities::read(identities)?;
     let (files, gap) = in_order(files)?;
     let name = Part::of(&files[0]).map_or_else(|| files[0].clone(), |part| part.dump);
-    let work = Work::beside(&files[0])?;
-    let trouble = decrypt(&files, gap, &identities, &work)?;
+    let plaintext = Plaintext::beside(&files[0])?;
+    let trouble = decrypt(&files, gap, &identities, &plaintext)?;
     if let Some(trouble) = &trouble
-        && let Err(unusable) = mark_incomplete(&work.file, &name)
+        && let Err(unusable) = mark_incomplete(&plaintext.file, &name)
     {
-        bail!("{trouble}; what could be decrypted is of no use: {unusable}");
+        bail!("{trouble}; the decrypted part is unusable: {unusable}");
     }
-    let mut dump = dumpfile::open_file(work.file, &name)?;
+    let mut dump = dumpfile::open_file(plaintext.file, &name)?;
     dump.source.format.push_str(", encrypted");
     if let Some(trouble) = trouble {
-        dump.source.remarks.push(format!("{trouble}; what was behind it is lost"));
+        dump.source.remarks.push(format!("{trouble}; everything after it is lost"));
     }
     Ok(Some(dump))
 }
 
-/// Whether a file is one of age. One that cannot be read is left to others, who say why.
-fn begins_sealed(path: &Path) -> bool {
+/// Whether a file is encrypted by age. A file that cannot be read is not; opening it as a dump will say why.
+fn begins_encrypted(path: &Path) -> bool {
     if !path.is_file() {
         return false;
     }
@@ -64,7 +68,7 @@ fn begins_sealed(path: &Path) -> bool {
     File::open(path).and_then(|file| file.take(PREFIX).read_to_end(&mut prefix)).is_ok() && is_sealed(&prefix)
 }
 
-/// The files in the order of the stream, up to the first that is missing, which is then told.
+/// The files in the order of the stream, up to the first that is missing, and a message about that one.
 fn in_order(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<String>)> {
     let first = &files[0];
     let mut parts = match (Part::of(first), files.len()) {
@@ -75,7 +79,7 @@ fn in_order(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<String>)> {
             let part = |path: &PathBuf| {
                 Part::of(path).with_context(|| {
                     format!(
-                        "{}: not named as a part of an encrypted dump is, as vmcore.00003.age",
+                        "{}: not named like a part of an encrypted dump, such as vmcore.00003.age",
                         path.display()
                     )
                 })
@@ -88,23 +92,23 @@ fn in_order(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<String>)> {
     }
     parts.sort_by_key(|part| part.number);
     parts.dedup();
-    // A later part may take back what an earlier one said, so none counts without those before it.
+    // A later part may overwrite what an earlier one wrote, so none counts without those before it.
     let whole = (0..).zip(&parts).take_while(|(number, part)| part.number == *number).count();
     let missing = Part { number: whole as u32, ..parts[0].clone() }.path();
     if whole == 0 {
-        bail!("{}: missing; without it the other parts are of no use", missing.display());
+        bail!("{}: missing; the other parts are unusable without it", missing.display());
     }
     let gap =
         (whole < parts.len()).then(|| format!("{}: missing, and there are later parts", missing.display()));
     Ok((parts[..whole].iter().map(Part::path).collect(), gap))
 }
 
-/// Decrypts into `work`, and answers what is wrong if not all of it came; `gap` is that if nothing else is.
+/// Decrypts into `plaintext`, and returns what is wrong if it is not whole; if nothing else is, that is `gap`.
 fn decrypt(
     files: &[PathBuf],
     gap: Option<String>,
     identities: &Identities,
-    work: &Work,
+    plaintext: &Plaintext,
 ) -> Result<Option<String>> {
     let inputs = files.iter().map(|file| {
         let input = File::open(file);
@@ -113,40 +117,39 @@ fn decrypt(
         Ok((file.clone(), input))
     });
     let mut stream = Unsealer::new(identities, inputs);
-    let arrived = unflatten(&mut stream, work)?;
+    let arrived = unflatten(&mut stream, plaintext)?;
     let last = files.last().map(|file| file.display().to_string()).unwrap_or_default();
     match (arrived.foreign, arrived.end) {
-        // Encrypted by other programs, and not flattened.
+        // Encrypted by another program, and not flattened.
         (Some(bytes), StreamEnd::Cut(None)) if !bytes.is_empty() => {
-            work.copy(&bytes, &mut stream).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            plaintext.copy(&bytes, &mut stream).map_err(|error| anyhow::anyhow!("{error:#}"))?;
             Ok(None)
         }
         (Some(_), StreamEnd::Cut(Some(error))) => bail!("{error}"),
-        (Some(_), _) => bail!("{last}: there is nothing in it"),
+        (Some(_), _) => bail!("{last}: it is empty"),
         (None, StreamEnd::Whole) => Ok(None),
         (None, StreamEnd::Cut(Some(error))) => Ok(Some(error.to_string())),
         (None, StreamEnd::Cut(None)) => Ok(gap.or_else(|| {
-            let why = "it is not the end of the dump: a later part is missing, or the save was interrupted";
+            let why = "the dump does not end here: a later part is missing, or the save was interrupted";
             Some(format!("{last}: {why}"))
         })),
         (None, StreamEnd::Damaged(what)) => Ok(Some(format!("{}: {what}", files[0].display()))),
     }
 }
 
-/// What is decrypted.
-struct Work {
+/// The decrypted bytes.
+struct Plaintext {
     file: File,
     path: PathBuf,
 }
 
-impl Work {
+impl Plaintext {
     fn beside(input: &Path) -> Result<Self> {
-        let directory =
-            input.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let elsewhere = std::env::temp_dir();
-        let file = work_file(directory).or_else(|_| work_file(&elsewhere)).with_context(|| {
+        let directory = work::directory_of(input);
+        let elsewhere = work::temporary_directory();
+        let file = work_file(&directory).or_else(|_| work_file(&elsewhere)).with_context(|| {
             format!(
-                "no room to decrypt into, neither in {} nor in {}",
+                "cannot make a file for the decrypted dump, neither in {} nor in {}",
                 directory.display(),
                 elsewhere.display()
             )
@@ -154,7 +157,7 @@ impl Work {
         Ok(Self { file, path: directory.join("(decrypted)") })
     }
 
-    /// Takes bytes that are no stream.
+    /// Copies a dump that is not flattened.
     fn copy(&self, first: &[u8], rest: &mut dyn Read) -> Result<()> {
         self.write_at(0, first)?;
         let mut at = first.len() as u64;
@@ -173,7 +176,7 @@ impl Work {
     }
 }
 
-impl Sink for Work {
+impl Sink for Plaintext {
     fn path(&self) -> &Path {
         &self.path
     }

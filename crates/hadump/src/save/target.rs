@@ -1,9 +1,12 @@
-//! Where a dump goes: from what the user named to a file, and to what an earlier run left there.
+//! Where a dump goes: from the target that the user named to a file, and to what an earlier run left there.
 
+use super::FORCE;
 use crate::cli::Save;
+use crate::output;
+use crate::work::directory_of;
 use ::save::SealedTarget;
 use ::save::journal::Journal;
-use ::save::session::{Found, find};
+use ::save::session::{Earlier, find};
 use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -19,9 +22,9 @@ use vmcore::Dump;
 /// The name of a dump in a directory of its own.
 pub(super) const NAME: &str = "vmcore";
 
-/// What the user named.
-pub(super) enum Place {
-    /// A directory, to make another one in.
+/// What kind of target the user named.
+pub(super) enum TargetKind {
+    /// A directory, to create `HOST-DATE` in.
     Directory(PathBuf),
     /// A file.
     File(PathBuf),
@@ -31,8 +34,8 @@ pub(super) enum Place {
     Stream,
 }
 
-impl Place {
-    /// Looks at what `to` is now.
+impl TargetKind {
+    /// Looks at the first target.
     pub(super) fn of(args: &Save) -> Result<Self> {
         let to = args.to.first().context("no target is given")?;
         if args.is_stream() {
@@ -61,14 +64,19 @@ impl Place {
     }
 }
 
-impl Place {
-    /// Refuses what cannot come to anything, before all memory is looked at for it.
+impl TargetKind {
+    /// Whether the dump becomes a file.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Self::Directory(_) | Self::File(_))
+    }
+
+    /// Refuses a target that cannot be written to, before all memory is looked at.
     pub(super) fn check(&self, args: &Save) -> Result<()> {
         if !matches!(self, Self::File(_)) {
             return Ok(());
         }
         for name in &args.to {
-            let directory = directory_of(self, name);
+            let directory = directory_of(name);
             match std::fs::metadata(&directory) {
                 Ok(metadata) if metadata.is_dir() => {}
                 Ok(_) => bail!("{}: not a directory", directory.display()),
@@ -80,32 +88,23 @@ impl Place {
                 }
             }
             rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK)
-                .with_context(|| format!("{}: no file can be made in it", directory.display()))?;
+                .with_context(|| format!("{}: no file can be created in it", directory.display()))?;
             if args.cut().is_none() && !args.force && name.symlink_metadata().is_ok() {
-                bail!("{}: there is such a file already; --force replaces it", name.display());
+                return Err(output::exists(name, FORCE));
             }
         }
         Ok(())
     }
 }
 
-/// The directory that the dump `name` at `place` is in, which work files go to and which must have room.
-pub(super) fn directory_of(place: &Place, name: &Path) -> PathBuf {
-    let parent = match place {
-        Place::Directory(_) | Place::File(_) => name.parent().filter(|p| !p.as_os_str().is_empty()),
-        Place::Device(_) | Place::Stream => None,
-    };
-    parent.unwrap_or(Path::new(".")).to_owned()
-}
-
 fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
-/// Makes the directory of a new dump, `HOST-DATE` as kdump calls it, for its owner alone.
+/// Creates the directory of a new dump, `HOST-DATE` as kdump calls it, for its owner alone.
 pub(super) fn make_directory(parent: &Path, host: &str) -> Result<PathBuf> {
     let date = Timestamp::now().to_zoned(TimeZone::system()).strftime("%Y-%m-%d-%H:%M:%S");
-    // A host's name is an input like any other.
+    // The host's name comes from the dump, so it is not trusted.
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' };
     let host: String = host.chars().take(64).map(plain).collect();
     let host = host.trim_start_matches(['.', '-', '_']).trim_end_matches('_');
@@ -120,20 +119,20 @@ pub(super) fn make_directory(parent: &Path, host: &str) -> Result<PathBuf> {
                 directory = name.into();
             }
             other => {
-                other.with_context(|| format!("{}: cannot make this directory", directory.display()))?;
+                other.with_context(|| format!("{}: cannot create this directory", directory.display()))?;
                 break;
             }
         }
     }
     ::save::target::sync_directory(parent)
-        .with_context(|| format!("{}: cannot make a directory in it durable", parent.display()))?;
+        .with_context(|| format!("{}: cannot make the new directory durable", parent.display()))?;
     Ok(directory)
 }
 
 /// The target of the dump `name`.
-pub(super) fn target(place: &Place, name: &Path, args: &Save) -> Result<Box<dyn Target>> {
+pub(super) fn of(kind: &TargetKind, name: &Path, args: &Save) -> Result<Box<dyn Target>> {
     let (rate, force) = (args.limit_rate.map(Into::into), args.force);
-    if let Place::Device(_) = place {
+    if let TargetKind::Device(_) = kind {
         let (device, journal) = (name.to_owned(), args.journal.clone());
         return Ok(Box::new(DeviceTarget { device, journal, rate }));
     }
@@ -151,59 +150,59 @@ pub(super) fn files(path: PathBuf) -> Vec<String> {
     files.iter().map(|file| file.display().to_string()).collect()
 }
 
-/// What was odd about a dump, and what of it turned out to be damaged.
+/// The dump's anomalies, and the damage found while reading it.
 pub(super) fn remarks(dump: &Dump) -> Vec<String> {
     dump.source.remarks.iter().chain(&dump.memory.damage().first).cloned().collect()
 }
 
-/// A target, and what an earlier run left there.
-pub(super) struct Earlier {
+/// A target with something that an earlier run left.
+pub(super) struct InterruptedSave {
     pub(super) target: Box<dyn Target>,
-    pub(super) found: Found,
-    /// The dump's last name.
+    pub(super) found: Earlier,
+    /// The dump's final name.
     pub(super) name: PathBuf,
 }
 
-/// Looks for an interrupted save at `place`.
-pub(super) fn earlier(place: &Place, args: &Save) -> Result<Option<Earlier>> {
-    let name = match place {
-        Place::Stream => return Ok(None),
-        Place::Device(_) if args.journal.is_none() => return Ok(None),
-        Place::Device(name) | Place::File(name) => name.clone(),
-        Place::Directory(_) if args.journal.is_some() => match named_by(args.journal.as_deref())? {
+/// Looks for an interrupted save at a target of this kind.
+pub(super) fn earlier(kind: &TargetKind, args: &Save) -> Result<Option<InterruptedSave>> {
+    let name = match kind {
+        TargetKind::Stream => return Ok(None),
+        TargetKind::Device(_) if args.journal.is_none() => return Ok(None),
+        TargetKind::Device(name) | TargetKind::File(name) => name.clone(),
+        TargetKind::Directory(_) if args.journal.is_some() => match named_by(args.journal.as_deref())? {
             Some(name) => name,
             None => return Ok(None),
         },
-        Place::Directory(parent) => match begun_in(parent)? {
+        TargetKind::Directory(parent) => match begun_in(parent)? {
             Some(directory) => directory.join(NAME),
             None => return Ok(None),
         },
     };
-    let target = target(place, &name, args)?;
+    let target = of(kind, &name, args)?;
     let found = find(&*target)?;
-    if let Found::Begun(_, history) | Found::Done(_, history) = &found {
+    if let Earlier::Begun(_, history) | Earlier::Done(_, history) = &found {
         let (begun, here) = (&history.begin.output, target.unfinished()?);
         if begun.file_name() != here.file_name() {
-            let (name, dump) = (name.display(), name.display());
-            match args.write.is_sealed() {
+            let name = name.display();
+            match args.write.is_encrypted() {
                 true => bail!(
-                    "{name}: the save that was interrupted was not encrypted; leave out --encrypt-to, or remove what is \
-                     there of it: {dump}.journal and {dump}-incomplete"
+                    "{name}: the interrupted save was not encrypted; omit --encrypt-to, or remove {name}.journal and \
+                     {name}-incomplete"
                 ),
                 false => bail!(
-                    "{name}: the save that was interrupted was encrypted; give --encrypt-to as then, or remove what is \
-                     there of it: {dump}.journal, {dump}.skeleton-incomplete and {dump}.*.age"
+                    "{name}: the interrupted save was encrypted; give --encrypt-to as then, or remove {name}.journal, \
+                     {name}.skeleton-incomplete and {name}.*.age"
                 ),
             }
         }
     }
     Ok(match found {
-        Found::Nothing(None) => None,
-        found => Some(Earlier { target, found, name }),
+        Earlier::Nothing(None) => None,
+        found => Some(InterruptedSave { target, found, name }),
     })
 }
 
-/// The dump that a journal is about.
+/// The dump that a journal belongs to.
 fn named_by(journal: Option<&Path>) -> Result<Option<PathBuf>> {
     let Some(journal) = journal.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(None) };
     let (_, history) = Journal::resume(journal)?;
@@ -212,10 +211,10 @@ fn named_by(journal: Option<&Path>) -> Result<Option<PathBuf>> {
         let name = name.strip_suffix(".skeleton").unwrap_or(name).to_owned();
         Some(history.begin.output.with_file_name(name))
     });
-    Ok(Some(name.with_context(|| format!("{}: it does not say which dump it is about", journal.display()))?))
+    Ok(Some(name.with_context(|| format!("{}: does not say which dump it belongs to", journal.display()))?))
 }
 
-/// The directory in `parent` with a dump that was begun and not ended.
+/// The directory in `parent` with an unfinished dump.
 fn begun_in(parent: &Path) -> Result<Option<PathBuf>> {
     let unreadable = || format!("{}: cannot be listed", parent.display());
     let mut begun = Vec::new();
@@ -232,10 +231,7 @@ fn begun_in(parent: &Path) -> Result<Option<PathBuf>> {
         [one] => Ok(Some(one.clone())),
         several => {
             let names: Vec<String> = several.iter().map(|p| p.join(NAME).display().to_string()).collect();
-            bail!(
-                "several saves were interrupted here; name the one to go on with: --to {}",
-                names.join(", or ")
-            )
+            bail!("several interrupted saves are here; name the one to resume: --to {}", names.join(", or "))
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Giving the dumped memory back to the running system: range by range through phyp-dump's `release_region`, or all at
-//! once through fadump's `release_mem`.
+//! Releasing the dumped memory, that is, giving it back to the running system: range by range through phyp-dump's
+//! `release_region`, or all at once through fadump's `release_mem`.
 
-use super::report::Released;
+use super::report::{Interface, Released};
 use crate::cli::{self, Save};
 use ::save::release::{Ground, ReleaseFile, Releaser};
 use anyhow::{Context, Result};
@@ -13,79 +13,79 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use vmcore::{PhysAddr, RangeSet};
 
-/// How memory comes back on this machine.
-pub(super) enum Way {
-    /// Nothing is given back: nobody asked, or there is nothing.
+/// How memory is released on this machine.
+pub(super) enum ReleaseMethod {
+    /// It is not: that was not asked for, or there is nothing to release.
     None,
-    /// Range by range.
+    /// Range by range; all of it at the end if `late`.
     Ranges { ground: Ground, late: bool },
     /// All at once, through this file.
     AtOnce(PathBuf),
 }
 
-/// Decides by what was asked and what the kernel offers. A dump is saved whatever comes of it, so what cannot be done is a
-/// remark. `page` is the dump's page size in bytes.
-pub(super) fn way(args: &Save, system: &System, page: u64) -> (Way, Option<String>) {
+/// Decides by what was asked for and what the kernel offers. The dump is saved in any case, so an obstacle is a remark and
+/// not an error. `page` is the dump's page size in bytes.
+pub(super) fn method(args: &Save, system: &System, page: u64) -> (ReleaseMethod, Option<String>) {
     if args.release == cli::Release::Never {
-        return (Way::None, None);
+        return (ReleaseMethod::None, None);
     }
     // phyp-dump frees in pages of the running kernel, which is not the one that made a directory elsewhere.
     let page = if args.root == Path::new("/") { rustix::param::page_size() as u64 } else { page };
     if system.leavings.release_region.is_some() {
         return match Ground::of(system, Reading::AddressLength, page) {
-            Ok(ground) => (Way::Ranges { ground, late: args.release == cli::Release::After }, None),
-            Err(error) => (Way::None, Some(error.to_string())),
+            Ok(ground) => (ReleaseMethod::Ranges { ground, late: args.release == cli::Release::After }, None),
+            Err(error) => (ReleaseMethod::None, Some(error.to_string())),
         };
     }
     let files = ["sys/kernel/fadump/release_mem", "sys/kernel/fadump_release_mem"];
     match files.iter().map(|file| args.root.join(file)).find(|file| file.exists()) {
-        Some(file) => (Way::AtOnce(file), None),
+        Some(file) => (ReleaseMethod::AtOnce(file), None),
         None => {
             let none =
-                "there is no memory to give back: neither sys/kernel/release_region nor fadump's release_mem";
-            (Way::None, Some(none.into()))
+                "there is no memory to release: neither sys/kernel/release_region nor fadump's release_mem";
+            (ReleaseMethod::None, Some(none.into()))
         }
     }
 }
 
-impl Way {
-    /// What gives ranges back, but for those that are `released` already.
+impl ReleaseMethod {
+    /// What releases memory range by range, except what is `released` already.
     pub(super) fn releaser(&self, root: &Path, released: &RangeSet<PhysAddr>) -> Option<Releaser> {
         let Self::Ranges { ground, .. } = self else { return None };
         let file = Files { root: root.to_owned(), page: ground.page };
         Some(Releaser::new(ground.clone(), Box::new(file), released.clone()))
     }
 
-    /// Ranges are given back only when the dump is whole.
+    /// Whether ranges are released only when the dump is whole.
     pub(super) fn is_late(&self) -> bool {
         matches!(self, Self::Ranges { late: true, .. })
     }
 
-    /// What was given back until now.
-    pub(super) fn given(&self, releaser: Option<&Releaser>) -> Released {
-        let how = match self {
-            Self::None => "never",
-            Self::Ranges { .. } => "ranges",
-            Self::AtOnce(_) => "at once",
+    /// What was released so far.
+    pub(super) fn released(&self, releaser: Option<&Releaser>) -> Released {
+        let interface = match self {
+            Self::None => Interface::None,
+            Self::Ranges { .. } => Interface::ReleaseRegion,
+            Self::AtOnce(_) => Interface::ReleaseMem,
         };
-        let Some(releaser) = releaser else { return Released { how, ..Released::default() } };
+        let Some(releaser) = releaser else { return Released { interface, ..Released::default() } };
         Released {
-            how,
+            interface,
             bytes: releaser.released().total(),
             all: releaser.ground().all().subtract(releaser.released()).is_empty(),
             refused: releaser.refused().map(str::to_owned),
         }
     }
 
-    /// Gives back everything at once, where that is the way. Nobody may have `/proc/vmcore` open.
-    pub(super) fn all_at_once(&self, root: &Path) -> Result<bool> {
+    /// Releases everything at once, if that is the method, and reports whether it is. No process may have `/proc/vmcore`
+    /// open.
+    pub(super) fn release_all(&self, root: &Path) -> Result<bool> {
         let Self::AtOnce(file) = self else { return Ok(false) };
-        let failed =
-            || format!("{}: cannot write 1 to it, so the dumped memory is not given back", file.display());
+        let failed = || format!("{}: cannot write 1 to it, so memory is not released", file.display());
         let mut open = OpenOptions::new().write(true).open(file).with_context(failed)?;
-        note_given_back(root, &format!("{}-{:#x}", PhysAddr(0), u64::MAX)).with_context(failed)?;
+        note_released(root, &format!("{}-{:#x}", PhysAddr(0), u64::MAX)).with_context(failed)?;
         if let Err(error) = open.write_all(b"1") {
-            // The kernel takes all or nothing.
+            // The kernel releases all or nothing.
             let _ = std::fs::remove_file(root.join(GIVEN_BACK));
             return Err(error).with_context(failed);
         }
@@ -93,9 +93,9 @@ impl Way {
     }
 }
 
-/// Notes what is about to be given back: whoever opens this dump again in this boot, with whatever command, must not take
-/// what lies there by then for it.
-fn note_given_back(root: &Path, range: &str) -> io::Result<()> {
+/// Notes what is about to be released: whatever is in this memory afterwards, no command may read it as part of the dump
+/// in this boot.
+fn note_released(root: &Path, range: &str) -> io::Result<()> {
     let note = root.join(GIVEN_BACK);
     if let Some(parent) = note.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -114,9 +114,9 @@ struct Files {
 impl ReleaseFile for Files {
     fn release(&mut self, start: PhysAddr, len: u64) -> io::Result<()> {
         let end = start.0.saturating_add(len).saturating_add(self.page);
-        note_given_back(&self.root, &format!("{start}-{end:#x}"))?;
+        note_released(&self.root, &format!("{start}-{end:#x}"))?;
         let mut region = OpenOptions::new().write(true).open(self.root.join("sys/kernel/release_region"))?;
-        // One write: the kernel parses each by itself.
+        // In one write: the kernel parses each on its own.
         let text = format!("{start} {len:#x}\n");
         match region.write(text.as_bytes())? {
             written if written == text.len() => Ok(()),

@@ -1,0 +1,99 @@
+//! Output files: beginning one, writing to one from front to back, and whether what was written lacks anything.
+
+use anyhow::{Result, anyhow};
+use dumpfile::output::{OutputFile, Sink};
+use dumpfile::{Error, Written};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use vmcore::Dump;
+
+/// As [`OutputFile::create`]; `option` is the one that lets it replace an existing file.
+pub(crate) fn create(path: &Path, force: bool, option: &str) -> Result<OutputFile> {
+    OutputFile::create(path, force).map_err(|error| explain_existing(error, option))
+}
+
+/// As [`OutputFile::create_resumable`]; `option` is the one that lets it replace an existing file.
+pub(crate) fn create_resumable(path: &Path, force: bool, option: &str) -> Result<OutputFile> {
+    OutputFile::create_resumable(path, force).map_err(|error| explain_existing(error, option))
+}
+
+/// Says what to do where the name of an output is taken by a file that `option` would replace.
+pub(crate) fn explain_existing(error: Error, option: &str) -> anyhow::Error {
+    match error {
+        Error::Write { path, source, .. }
+            if source.kind() == ErrorKind::AlreadyExists && is_replaceable(&path) =>
+        {
+            exists(&path, option)
+        }
+        error => error.into(),
+    }
+}
+
+/// The error for an output whose name is taken by a file that `option` would replace.
+pub(crate) fn exists(path: &Path, option: &str) -> anyhow::Error {
+    anyhow!("{}: already exists; use {option} to replace it", path.display())
+}
+
+/// Whether a file may take the place of what `path` names: directories, devices, pipes and sockets stay.
+fn is_replaceable(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_file() || meta.is_symlink())
+}
+
+/// Reports whether the output has every page that it should have.
+pub(crate) fn is_complete(written: &Written, dump: &Dump) -> bool {
+    written.is_whole() && !dump.source.incomplete
+}
+
+/// Writes bytes one after another into a sink, which takes them at offsets.
+pub(crate) struct SinkWriter<'s> {
+    sink: &'s dyn Sink,
+    offset: u64,
+}
+
+impl<'s> SinkWriter<'s> {
+    /// A writer that begins at the sink's first byte.
+    pub(crate) fn new(sink: &'s dyn Sink) -> Self {
+        Self { sink, offset: 0 }
+    }
+}
+
+impl Write for SinkWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.write_at(self.offset, bytes).map_err(|error| match error {
+            Error::Write { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
+        self.offset += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_force_would_replace_is_answered_by_naming_the_option() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "precious").unwrap();
+        let error = create(&file, false, "--force").unwrap_err();
+        assert!(error.to_string().ends_with("already exists; use --force to replace it"), "{error}");
+        let error = create_resumable(directory.path(), false, "--force").unwrap_err();
+        assert!(!format!("{error:#}").contains("--force"), "{error:#}");
+    }
+
+    #[test]
+    fn bytes_written_in_pieces_lie_one_after_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = create(&directory.path().join("out"), false, "--force").unwrap();
+        let mut writer = SinkWriter::new(&output);
+        writer.write_all(b"one ").unwrap();
+        writer.write_all(b"two").unwrap();
+        assert_eq!(std::fs::read(output.commit().unwrap()).unwrap(), b"one two");
+    }
+}

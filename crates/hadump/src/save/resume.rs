@@ -1,0 +1,152 @@
+//! Resuming a save that was interrupted.
+
+use super::end::{Plan, Resumable, SaveResult, Wrote};
+use super::target::{self, InterruptedSave, TargetKind};
+use super::{Opened, Saving, StartOver, boot_id, log, release};
+use crate::{Outcome, progress};
+use ::save::engine::Limits;
+use ::save::journal::{History, Journal};
+use ::save::session::{self, Earlier, SaveJob};
+use ::save::target::Target;
+use ::save::{Error, Guarded, identity, skeleton_beside};
+use anyhow::{Context, Result, bail};
+use dumpfile::kdump::{self, Unfinished};
+use phyp::system::System;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// An interrupted save of which something is durable.
+struct Begun<'a> {
+    target: Box<dyn Target>,
+    journal: Journal,
+    history: &'a History,
+    /// The dump's final name.
+    name: &'a Path,
+}
+
+impl Saving<'_> {
+    /// Continues what an earlier run left.
+    pub(super) fn resume(mut self, kind: &TargetKind, interrupted: InterruptedSave) -> Result<Outcome> {
+        let InterruptedSave { target, found, name } = interrupted;
+        let (journal, history) = match found {
+            Earlier::Nothing(None) => return self.begin(kind, None),
+            Earlier::Nothing(Some(journal)) => {
+                return self.begin(kind, Some(StartOver { target, journal, name }));
+            }
+            Earlier::Done(journal, history) => return self.release_rest(&*target, journal, &history, &name),
+            Earlier::Begun(journal, history) => (journal, history),
+        };
+        let mut opened = self.open()?;
+        let expected = identity(&opened.dump);
+        if expected != history.begin.dump {
+            let path = journal.path().to_owned();
+            bail!(Error::OtherDump { path, found: history.begin.dump, expected });
+        }
+        if history.checkpoint.is_none() {
+            // Without a checkpoint nothing was released either.
+            self.say("resume", "nothing was durable yet: the save starts over");
+            drop(opened);
+            return self.begin(kind, Some(StartOver { target, journal, name }));
+        }
+        self.found(&opened.dump);
+        opened.dump.memory = Box::new(Guarded::new(opened.dump.memory, &history.gone));
+        let begun = Begun { target, journal, history: &history, name: &name };
+        let result = self.resume_at(kind, begun, opened)?;
+        self.end(result)
+    }
+
+    fn resume_at(&mut self, kind: &TargetKind, begun: Begun<'_>, opened: Opened) -> Result<SaveResult> {
+        let Begun { target, journal, history, name } = begun;
+        let dump = &opened.dump;
+        let work_files = self.work_files(kind, name);
+        let checkpoint = history.checkpoint.context("there is no checkpoint")?;
+        let unfinished = Unfinished::open(&target.unfinished()?, &checkpoint, || work_files().map(Some))?;
+        let (left, all) = (unfinished.remaining().kept(), unfinished.whole().kept());
+        self.say("resume", &format!("{}: {} of {all} pages are durable", name.display(), all - left));
+        let method = self.release_method(dump)?;
+        let boot = boot_id(&self.args.root);
+        let mut releaser = method.releaser(&self.args.root, &history.released_in(&boot));
+        let room = self.room(kind, name)?;
+        let options = kdump::Options {
+            method: history.begin.method,
+            level: history.begin.level,
+            ..kdump::Options::default()
+        };
+        let started = Instant::now();
+        let saved = progress::watch(left, dump.page_size().bytes(), self.quiet, |progress| {
+            let job = SaveJob {
+                dump,
+                pages: session::Pages::Rest(&unfinished),
+                options,
+                limits: Limits { segment: self.args.segment, room: &room },
+                release: releaser.as_mut(),
+                release_late: method.is_late(),
+                boot: &boot,
+            };
+            session::save(&*target, Some(journal), job, progress)
+        });
+        let saved = saved.map_err(|error| self.explain(error))?;
+        let plan = Plan {
+            dump,
+            selection: unfinished.whole(),
+            asked: history.begin.asked,
+            more_kept: history.begin.more_kept,
+            gate: None,
+            expected: None,
+            log: Some(log::beside(name, self.args.write.is_encrypted())).filter(|log| log.exists()),
+            opened: opened.took,
+            classified: Duration::ZERO,
+            resumed: true,
+        };
+        let wrote = Wrote {
+            end: saved.end,
+            written: saved.written,
+            complete: saved.complete,
+            paths: target::files(saved.path),
+            format: self.format(),
+            compression: options.method,
+            took: started.elapsed(),
+            released: method.released(releaser.as_ref()),
+            resumable: Some(Resumable { target, journal: saved.journal }),
+        };
+        Ok(self.result(plan, wrote, method))
+    }
+
+    /// Finishes a save whose dump is complete but whose memory was not all released. The dump in memory may no longer be
+    /// readable.
+    fn release_rest(
+        mut self,
+        target: &dyn Target,
+        mut journal: Journal,
+        history: &History,
+        name: &Path,
+    ) -> Result<Outcome> {
+        self.say("resume", &format!("{}: the dump is saved", name.display()));
+        let system = System::look(&self.args.root)?;
+        // The page size is taken from the saved file: the dump in memory may be gone.
+        let mut path = if history.finished == Some(true) { name.to_owned() } else { target.unfinished()? };
+        if !path.exists() && self.args.write.is_encrypted() {
+            path = skeleton_beside(name);
+        }
+        let page_size =
+            kdump::page_size(&path).with_context(|| format!("{}: cannot be read back", path.display()))?;
+        let (method, remark) = release::method(self.args, &system, page_size.bytes());
+        if let Some(remark) = remark {
+            self.remark(remark);
+        }
+        let mut releaser = method.releaser(&self.args.root, &history.released_in(&boot_id(&self.args.root)));
+        if let Some(releaser) = &mut releaser {
+            releaser.rest(&mut journal)?;
+        }
+        let all_at_once = method.release_all(&self.args.root)?;
+        let released = method.released(releaser.as_ref());
+        if let Some(why) = released.refused {
+            bail!("the dump is saved as {}, but {why}", name.display());
+        }
+        target.forget(journal)?;
+        if all_at_once || released.all {
+            self.say("released", "all memory of the dump");
+        }
+        Ok(Outcome::of(history.finished == Some(true), history.begin.more_kept))
+    }
+}

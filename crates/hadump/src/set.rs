@@ -1,0 +1,120 @@
+//! Writing the files of a split set: each has the headers of the whole dump and the pages of its own frames.
+
+use crate::output;
+use dumpfile::kdump::{Options, Writer};
+use dumpfile::output::Sink;
+use dumpfile::{Error, Facts, Progress, Written};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vmcore::{Dump, Pfn, Range, Selection};
+
+/// What a set is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Set<'a> {
+    pub(crate) dump: &'a Dump,
+    pub(crate) selection: &'a Selection,
+    pub(crate) facts: &'a Facts,
+    /// How pages are stored; each file gets its own frames.
+    pub(crate) options: Options,
+}
+
+/// One file of a set, as far as it was written. The default is a file that was not begun.
+#[derive(Default)]
+pub(crate) struct Part<'a> {
+    /// `None` unless the headers were written.
+    pub(crate) writer: Option<Writer<'a>>,
+    pub(crate) error: Option<Error>,
+}
+
+impl<'a> Set<'a> {
+    /// Writes `files`, one for each of `ranges`, `lanes` of them at the same time.
+    ///
+    /// The threads are shared out among the lanes, each of which has at least one. Files that are written at the same
+    /// time are on disks of their own, so a failure ends that of one file alone. With a single lane it ends them all.
+    pub(crate) fn write(
+        &self,
+        files: &[&'a dyn Sink],
+        ranges: &[Range<Pfn>],
+        lanes: usize,
+        progress: &Progress,
+    ) -> Vec<Part<'a>> {
+        let lanes = lanes.clamp(1, files.len().max(1));
+        let threads = rayon::current_num_threads();
+        let next = AtomicUsize::new(0);
+        let lane = |number: usize| {
+            let threads = (threads / lanes + usize::from(number < threads % lanes)).max(1);
+            let mut written = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(file), Some(range)) = (files.get(index), ranges.get(index)) else {
+                    return written;
+                };
+                let part = self.write_part(*file, *range, threads, progress);
+                let stop = part.error.is_some() && lanes == 1;
+                written.push((index, part));
+                if stop {
+                    return written;
+                }
+            }
+        };
+        let mut parts: Vec<Part<'a>> = Vec::new();
+        parts.resize_with(files.len(), Part::default);
+        std::thread::scope(|scope| {
+            let lane = &lane;
+            let running: Vec<_> = (0..lanes).map(|number| scope.spawn(move || lane(number))).collect();
+            for thread in running {
+                let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                for (index, part) in written {
+                    parts[index] = part;
+                }
+            }
+        });
+        parts
+    }
+
+    fn write_part(
+        &self,
+        file: &'a dyn Sink,
+        range: Range<Pfn>,
+        threads: usize,
+        progress: &Progress,
+    ) -> Part<'a> {
+        let options = Options { part: Some(range), ..self.options };
+        let mut writer = match Writer::begin(self.dump, self.selection, self.facts, &options, file) {
+            Ok(writer) => writer,
+            Err(error) => return Part { writer: None, error: Some(error) },
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let error = match pool {
+            Ok(pool) => pool.install(|| writer.write(self.selection, progress)).err(),
+            Err(error) => Some(Error::Write {
+                path: file.path().to_owned(),
+                action: "start the threads that write it".into(),
+                source: io::Error::other(error),
+            }),
+        };
+        Part { writer: Some(writer), error }
+    }
+
+    /// Ends the files, of which one `failed` or none, and returns what they hold together and whether that is everything.
+    ///
+    /// The headers of all parts have to be the same, or readers do not take them for parts of one dump: so all stay marked
+    /// incomplete if one is.
+    ///
+    /// # Errors
+    ///
+    /// When an output cannot be written.
+    pub(crate) fn finish(&self, parts: Vec<Part<'a>>, failed: bool) -> Result<(Written, bool), Error> {
+        let complete = |part: &Part<'_>| {
+            part.writer.as_ref().is_some_and(|writer| output::is_complete(&writer.written(), self.dump))
+        };
+        let complete = !failed && parts.iter().all(complete);
+        let mut sum = Written::default();
+        for writer in parts.into_iter().filter_map(|part| part.writer) {
+            let written = writer.finish_in_set(complete)?;
+            sum.add(&written);
+            sum.bytes += written.bytes;
+        }
+        Ok((sum, complete))
+    }
+}
