@@ -10,12 +10,8 @@ mod task;
 #[expect(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
 mod reader;
 
-/// The integration tests' sparse decompression.
-#[path = "../../crates/hadump/tests/common/unpack.rs"]
-#[expect(unreachable_pub, reason = "shared with the tests")]
-mod unpack;
-
 use clap::{Parser, Subcommand};
+use corpus::unpack;
 use std::path::Path;
 use std::process::ExitCode;
 

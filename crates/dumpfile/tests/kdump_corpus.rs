@@ -1,27 +1,11 @@
-//! The real dumps of the corpus through the kdump format, when `HADUMP_CORPUS` names it.
+//! The real dumps through the kdump format.
 
 use dumpfile::codec::Method;
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress, kdump};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use vmcore::{Dump, DumpLevel, PageState, Pfn, Selection, is_zero};
-
-const DUMPS: [&str; 3] = ["power9-fadump-radix-64k", "ppc64be-fadump-hash-4k", "x86_64-kdump-6.1"];
-
-fn corpus() -> Option<PathBuf> {
-    let corpus = std::env::var_os("HADUMP_CORPUS").map(PathBuf::from);
-    if corpus.is_none() {
-        eprintln!("skipped: HADUMP_CORPUS does not name the corpus of real dumps");
-    }
-    corpus
-}
-
-fn unpack(packed: &Path, to: &Path) {
-    let mut file = File::create(to).unwrap();
-    zstd::stream::copy_decode(File::open(packed).unwrap(), &mut file).unwrap();
-}
 
 fn methods() -> Vec<Option<Method>> {
     let built = |m: &Option<Method>| *m != Some(Method::Lzo) || cfg!(feature = "lzo");
@@ -40,7 +24,7 @@ fn write(dump: &Dump, method: Option<Method>, path: &Path) {
     assert_eq!(std::fs::metadata(path).unwrap().len(), written.bytes);
 }
 
-/// Compares every page of `copy` that is there with `original`, and answers how many that were.
+/// Compares every page of `copy` that is there with `original`, and returns how many that were.
 fn same_pages(name: &str, original: &Dump, copy: &Dump) -> u64 {
     let size = original.page_size().len();
     let (mut a, mut b) = (vec![0; size], vec![0; size]);
@@ -61,12 +45,9 @@ fn same_pages(name: &str, original: &Dump, copy: &Dump) -> u64 {
 
 #[test]
 fn every_page_of_a_real_dump_survives_every_method() {
-    let Some(corpus) = corpus() else { return };
     let dir = tempfile::tempdir().unwrap();
-    for name in DUMPS {
-        let path = dir.path().join(name);
-        unpack(&corpus.join(name).join("vmcore.elf.zst"), &path);
-        let original = dumpfile::open(&path).unwrap();
+    for real in corpus::dumps() {
+        let (name, original) = (real.name, dumpfile::open(&real.elf).unwrap());
         let (first, second) = (dir.path().join("first"), dir.path().join("second"));
         for method in methods() {
             write(&original, method, &first);
@@ -84,11 +65,12 @@ fn every_page_of_a_real_dump_survives_every_method() {
 
 #[test]
 fn what_makedumpfile_writes_is_read() {
-    let Some(corpus) = corpus() else { return };
+    let (Some(real), Some(makedumpfile)) = (corpus::dump(corpus::X86_64), corpus::program("makedumpfile"))
+    else {
+        return;
+    };
     let dir = tempfile::tempdir().unwrap();
-    let input = dir.path().join("vmcore");
-    unpack(&corpus.join("x86_64-kdump-6.1/vmcore.elf.zst"), &input);
-    let original = dumpfile::open(&input).unwrap();
+    let original = dumpfile::open(&real.elf).unwrap();
     for (option, format) in [("-c", "zlib"), ("-l", "lzo"), ("-d0", "uncompressed")] {
         if option == "-l" && cfg!(not(feature = "lzo")) {
             continue;
@@ -96,11 +78,8 @@ fn what_makedumpfile_writes_is_read() {
         let output = dir.path().join("out");
         let _ = std::fs::remove_file(&output);
         let level = if option == "-d0" { "0" } else { "31" };
-        let made = Command::new("makedumpfile").args([option, "-d", level]).arg(&input).arg(&output).output();
-        let Ok(made) = made else {
-            eprintln!("skipped: makedumpfile is not installed");
-            return;
-        };
+        let mut peer = Command::new(&makedumpfile);
+        let made = peer.args([option, "-d", level]).arg(&real.elf).arg(&output).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
         let copy = dumpfile::open(&output).unwrap();
         assert_eq!(copy.source.format, format!("kdump-compressed v6 ({format})"));

@@ -1,4 +1,4 @@
-//! Streams and split sets of a real dump, put together by makedumpfile, when `HADUMP_CORPUS` names the corpus.
+//! Streams and split sets of a real dump, put together by makedumpfile.
 
 use dumpfile::codec::Method;
 use dumpfile::flattened::FlattenedSink;
@@ -10,21 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use vmcore::{Dump, DumpLevel, Selection};
 
-/// The x86_64 dump of the corpus, unpacked.
-fn dump(dir: &Path) -> Option<Dump> {
-    let Some(corpus) = std::env::var_os("HADUMP_CORPUS").map(PathBuf::from) else {
-        eprintln!("skipped: HADUMP_CORPUS does not name the corpus of real dumps");
-        return None;
-    };
-    if Command::new("makedumpfile").arg("-v").output().is_err() {
-        eprintln!("skipped: no makedumpfile");
-        return None;
-    }
-    let path = dir.join("vmcore");
-    let mut file = File::create(&path).unwrap();
-    let packed = File::open(corpus.join("x86_64-kdump-6.1/vmcore.elf.zst")).unwrap();
-    zstd::stream::copy_decode(packed, &mut file).unwrap();
-    Some(dumpfile::open(&path).unwrap())
+/// The x86_64 dump, and makedumpfile.
+fn dump_and_peer() -> Option<(Dump, Command)> {
+    let (real, makedumpfile) = (corpus::dump(corpus::X86_64)?, corpus::program("makedumpfile")?);
+    Some((dumpfile::open(&real.elf).unwrap(), Command::new(makedumpfile)))
 }
 
 /// A selection whose level says that zero pages share a page, which is when `--reassemble` makes them share one again.
@@ -46,15 +35,14 @@ fn same(a: &Path, b: &Path) -> bool {
 
 #[test]
 fn makedumpfile_makes_the_same_file_of_a_stream() {
+    let Some((dump, mut makedumpfile)) = dump_and_peer() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let Some(dump) = dump(dir.path()) else { return };
     let options = kdump::Options { method: Some(Method::Zlib), ..Default::default() };
     let [plain, flat, rearranged] = ["plain", "flat", "rearranged"].map(|name| dir.path().join(name));
     write_file(&dump, options, &plain);
     let sink = FlattenedSink::new(File::create(&flat).unwrap(), &flat).unwrap();
     kdump::write(&dump, &selection(&dump), &Facts::default(), &options, &sink, &Progress::default()).unwrap();
     sink.finish().unwrap();
-    let mut makedumpfile = Command::new("makedumpfile");
     makedumpfile
         .arg("-R")
         .arg(&rearranged)
@@ -67,8 +55,8 @@ fn makedumpfile_makes_the_same_file_of_a_stream() {
 
 #[test]
 fn makedumpfile_makes_the_same_file_of_a_split_set() {
+    let Some((dump, mut makedumpfile)) = dump_and_peer() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let Some(dump) = dump(dir.path()) else { return };
     let options = kdump::Options { method: Some(Method::Zlib), ..Default::default() };
     let [plain, reassembled] = ["plain", "reassembled"].map(|name| dir.path().join(name));
     write_file(&dump, options, &plain);
@@ -77,7 +65,6 @@ fn makedumpfile_makes_the_same_file_of_a_split_set() {
     for (&part, path) in parts.iter().zip(&files) {
         write_file(&dump, kdump::Options { part: Some(part), ..options }, path);
     }
-    let mut makedumpfile = Command::new("makedumpfile");
     makedumpfile
         .arg("--reassemble")
         .args(files.iter().rev())

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::corpus::{self, Dump};
+use common::report_skipped;
 use common::run::{self, HADUMP, Run, Scratch};
-use common::say_skipped;
+use corpus::Dump;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -243,7 +243,7 @@ fn a_full_disk_leaves_no_file_under_the_outputs_name() {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(disk).output();
     if !mounted.is_ok_and(|mount| mount.status.success()) {
         // Containers that run CI may not mount either; the test above covers the same path.
-        return say_skipped("a full disk: mounting a tmpfs is not permitted");
+        return report_skipped("a full disk: mounting a tmpfs is not permitted");
     }
     let run = run::convert(&dump.elf, output.path(), &["-d", "0"]);
     let left = names(disk);

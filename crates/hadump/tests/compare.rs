@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::corpus::{self, POWER, POWER_BE, X86_64};
 use common::peer;
 use common::reader::bit;
 use common::reader::kdump::Kdump;
 use common::run::{self, Run, Scratch, hadump};
+use corpus::{POWER, POWER_BE, X86_64};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;

@@ -3,11 +3,11 @@
 mod common;
 
 use common::check;
-use common::corpus::{self, Dump};
 use common::peer;
 use common::reader::elf::Elf;
 use common::reader::kdump::Kdump;
 use common::run::{self, METHODS};
+use corpus::Dump;
 
 const LEVELS: [u32; 3] = [0, 1, 31];
 

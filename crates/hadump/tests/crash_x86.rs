@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::corpus::{self, Dump};
 use common::peer;
 use common::run::{self, Scratch};
+use corpus::Dump;
 use std::path::Path;
 use std::sync::OnceLock;
 

@@ -2,7 +2,6 @@
 
 mod common;
 
-use common::corpus;
 use common::reader::elf::Elf;
 use common::run::{HADUMP, Run, Scratch};
 use std::fs::{self, File, OpenOptions};

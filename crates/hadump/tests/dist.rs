@@ -2,7 +2,6 @@
 
 mod common;
 
-use common::corpus;
 use common::makedumpfile::ours;
 use common::reader::kdump::Kdump;
 use common::run::{HADUMP, Run, Scratch};

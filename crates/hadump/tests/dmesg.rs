@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::corpus::{self, Dump};
 use common::run;
+use corpus::Dump;
 use std::path::Path;
 
 fn log_of(path: &Path) -> String {

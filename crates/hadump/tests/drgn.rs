@@ -2,7 +2,6 @@
 
 mod common;
 
-use common::corpus;
 use common::peer;
 use common::run::{self, METHODS};
 

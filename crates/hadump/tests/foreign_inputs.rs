@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::corpus::{self, X86_64};
 use common::peer;
 use common::run::{Run, Scratch, hadump};
+use corpus::X86_64;
 use dumpfile::flattened::{StreamEnd, unflatten};
 use dumpfile::output::OutputFile;
 use std::fs::{self, File, OpenOptions};

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::corpus::{self, Dump};
 use common::reader::elf::Elf;
 use common::reader::kdump::Kdump;
 use common::run::{self, Scratch};
 use common::{check, peer};
+use corpus::Dump;
 use serde_json::Value;
 use std::fs::File;
 use std::os::unix::fs::FileExt;

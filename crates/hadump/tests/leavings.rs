@@ -3,11 +3,11 @@
 mod common;
 
 use common::check;
-use common::corpus::{self, Dump};
 use common::reader::elf::{Elf, Note, notes};
 use common::reader::kdump::Kdump;
 use common::reader::{Order, bit};
 use common::run::{self, Run, Scratch};
+use corpus::Dump;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};

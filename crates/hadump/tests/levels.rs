@@ -3,10 +3,10 @@
 mod common;
 
 use common::check;
-use common::corpus::{self, Dump};
 use common::reader::elf::Elf;
 use common::reader::kdump::Kdump;
 use common::run;
+use corpus::Dump;
 use serde_json::Value;
 
 fn keeps_what_is_expected(dump: &Dump) {

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::corpus::{self, Dump};
 use common::makedumpfile::{OURS, ours, theirs};
 use common::reader::kdump::Kdump;
 use common::run::{self, Run, Scratch};
 use common::{check, peer};
+use corpus::Dump;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -6,12 +6,12 @@
 
 mod common;
 
-use common::corpus::{self, Dump};
 use common::makedumpfile::{OURS, ours, theirs};
 use common::reader::elf::Elf;
 use common::reader::kdump::Kdump;
 use common::run::{Run, Scratch};
 use common::{check, peer, skip};
+use corpus::Dump;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;

@@ -3,11 +3,11 @@
 mod common;
 
 use common::check;
-use common::corpus::{self, Dump};
 use common::peer;
 use common::reader::elf::{self, Elf};
 use common::reader::kdump::Kdump;
 use common::run::{self, METHODS, Run, Scratch};
+use corpus::Dump;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

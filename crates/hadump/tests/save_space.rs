@@ -2,8 +2,8 @@
 
 mod common;
 
+use common::peer;
 use common::run::{HADUMP, Run as Output, Scratch, hadump};
-use common::{corpus, peer};
 use phyp_model::layout::Layout;
 use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event};
@@ -56,7 +56,7 @@ impl Small {
         let mut mount = Command::new("mount");
         let run = Output::of(mount.args(["-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs"]).arg(at.path()));
         if run.code != Some(0) {
-            common::say_skipped(&format!("a target of 64 MiB, as it cannot be mounted: {}", run.stderr));
+            common::report_skipped(&format!("a target of 64 MiB, as it cannot be mounted: {}", run.stderr));
             return None;
         }
         Some(Self(at))
@@ -407,7 +407,7 @@ impl Loop {
         fs::write(file.path(), vec![0xa5; size as usize]).expect("a file");
         let made = Output::of(Command::new("losetup").args(["-f", "--show"]).arg(file.path()));
         if made.code != Some(0) {
-            common::say_skipped(&format!("a block device, as none can be made: {}", made.stderr));
+            common::report_skipped(&format!("a block device, as none can be made: {}", made.stderr));
             return None;
         }
         Some(Self { name: made.stdout.trim().to_owned(), _file: file })

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::corpus::{self, X86_64};
 use common::run::{HADUMP, Run, Scratch, hadump};
+use corpus::X86_64;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -59,7 +59,9 @@ fn a_save_that_is_stopped_at_any_moment_goes_on() {
         );
     }
     if stopped == 0 {
-        common::say_skipped("no save was stopped in the middle: this machine is too fast or too slow for it");
+        common::report_skipped(
+            "no save was stopped in the middle: this machine is too fast or too slow for it",
+        );
     }
 }
 

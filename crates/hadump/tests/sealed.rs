@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::corpus::{self, X86_64};
 use common::peer;
 use common::run::{self, HADUMP, Run, Scratch, hadump};
+use corpus::X86_64;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::corpus::{self, Dump, POWER, POWER_BE, X86_64};
 use common::peer;
 use common::run::{self, HADUMP, Run, Scratch, hadump};
+use corpus::{Dump, POWER, POWER_BE, X86_64};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::corpus::{self, Dump};
 use common::peer;
 use common::run::Scratch;
+use corpus::Dump;
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress};
 use kernel::{Kernel, Value};

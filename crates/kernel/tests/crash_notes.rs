@@ -2,6 +2,7 @@
 
 mod support;
 
+use corpus::{POWER, POWER_BE, X86_64};
 use kernel::kallsyms::Kallsyms;
 use kernel::{CrashNotes, Kernel, KernelMemory, crash_notes};
 use support::with_dump;
@@ -18,7 +19,7 @@ fn notes(dump: &Dump) -> (Kernel<'_>, Vec<CrashNotes>) {
 /// What drgn 0.3.0 answers for `per_cpu_ptr(prog["crash_notes"], cpu)`.
 #[test]
 fn buffers_are_where_drgn_looks_for_them() {
-    with_dump("power9-fadump-radix-64k", |_, dump| {
+    with_dump(POWER, |_, dump| {
         let notes = notes(dump).1;
         let found: Vec<_> = notes.iter().map(|n| (n.cpu, n.online, n.addr, n.capacity, n.filled)).collect();
         let at = |cpu, addr| (cpu, true, VirtAddr(addr), 536, false);
@@ -28,7 +29,7 @@ fn buffers_are_where_drgn_looks_for_them() {
 
 #[test]
 fn a_big_endian_kernel_has_empty_buffers_too() {
-    with_dump("ppc64be-fadump-hash-4k", |_, dump| {
+    with_dump(POWER_BE, |_, dump| {
         let found: Vec<_> = notes(dump).1.iter().map(|n| (n.cpu, n.online, n.filled)).collect();
         assert_eq!(found, [(0, true, false), (1, true, false)]);
     });
@@ -37,7 +38,7 @@ fn a_big_endian_kernel_has_empty_buffers_too() {
 /// kdump's kernel did fill them, so the bytes there say whether ours would be the same.
 #[test]
 fn a_content_equals_what_a_kernel_saved_itself() {
-    with_dump("x86_64-kdump-6.1", |_, dump| {
+    with_dump(X86_64, |_, dump| {
         let (kernel, notes) = notes(dump);
         assert_eq!(notes.len(), 2);
         for (cpu, note) in notes.iter().zip(dump.notes.prstatus()) {

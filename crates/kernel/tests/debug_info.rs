@@ -2,6 +2,7 @@
 
 mod support;
 
+use corpus::{POWER, X86_64};
 use kernel::dwarf::Dwarf;
 use kernel::types::{Named, Type, Types};
 use kernel::vmcoreinfo::of_vmlinux;
@@ -9,7 +10,7 @@ use kernel::vmlinux::Vmlinux;
 use support::with_vmlinux;
 use vmcore::VmcoreInfo;
 
-const REAL: [&str; 2] = ["x86_64-kdump-6.1", "power9-fadump-radix-64k"];
+const REAL: [&str; 2] = [X86_64, POWER];
 
 /// The key and value of each line.
 fn pairs(info: &VmcoreInfo) -> Vec<(String, String)> {
@@ -21,7 +22,7 @@ fn pairs(info: &VmcoreInfo) -> Vec<(String, String)> {
 #[test]
 fn what_a_vmlinux_says_is_what_its_kernel_wrote() {
     for name in REAL {
-        with_vmlinux(name, |path, dump| {
+        with_vmlinux(name, |_, path, dump| {
             let vmlinux = Vmlinux::open(path).unwrap();
             let dwarf = Dwarf::open(&vmlinux).unwrap().unwrap();
             let made = VmcoreInfo::parse(of_vmlinux(&vmlinux, &dwarf).unwrap().as_bytes());
@@ -68,7 +69,7 @@ fn what_a_vmlinux_says_is_what_its_kernel_wrote() {
 
 #[test]
 fn types_are_followed_through_pointers_arrays_and_bit_fields() {
-    with_vmlinux("x86_64-kdump-6.1", |path, _| {
+    with_vmlinux(X86_64, |_, path, _| {
         let vmlinux = Vmlinux::open(path).unwrap();
         let dwarf = Dwarf::open(&vmlinux).unwrap().unwrap();
         let init_task = dwarf.find(Named::Variable, "init_task").unwrap().unwrap();
@@ -91,13 +92,11 @@ fn types_are_followed_through_pointers_arrays_and_bit_fields() {
 
 #[test]
 fn what_is_made_of_a_vmlinux_is_what_makedumpfile_makes_of_it() {
-    if std::process::Command::new("makedumpfile").arg("-v").output().is_err() {
-        eprintln!("skipped: there is no makedumpfile to compare with");
-        return;
-    }
-    with_vmlinux("x86_64-kdump-6.1", |path, _| {
-        let output = path.with_file_name("vmcoreinfo");
-        let mut peer = std::process::Command::new("makedumpfile");
+    let Some(makedumpfile) = corpus::program("makedumpfile") else { return };
+    with_vmlinux(X86_64, |_, path, _| {
+        let temp = tempfile::tempdir().unwrap();
+        let output = temp.path().join("vmcoreinfo");
+        let mut peer = std::process::Command::new(makedumpfile);
         let ran = peer.arg("-g").arg(&output).arg("-x").arg(path).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         let theirs = VmcoreInfo::parse(&std::fs::read(&output).unwrap());

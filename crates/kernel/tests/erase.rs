@@ -2,6 +2,7 @@
 
 mod support;
 
+use corpus::X86_64;
 use kernel::dwarf::Dwarf;
 use kernel::erase::Rules;
 use kernel::knowledge::Known;
@@ -81,17 +82,16 @@ fn load_a_module(path: &Path, dump: &Dump, vmlinux: &Vmlinux) {
 
 #[test]
 fn rules_erase_what_makedumpfile_erases_and_say_so_in_the_same_words() {
-    if Command::new("makedumpfile").arg("-v").output().is_err() {
-        eprintln!("skipped: there is no makedumpfile to compare with");
-        return;
-    }
-    with_vmlinux("x86_64-kdump-6.1", |path, dump| {
+    let Some(makedumpfile) = corpus::program("makedumpfile") else { return };
+    with_vmlinux(X86_64, |real, path, dump| {
         let vmlinux = Vmlinux::open(path).unwrap();
-        let input = path.with_file_name("vmcore.elf");
+        let temp = tempfile::tempdir().unwrap();
+        let input = temp.path().join("vmcore.elf");
+        real.copy_elf(&input);
         load_a_module(&input, dump, &vmlinux);
-        let (config, output) = (path.with_file_name("conf"), path.with_file_name("peer"));
+        let (config, output) = (temp.path().join("conf"), temp.path().join("peer"));
         std::fs::write(&config, RULES).unwrap();
-        let mut peer = Command::new("makedumpfile");
+        let mut peer = Command::new(&makedumpfile);
         peer.args(["-d", "0", "-c", "-x"]).arg(path).arg("--config").args([&config, &input, &output]);
         let ran = peer.output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));

@@ -2,21 +2,14 @@
 
 mod support;
 
+use corpus::{NAMES, X86_64};
 use kernel::{Gate, Kernel, KernelMemory, Outcome, Selected};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
-use support::{with_dump, with_file};
+use support::with_dump;
 use vmcore::{
     CHUNK_FRAMES, Chunk, Dump, DumpLevel, MemoryMap, PageState, Pfn, PhysicalMemory, ReadError, VirtAddr,
     VmcoreInfo,
 };
-
-const X86_64: &str = "x86_64-kdump-6.1";
-const POWER: &str = "power9-fadump-radix-64k";
-const POWER_BE: &str = "ppc64be-fadump-hash-4k";
-const DUMPS: [&str; 3] = [X86_64, POWER, POWER_BE];
 
 /// Memory with some pages overwritten.
 struct Overlay {
@@ -46,24 +39,19 @@ impl PhysicalMemory for Overlay {
 
 /// A real dump and the pages that it must keep at level 31.
 struct Subject {
-    name: &'static str,
-    path: PathBuf,
+    real: corpus::Dump,
     truth: Vec<u8>,
 }
 
 fn with_subject(name: &'static str, test: impl FnOnce(&Subject)) {
-    with_file(name, |dir, path| {
-        let mut bitmaps = Vec::new();
-        let packed = File::open(dir.join("expected/bitmaps.bin.zst")).unwrap();
-        zstd::Decoder::new(packed).unwrap().read_to_end(&mut bitmaps).unwrap();
-        let truth = bitmaps[bitmaps.len() / 32 * 31..].to_vec();
-        test(&Subject { name, path: path.to_owned(), truth });
-    });
+    let Some(real) = corpus::dump(name) else { return };
+    let truth = real.bitmap(31);
+    test(&Subject { real, truth });
 }
 
 impl Subject {
     fn open(&self) -> Dump {
-        dumpfile::open(&self.path).unwrap()
+        dumpfile::open(&self.real.elf).unwrap()
     }
 
     /// The dump with `pages` in place of its own.
@@ -130,12 +118,12 @@ impl Subject {
         let kernel = Kernel::open(dump).unwrap();
         let selected = kernel.select(DumpLevel::ALL, None).unwrap();
         let lost = self.lost(&selected);
-        println!("{}: {what}: closed {}, {:?}", self.name, selected.gate.closed, selected.remarks);
+        println!("{}: {what}: closed {}, {:?}", self.real.name, selected.gate.closed, selected.remarks);
         for check in &selected.gate.checks {
             println!("    {}: {}: {}", check.name, check.outcome.name(), check.text);
         }
-        assert_eq!(lost.len(), 0, "{}: {what}: {:?}", self.name, &lost[..lost.len().min(10)]);
-        assert!(selected.gate.held_back(), "{}: {what}: nothing was held back", self.name);
+        assert_eq!(lost.len(), 0, "{}: {what}: {:?}", self.real.name, &lost[..lost.len().min(10)]);
+        assert!(selected.gate.held_back(), "{}: {what}: nothing was held back", self.real.name);
         assert!(!selected.remarks.is_empty());
         let level = if selected.gate.closed { 1 } else { 31 };
         assert_eq!(selected.selection.level().bits(), level);
@@ -163,7 +151,7 @@ fn text(len: usize) -> Vec<u8> {
 
 #[test]
 fn healthy_dumps_pass_at_every_level() {
-    for name in DUMPS {
+    for name in NAMES {
         with_dump(name, |_, dump| {
             let kernel = Kernel::open(dump).unwrap();
             for level in 0..32 {
@@ -188,7 +176,7 @@ fn healthy_dumps_pass_at_every_level() {
 
 #[test]
 fn a_mem_map_with_text_in_it_costs_no_page() {
-    for name in DUMPS {
+    for name in NAMES {
         with_subject(name, |subject| {
             let (mem_map, size) = (subject.mem_map(), subject.open().page_size().len());
             for (every, at) in [(usize::MAX, 0), (usize::MAX, 3), (97, 5), (7, 2), (2, 1), (1, 0)] {
@@ -221,7 +209,7 @@ fn whatever_overwrites_mem_map_costs_no_page() {
     ];
     let pages =
         prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(word, 1..40)), 1..12);
-    for name in DUMPS {
+    for name in NAMES {
         with_subject(name, |subject| {
             let (mem_map, size) = (subject.mem_map(), subject.open().page_size().len());
             let mut runner =
@@ -260,12 +248,12 @@ fn mixed(own: &VmcoreInfo, other: &VmcoreInfo) -> String {
 #[test]
 fn numbers_of_another_kernel_cost_no_page() {
     let mut infos = BTreeMap::new();
-    for name in DUMPS {
+    for name in NAMES {
         with_subject(name, |subject| {
             infos.insert(name, subject.open().vmcoreinfo.unwrap());
         });
     }
-    for name in DUMPS.into_iter().filter(|name| infos.contains_key(name)) {
+    for name in NAMES.into_iter().filter(|name| infos.contains_key(name)) {
         with_subject(name, |subject| {
             for (other, info) in infos.iter().filter(|(other, _)| **other != name) {
                 let mut dump = subject.open();
@@ -283,7 +271,7 @@ fn numbers_of_another_kernel_cost_no_page() {
 
 #[test]
 fn wrong_numbers_cost_no_page() {
-    for name in DUMPS {
+    for name in NAMES {
         with_subject(name, |subject| {
             let info = subject.open().vmcoreinfo.unwrap();
             let number = |key: &str| info.number(key).unwrap();

@@ -2,30 +2,23 @@
 
 mod support;
 
+use corpus::{NAMES, POWER, POWER_BE, X86_64};
 use kernel::kallsyms::Kallsyms;
 use kernel::{Kernel, KernelMemory};
 use object::{Object, ObjectSymbol, SymbolKind};
 use std::collections::HashSet;
-use std::path::Path;
-use support::{unpack, with_dump};
+use support::{with_dump, with_vmlinux};
 use vmcore::VirtAddr;
-
-fn vmlinux(dir: &Path) -> Vec<u8> {
-    let temp = tempfile::tempdir().unwrap();
-    let path = temp.path().join("vmlinux");
-    unpack(&dir.join("vmlinux.zst"), &path);
-    std::fs::read(&path).unwrap()
-}
 
 #[test]
 fn every_symbol_of_the_dump_is_where_vmlinux_has_it() {
-    for name in ["x86_64-kdump-6.1", "power9-fadump-radix-64k"] {
-        with_dump(name, |dir, dump| {
+    for name in [X86_64, POWER] {
+        with_vmlinux(name, |_, vmlinux, dump| {
             let kernel = Kernel::open(dump).unwrap();
             let offset = kernel.info().get("KERNELOFFSET").unwrap();
             let offset = u64::from_str_radix(offset, 16).unwrap();
             let table = Kallsyms::open(&kernel).unwrap();
-            let bytes = vmlinux(dir);
+            let bytes = std::fs::read(vmlinux).unwrap();
             let file = object::File::parse(&*bytes).unwrap();
             let first = file.symbols().find(|s| s.name() == Ok("_stext")).unwrap().address();
             // The image moved as a whole; offsets into per-CPU areas, far below it, did not.
@@ -56,7 +49,7 @@ fn every_symbol_of_the_dump_is_where_vmlinux_has_it() {
 
 #[test]
 fn every_dumps_table_agrees_with_what_vmcoreinfo_says_of_symbols() {
-    for name in ["ppc64be-fadump-hash-4k", "x86_64-kdump-6.1", "power9-fadump-radix-64k"] {
+    for name in NAMES {
         with_dump(name, |_, dump| {
             let kernel = Kernel::open(dump).unwrap();
             let table = Kallsyms::open(&kernel).unwrap();
@@ -77,7 +70,7 @@ fn every_dumps_table_agrees_with_what_vmcoreinfo_says_of_symbols() {
 
 #[test]
 fn addresses_lead_back_to_their_symbols() {
-    for name in ["ppc64be-fadump-hash-4k", "x86_64-kdump-6.1"] {
+    for name in [POWER_BE, X86_64] {
         with_dump(name, |_, dump| {
             let kernel = Kernel::open(dump).unwrap();
             let table = Kallsyms::open(&kernel).unwrap();

@@ -3,15 +3,13 @@
 
 mod support;
 
+use corpus::{POWER, X86_64};
 use kernel::Kernel;
 use kernel::knowledge::{Given, complete};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-use support::{bitmap, with_vmlinux};
+use support::{bitmap, with_dump, with_vmlinux};
 use vmcore::{Dump, DumpLevel, Note, Notes, VmcoreInfo};
 
-const REAL: [&str; 2] = ["x86_64-kdump-6.1", "power9-fadump-radix-64k"];
+const REAL: [&str; 2] = [X86_64, POWER];
 
 /// Takes the VMCOREINFO note out of a dump and answers its text.
 fn forget(dump: &mut Dump) -> Vec<u8> {
@@ -39,26 +37,22 @@ fn put(dump: &mut Dump, text: Vec<u8>) {
 }
 
 /// Compares the pages kept at level 31 with what the dump's peer keeps.
-fn keeps_the_true_pages(name: &str, dump: &Dump) {
-    let dir = Path::new(&std::env::var_os("HADUMP_CORPUS").unwrap()).join(name);
-    let mut expected = Vec::new();
-    let packed = File::open(dir.join("expected/bitmaps.bin.zst")).unwrap();
-    zstd::Decoder::new(packed).unwrap().read_to_end(&mut expected).unwrap();
-    let bytes = expected.len() / 32;
+fn keeps_the_true_pages(real: &corpus::Dump, dump: &Dump) {
+    let expected = real.bitmap(31);
     let kernel = Kernel::open(dump).unwrap();
     let selected = kernel.select(DumpLevel::new(31).unwrap(), None).unwrap();
-    assert_eq!(bitmap(&selected.selection, bytes), expected[31 * bytes..], "{name}");
+    assert_eq!(bitmap(&selected.selection, expected.len()), expected, "{}", real.name);
 }
 
 #[test]
 fn a_dump_without_vmcoreinfo_has_it_in_its_memory() {
     for name in REAL {
-        with_vmlinux(name, |_, dump| {
+        with_dump(name, |real, dump| {
             let own = forget(dump);
             let remarks = complete(dump, &Given::default()).unwrap();
             assert!(remarks[0].contains("was found in memory at 0x"), "{name}: {remarks:?}");
             assert_eq!(dump.notes.find("VMCOREINFO").unwrap().desc, own, "{name}");
-            keeps_the_true_pages(name, dump);
+            keeps_the_true_pages(real, dump);
         });
     }
 }
@@ -66,7 +60,7 @@ fn a_dump_without_vmcoreinfo_has_it_in_its_memory() {
 #[test]
 fn a_vmlinux_stands_in_for_vmcoreinfo() {
     for name in REAL {
-        with_vmlinux(name, |vmlinux, dump| {
+        with_vmlinux(name, |real, vmlinux, dump| {
             let own = VmcoreInfo::parse(&forget(dump));
             let given = Given { vmlinux: Some(vmlinux), ..Given::default() };
             let remarks = complete(dump, &given).unwrap();
@@ -79,7 +73,7 @@ fn a_vmlinux_stands_in_for_vmcoreinfo() {
             for key in ["phys_base", "SECTION_SIZE_BITS", "MAX_PHYSMEM_BITS", "VMALLOC_START", "sme_mask"] {
                 assert_eq!(made.number(key), own.number(key), "{name}: {key}");
             }
-            keeps_the_true_pages(name, dump);
+            keeps_the_true_pages(real, dump);
         });
     }
 }
@@ -87,40 +81,42 @@ fn a_vmlinux_stands_in_for_vmcoreinfo() {
 #[test]
 fn a_file_stands_in_for_vmcoreinfo_as_text_and_as_note() {
     for name in REAL {
-        with_vmlinux(name, |vmlinux, dump| {
+        with_dump(name, |real, dump| {
+            let temp = tempfile::tempdir().unwrap();
             let own = forget(dump);
             let mut note = Notes::default();
             note.push(Note { name: b"VMCOREINFO".to_vec(), kind: 0, desc: own.clone() }, dump.machine.order);
             for content in [&own[..], note.raw()] {
                 forget(dump);
-                let path = vmlinux.with_file_name("vmcoreinfo");
+                let path = temp.path().join("vmcoreinfo");
                 std::fs::write(&path, content).unwrap();
                 complete(dump, &Given { vmcoreinfo: Some(&path), ..Given::default() }).unwrap();
                 assert_eq!(dump.notes.find("VMCOREINFO").unwrap().desc, own, "{name}");
             }
-            keeps_the_true_pages(name, dump);
+            keeps_the_true_pages(real, dump);
         });
     }
 }
 
 #[test]
 fn a_file_with_link_addresses_is_moved_to_where_the_kernel_ran() {
-    with_vmlinux("x86_64-kdump-6.1", |path, dump| {
+    with_vmlinux(X86_64, |real, path, dump| {
+        let temp = tempfile::tempdir().unwrap();
         forget(dump);
         let vmlinux = kernel::vmlinux::Vmlinux::open(path).unwrap();
         let dwarf = kernel::dwarf::Dwarf::open(&vmlinux).unwrap().unwrap();
         let text = kernel::vmcoreinfo::of_vmlinux(&vmlinux, &dwarf).unwrap();
-        let file = path.with_file_name("vmcoreinfo");
+        let file = temp.path().join("vmcoreinfo");
         std::fs::write(&file, text).unwrap();
         complete(dump, &Given { vmcoreinfo: Some(&file), ..Given::default() }).unwrap();
         assert_eq!(dump.vmcoreinfo.as_ref().unwrap().get("KERNELOFFSET"), Some("21800000"));
-        keeps_the_true_pages("x86_64-kdump-6.1", dump);
+        keeps_the_true_pages(real, dump);
     });
 }
 
 #[test]
 fn a_vmcoreinfo_of_another_kernel_is_replaced_by_the_one_in_memory() {
-    with_vmlinux("x86_64-kdump-6.1", |_, dump| {
+    with_dump(X86_64, |real, dump| {
         let own = forget(dump);
         let text = String::from_utf8(own.clone()).unwrap();
         let foreign = text.replace("6.1.192-lab", "5.10.0").replace("ffffffffa3", "ffffffff83");
@@ -129,16 +125,17 @@ fn a_vmcoreinfo_of_another_kernel_is_replaced_by_the_one_in_memory() {
         assert!(remarks[0].contains("does not lead to its kernel"), "{remarks:?}");
         assert_eq!(dump.notes.iter().filter(|n| n.name == b"VMCOREINFO").count(), 1);
         assert_eq!(dump.notes.find("VMCOREINFO").unwrap().desc, own);
-        keeps_the_true_pages("x86_64-kdump-6.1", dump);
+        keeps_the_true_pages(real, dump);
     });
 }
 
 #[test]
 fn what_belongs_to_another_kernel_is_refused_with_both_names() {
-    with_vmlinux("x86_64-kdump-6.1", |vmlinux, dump| {
+    with_dump(X86_64, |_, dump| {
+        let temp = tempfile::tempdir().unwrap();
         let own = forget(dump);
         let text = String::from_utf8(own.clone()).unwrap();
-        let file = vmlinux.with_file_name("vmcoreinfo");
+        let file = temp.path().join("vmcoreinfo");
         let given = Given { vmcoreinfo: Some(&file), ..Given::default() };
         let refusal = |dump: &mut Dump, text: &str| {
             std::fs::write(&file, text).unwrap();
@@ -168,8 +165,8 @@ fn what_belongs_to_another_kernel_is_refused_with_both_names() {
 
 #[test]
 fn a_vmlinux_for_another_machine_is_refused() {
-    with_vmlinux("power9-fadump-radix-64k", |power, _| {
-        with_vmlinux("x86_64-kdump-6.1", |_, dump| {
+    with_vmlinux(POWER, |_, power, _| {
+        with_dump(X86_64, |_, dump| {
             let given = Given { vmlinux: Some(power), ..Given::default() };
             let error = complete(dump, &given).unwrap_err().to_string();
             assert!(error.contains("it is a kernel for ppc64le, the dump is of x86_64"), "{error}");
@@ -179,10 +176,10 @@ fn a_vmlinux_for_another_machine_is_refused() {
 
 #[test]
 fn a_healthy_dump_stays_as_it_is() {
-    for name in ["x86_64-kdump-6.1", "power9-fadump-radix-64k"] {
-        with_vmlinux(name, |vmlinux, dump| {
+    for name in REAL {
+        with_dump(name, |real, dump| {
             let (notes, info) = (dump.notes.clone(), dump.vmcoreinfo.clone());
-            for vmlinux in [None, Some(vmlinux)] {
+            for vmlinux in [None, real.vmlinux().as_deref()] {
                 let remarks = complete(dump, &Given { vmlinux, vmcoreinfo: None }).unwrap();
                 assert_eq!(remarks, [""; 0], "{name}");
                 assert_eq!((&dump.notes, &dump.vmcoreinfo), (&notes, &info), "{name}");
@@ -193,7 +190,7 @@ fn a_healthy_dump_stays_as_it_is() {
 
 #[test]
 fn keys_that_were_left_out_come_from_the_vmlinux_and_the_note_stays() {
-    with_vmlinux("x86_64-kdump-6.1", |vmlinux, dump| {
+    with_vmlinux(X86_64, |real, vmlinux, dump| {
         let own = String::from_utf8(forget(dump)).unwrap();
         let lacks =
             ["OFFSET(page._mapcount)", "NUMBER(PG_lru)", "NUMBER(PG_swapbacked)", "LENGTH(zone.free_area)"];
@@ -207,6 +204,6 @@ fn keys_that_were_left_out_come_from_the_vmlinux_and_the_note_stays() {
         assert_eq!(remarks.len(), 1, "{remarks:?}");
         assert!(lacks.iter().all(|key| remarks[0].contains(key)), "{remarks:?}");
         assert_eq!(dump.notes.find("VMCOREINFO").unwrap().desc, rest.into_bytes());
-        keeps_the_true_pages("x86_64-kdump-6.1", dump);
+        keeps_the_true_pages(real, dump);
     });
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use corpus::{POWER, POWER_BE, X86_64};
 use kernel::Kernel;
 use kernel::log::{LogFormat, LogSummary, read_log};
 use support::with_dump;
@@ -20,9 +21,9 @@ fn log(dump: &Dump) -> (String, LogSummary) {
 
 #[test]
 fn logs_equal_makedumpfiles_byte_for_byte() {
-    for name in ["x86_64-kdump-6.1", "power9-fadump-radix-64k"] {
-        with_dump(name, |dir, dump| {
-            let expected = std::fs::read_to_string(dir.join("expected/dmesg.txt")).unwrap();
+    for name in [X86_64, POWER] {
+        with_dump(name, |real, dump| {
+            let expected = real.text("expected/dmesg.txt");
             assert!(log(dump).0 == expected, "{name}: the log differs from makedumpfile's");
         });
     }
@@ -32,10 +33,9 @@ fn logs_equal_makedumpfiles_byte_for_byte() {
 /// caller, and messages of the debug level altogether: 26 of them, the device tree's geometry for example.
 #[test]
 fn a_big_endian_log_holds_what_its_console_showed() {
-    with_dump("ppc64be-fadump-hash-4k", |dir, dump| {
+    with_dump(POWER_BE, |real, dump| {
         let (text, _) = log(dump);
-        let bytes = std::fs::read(dir.join("console.log")).unwrap();
-        let console = String::from_utf8_lossy(&bytes);
+        let console = real.text("console.log");
         // The first line comes while the firmware's text is still being printed.
         let booted = console.find("[    0.000000] random").unwrap();
         let crashed = console.find("--- interrupt: c00\n").unwrap() + "--- interrupt: c00".len();

@@ -2,6 +2,7 @@
 
 mod support;
 
+use corpus::{NAMES, X86_64};
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress};
 use kernel::Kernel;
@@ -9,8 +10,6 @@ use std::path::Path;
 use std::process::Command;
 use support::with_dump;
 use vmcore::{Dump, DumpLevel, VirtSegment};
-
-const DUMPS: [&str; 3] = ["power9-fadump-radix-64k", "ppc64be-fadump-hash-4k", "x86_64-kdump-6.1"];
 
 /// Whether one of `segments` has all of `wanted` at the same distance.
 fn covers(segments: &[VirtSegment], wanted: &VirtSegment) -> bool {
@@ -22,7 +21,7 @@ fn covers(segments: &[VirtSegment], wanted: &VirtSegment) -> bool {
 
 #[test]
 fn every_segment_of_a_real_dump_is_found_again() {
-    for name in DUMPS {
+    for name in NAMES {
         with_dump(name, |_, dump| {
             let segments = Kernel::open(dump).unwrap().virt_segments();
             for wanted in &dump.virt {
@@ -56,18 +55,14 @@ fn to_elf(dump: &Dump, path: &Path) {
 
 /// What `vmcore-dmesg` prints, which finds everything by virtual addresses; `None` where it is not installed.
 fn vmcore_dmesg(path: &Path) -> Option<String> {
-    let output = Command::new("/usr/sbin/vmcore-dmesg").arg(path).output();
-    let Ok(output) = output else {
-        eprintln!("skipped: vmcore-dmesg is not installed");
-        return None;
-    };
+    let output = Command::new(corpus::program("vmcore-dmesg")?).arg(path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]
 fn an_elf_file_made_of_a_kdump_file_is_read_by_virtual_addresses() {
-    with_dump("x86_64-kdump-6.1", |_, dump| {
+    with_dump(X86_64, |_, dump| {
         let dir = tempfile::tempdir().unwrap();
         let (kdump, elf) = (dir.path().join("kdump"), dir.path().join("elf"));
         to_kdump(dump, &kdump);

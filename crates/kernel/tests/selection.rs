@@ -2,33 +2,27 @@
 
 mod support;
 
+use corpus::{POWER, POWER_BE, X86_64};
 use kernel::Kernel;
 use serde_json::Value;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use support::{bitmap, with_dump};
 use vmcore::{Dump, DumpLevel, Reason, Selection};
 
 /// Runs `test` with a dump and what its peers say of its levels.
-fn with_levels(name: &str, test: impl FnOnce(&Path, &Dump, &Value)) {
-    with_dump(name, |dir, dump| {
-        let levels = std::fs::read_to_string(dir.join("expected/levels.json")).unwrap();
-        test(dir, dump, &serde_json::from_str(&levels).unwrap());
+fn with_levels(name: &'static str, test: impl FnOnce(&corpus::Dump, &Dump, &Value)) {
+    with_dump(name, |real, dump| {
+        test(real, dump, &serde_json::from_str(&real.text("expected/levels.json")).unwrap());
     });
 }
 
 /// Compares all 32 levels; returns the selections' reasons for each.
-fn compare(name: &str, check_reasons: impl Fn(u32, &Selection, &Value)) {
-    with_levels(name, |dir, dump, json| {
+fn compare(name: &'static str, check_reasons: impl Fn(u32, &Selection, &Value)) {
+    with_levels(name, |real, dump, json| {
         let kernel = Kernel::open(dump).unwrap();
-        let mut expected = Vec::new();
-        let packed = File::open(dir.join("expected/bitmaps.bin.zst")).unwrap();
-        zstd::Decoder::new(packed).unwrap().read_to_end(&mut expected).unwrap();
         let bytes = json["bytes_per_bitmap"].as_u64().unwrap() as usize;
-        assert_eq!(expected.len(), 32 * bytes);
-        for (level, expected) in expected.chunks_exact(bytes).enumerate() {
-            let level = level as u32;
+        for level in 0..32 {
+            let expected = real.bitmap(level);
+            assert_eq!(expected.len(), bytes);
             let selected = kernel.select(DumpLevel::new(level).unwrap(), None).unwrap();
             assert_eq!(selected.remarks, [""; 0], "{name} level {level}");
             let ours = bitmap(&selected.selection, bytes);
@@ -54,22 +48,22 @@ fn same_reasons(level: u32, selection: &Selection, json: &Value) {
 
 #[test]
 fn a_ppc64le_radix_dump_keeps_what_its_peer_keeps_at_every_level() {
-    compare("power9-fadump-radix-64k", same_reasons);
+    compare(POWER, same_reasons);
 }
 
 #[test]
 fn a_big_endian_hash_dump_keeps_what_its_peer_keeps_at_every_level() {
-    compare("ppc64be-fadump-hash-4k", |_, _, _| {});
+    compare(POWER_BE, |_, _, _| {});
 }
 
 #[test]
 fn an_x86_64_dump_keeps_what_its_peer_keeps_at_every_level() {
-    compare("x86_64-kdump-6.1", same_reasons);
+    compare(X86_64, same_reasons);
 }
 
 #[test]
 fn the_name_of_a_real_kernel_is_read() {
-    with_levels("power9-fadump-radix-64k", |_, dump, json| {
+    with_levels(POWER, |_, dump, json| {
         let kernel = Kernel::open(dump).unwrap();
         let uts = kernel.utsname().unwrap();
         let ours = [uts.sysname, uts.nodename, uts.release, uts.version, uts.machine, uts.domainname];
@@ -77,7 +71,7 @@ fn the_name_of_a_real_kernel_is_read() {
         assert_eq!(ours, *theirs);
         assert_eq!(kernel.phys_base(), 0);
     });
-    with_levels("x86_64-kdump-6.1", |_, dump, _| {
+    with_levels(X86_64, |_, dump, _| {
         let kernel = Kernel::open(dump).unwrap();
         assert_eq!(kernel.utsname().unwrap().release, "6.1.192-lab");
         assert_eq!(kernel.phys_base(), (-492_830_720_i64) as u64);

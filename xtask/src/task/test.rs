@@ -2,11 +2,12 @@
 
 use crate::cargo::cargo;
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 /// Runs every test. `HADUMP_CORPUS` names a corpus of dumps for those that `testdata/` has no room for; with `CI` set,
-/// a test that lacks a dump or a peer fails instead of saying so.
+/// a test that lacks a dump of that corpus or an installed program fails instead of being skipped.
 #[derive(clap::Args, Default)]
 pub(crate) struct Test {
     /// Arguments of cargo test: a test's name, --test FILE, -- --test-threads 1 …
@@ -15,10 +16,11 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    /// Runs cargo test, and adds up its many summaries to one that stands last.
+    /// Runs cargo test, lists what was skipped and why, and adds up cargo's many summaries to one in the last line.
     pub(crate) fn run(self) -> Result<()> {
+        let reasons = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
         let mut command = cargo(&["test", "--workspace"]);
-        command.args(self.arguments).stdout(Stdio::piped());
+        command.args(self.arguments).env("HADUMP_SKIPPED", reasons.path()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start cargo")?;
         let output = BufReader::new(child.stdout.take().context("cargo's output is piped")?);
         let (mut passed, mut failed, mut ignored) = (0, 0, 0);
@@ -32,11 +34,28 @@ impl Test {
             }
         }
         let status = child.wait()?;
+        print!("{}", listed(&std::fs::read_to_string(reasons.path())?));
         let skipped = if ignored > 0 { format!(", {ignored} skipped") } else { String::new() };
         println!("\ntotal: {passed} passed, {failed} failed{skipped}");
         ensure!(status.success(), "cargo test: {status}");
         Ok(())
     }
+}
+
+/// The reasons why tests skipped something, one a line of `reasons`, each once and with its number.
+fn listed(reasons: &str) -> String {
+    let mut counts = BTreeMap::new();
+    for reason in reasons.lines() {
+        *counts.entry(reason).or_insert(0u64) += 1;
+    }
+    let mut list = String::new();
+    for (reason, count) in counts {
+        if list.is_empty() {
+            list.push_str("\nnot tested:\n");
+        }
+        list.push_str(&format!("  {reason} ({count}x)\n"));
+    }
+    list
 }
 
 /// What one test binary counts.
@@ -62,6 +81,13 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_are_listed_once_with_their_number() {
+        assert_eq!(listed(""), "");
+        let list = "\nnot tested:\n  crash is not installed (2x)\n  no vmlinux (1x)\n";
+        assert_eq!(listed("crash is not installed\nno vmlinux\ncrash is not installed\n"), list);
+    }
 
     #[test]
     fn a_test_binarys_summary_is_read() {

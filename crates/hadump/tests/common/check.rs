@@ -2,12 +2,12 @@
 //!
 //! Each check returns what is wrong instead of failing, so that `harness.rs` can see it find things.
 
-use super::corpus::Dump;
 use super::peer;
 use super::reader::elf::{Elf, notes};
 use super::reader::kdump::Kdump;
 use super::reader::{Order, bit};
 use super::run::{Run, Scratch};
+use corpus::Dump;
 use std::path::Path;
 use std::process::Command;
 

@@ -45,7 +45,7 @@ impl LiveRoot {
         let session = match fuser::spawn_mount(files, mount.path(), &Config::default()) {
             Ok(session) => session,
             Err(error) => {
-                super::say_skipped(&format!("a live root through /dev/fuse: {error}"));
+                super::report_skipped(&format!("a live root through /dev/fuse: {error}"));
                 return None;
             }
         };

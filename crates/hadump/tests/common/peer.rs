@@ -1,24 +1,12 @@
 //! The other programs that read dumps.
 
 use super::run::Run;
-use super::skip;
+use corpus::skip;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// The path of an installed program; `None`, and a word about it, without.
-pub fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian keeps vmcore-dmesg in /usr/sbin, which is not on everybody's PATH.
-    let found = std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        skip(&format!("{name} is not installed"));
-    }
-    found
-}
+pub use corpus::program;
 
 /// A Python that imports `module`: the one that the environment variable names, else the first that can.
 fn python(variable: &str, module: &str) -> Option<String> {

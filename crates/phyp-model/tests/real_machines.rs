@@ -1,13 +1,10 @@
 //! The model against real machines: what it makes of a real crash must be what QEMU and Linux made of it.
 
-use std::fs::{self, File};
-use std::io::{BufReader, Read};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::fs;
 
+use corpus::{Dump, POWER, POWER_BE};
 use phyp_model::corpus::{find_vmcoreinfo, memory_at_crash, root_from_corpus};
 use phyp_model::faults::Fault;
-use phyp_model::memory::is_zero;
 use phyp_model::root::{self, RegionText};
 use phyp_model::scenario::{self, Dirt, Event};
 use phyp_model::structure::KIND_CPU;
@@ -15,12 +12,8 @@ use phyp_model::{ByteOrder, Extent, Firmware, Machine, Memory, Options, vmcore};
 
 const MIB: u64 = 1 << 20;
 
-struct Corpus {
-    name: &'static str,
-    options: Options,
-}
-
-fn machines() -> [Corpus; 2] {
+/// The real machines, each with the model's options for it.
+fn machines() -> impl Iterator<Item = (Dump, Options)> {
     let common = Options {
         firmware: Firmware::Qemu,
         ram: vec![Extent::new(0, 768 * MIB)],
@@ -32,47 +25,12 @@ fn machines() -> [Corpus; 2] {
         ..Options::small_fadump()
     };
     let hash = Options { page_size: 4096, order: ByteOrder::Big, parameter_area: false, ..common.clone() };
-    [
-        Corpus { name: "power9-fadump-radix-64k", options: common },
-        Corpus { name: "ppc64be-fadump-hash-4k", options: hash },
-    ]
+    [(POWER, common), (POWER_BE, hash)]
+        .into_iter()
+        .filter_map(|(name, options)| Some((corpus::dump(name)?, options)))
 }
 
-/// The corpus directory; without one the test says so and passes.
-fn corpus() -> Option<PathBuf> {
-    let directory = std::env::var_os("HADUMP_CORPUS").map(PathBuf::from);
-    if directory.is_none() {
-        eprintln!("skipped: HADUMP_CORPUS does not name the directory of real dumps");
-    }
-    directory
-}
-
-/// Unpacks a file of the corpus, keeping its holes.
-fn unpack(from: &Path, to: &Path) {
-    let mut decoder = zstd::stream::read::Decoder::new(BufReader::new(File::open(from).unwrap())).unwrap();
-    decoder.window_log_max(27).unwrap();
-    let file = File::create(to).unwrap();
-    let (mut buffer, mut at) = (vec![0; 1 << 16], 0);
-    loop {
-        let mut length = 0;
-        while length < buffer.len() {
-            match decoder.read(&mut buffer[length..]).unwrap() {
-                0 => break,
-                bytes => length += bytes,
-            }
-        }
-        if length == 0 {
-            break;
-        }
-        for (index, block) in buffer[..length].chunks(4096).enumerate().filter(|(_, block)| !is_zero(block)) {
-            file.write_all_at(block, at + index as u64 * 4096).unwrap();
-        }
-        at += length as u64;
-    }
-    file.set_len(at).unwrap();
-}
-
-/// Where the crashed kernel's VMCOREINFO note stands in low memory, from its crash-info header.
+/// Where the crashed kernel's VMCOREINFO note is in low memory, from its crash-info header.
 fn vmcoreinfo(memory: &Memory, order: ByteOrder, header: u64, copy: u64) -> Extent {
     let number = |bytes: Vec<u8>| {
         let bytes: [u8; 8] = bytes.try_into().unwrap();
@@ -87,13 +45,9 @@ fn vmcoreinfo(memory: &Memory, order: ByteOrder, header: u64, copy: u64) -> Exte
 
 #[test]
 fn a_modelled_crash_of_a_real_machine_leaves_what_the_real_one_left() {
-    let Some(directory) = corpus() else { return };
-    for Corpus { name, options } in machines() {
-        let source = directory.join(name);
+    for (real, options) in machines() {
+        let (name, raw, firmware) = (real.name, real.memory(), real.firmware());
         let scratch = tempfile::tempdir().unwrap();
-        let raw = scratch.path().join("memory.raw");
-        unpack(&source.join("memory.raw.zst"), &raw);
-        let firmware = source.join("firmware");
         let after = Memory::over(&raw).unwrap();
         let at_crash = memory_at_crash(&raw, &firmware).unwrap();
 
@@ -119,14 +73,12 @@ fn a_modelled_crash_of_a_real_machine_leaves_what_the_real_one_left() {
 
         let ours = scratch.path().join("vmcore");
         vmcore::write(&run, &ours).unwrap();
-        let theirs = scratch.path().join("vmcore.elf");
-        unpack(&source.join("vmcore.elf.zst"), &theirs);
-        let (ours, theirs) = (Memory::over(&ours).unwrap(), Memory::over(&theirs).unwrap());
+        let (ours, theirs) = (Memory::over(&ours).unwrap(), Memory::over(&real.elf).unwrap());
         assert_eq!(ours.size(), theirs.size(), "{name}: size of /proc/vmcore");
         let page = run.options.page_size;
         assert!(ours.equals(&theirs, Extent::new(0, page)).unwrap(), "{name}: ELF and program headers");
         for load in vmcore::loads(&run) {
-            // Between headers and loads stand the notes, whose registers are not the real ones here.
+            // Between headers and loads are the notes, whose registers are not the real ones here.
             let at = find_load(&theirs, run.options.order, load.paddr.start);
             assert!(ours.equals(&theirs, Extent::new(at, load.paddr.length)).unwrap(), "{name}: {load:x?}");
         }
@@ -151,20 +103,17 @@ fn names(memory: &Memory, place: Extent) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_root_made_from_the_corpus_holds_the_image_and_the_properties() {
-    let Some(directory) = corpus() else { return };
-    for Corpus { name, options } in machines() {
-        let source = directory.join(name);
+    for (real, options) in machines() {
+        let (name, raw) = (real.name, real.memory());
         let scratch = tempfile::tempdir().unwrap();
-        let raw = scratch.path().join("memory.raw");
-        unpack(&source.join("memory.raw.zst"), &raw);
         let root = scratch.path().join("root");
-        let made = root_from_corpus(&raw, &source.join("firmware"), &root).unwrap();
+        let made = root_from_corpus(&raw, &real.firmware(), &root).unwrap();
         assert_eq!(made.ram, options.ram);
         assert_eq!(made.boot[0].0, options.boot_memory[0]);
         let image = Memory::over(&root.join("dev/mem")).unwrap();
         assert!(image.equals(&Memory::over(&raw).unwrap(), options.ram[0]).unwrap(), "{name}");
         let property = fs::read(root.join("proc/device-tree/rtas/ibm,kernel-dump")).unwrap();
-        assert_eq!(property, fs::read(source.join("firmware/ibm,kernel-dump")).unwrap());
+        assert_eq!(property, fs::read(real.kernel_dump()).unwrap());
         let reg = fs::read(root.join("proc/device-tree/memory@0/reg")).unwrap();
         assert_eq!(reg, [0u64.to_be_bytes(), (768 * MIB).to_be_bytes()].concat());
     }
@@ -172,12 +121,8 @@ fn a_root_made_from_the_corpus_holds_the_image_and_the_properties() {
 
 #[test]
 fn a_real_memory_image_goes_through_a_short_copy() {
-    let Some(directory) = corpus() else { return };
-    let Corpus { name, options } = machines().into_iter().next().unwrap();
-    let scratch = tempfile::tempdir().unwrap();
-    let raw = scratch.path().join("memory.raw");
-    unpack(&directory.join(name).join("memory.raw.zst"), &raw);
-    let memory = memory_at_crash(&raw, &directory.join(name).join("firmware")).unwrap();
+    let (real, options) = machines().next().unwrap();
+    let memory = memory_at_crash(&real.memory(), &real.firmware()).unwrap();
     let machine = Machine::with_memory(options, memory, None).unwrap();
     let fault = Fault::Copied(2, phyp_model::faults::Amount::ShortBy(0x1_0000));
     let run = scenario::run(machine, Event::CRASH, &[fault], Dirt::Whole).unwrap();

@@ -1,13 +1,10 @@
-//! The two real POWER dumps of the corpus: what phyp makes of memory and `ibm,kernel-dump` is what Linux showed as
-//! `/proc/vmcore`.
-//!
-//! Needs `HADUMP_CORPUS` (a directory with the compressed files) and `zstd`; says so and passes without the first.
+//! The real POWER dumps: what phyp makes of memory and `ibm,kernel-dump` is what Linux showed as `/proc/vmcore`.
 
+use corpus::{POWER, POWER_BE};
 use phyp::{Leavings, Options, assemble};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use vmcore::{
     ByteOrder, Dump, MemoryMap, Notes, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError,
 };
@@ -62,25 +59,6 @@ fn vmcore(path: &Path, order: ByteOrder) -> Vmcore {
     Vmcore { file, notes, loads }
 }
 
-fn corpus(name: &str) -> Option<(PathBuf, tempfile::TempDir)> {
-    let Some(corpus) = std::env::var_os("HADUMP_CORPUS") else {
-        eprintln!("skipped: HADUMP_CORPUS is not set, so there is no {name}");
-        return None;
-    };
-    let dir = PathBuf::from(corpus).join(name);
-    let unpacked = tempfile::tempdir().unwrap();
-    for file in ["vmcore.elf", "memory.raw"] {
-        let status = Command::new("zstd")
-            .args(["-dq", "--long=27", "--sparse", "-o"])
-            .arg(unpacked.path().join(file))
-            .arg(dir.join(file).with_extension(format!("{}.zst", file.rsplit('.').next().unwrap())))
-            .status()
-            .expect("zstd is installed");
-        assert!(status.success(), "zstd cannot unpack {file}");
-    }
-    Some((dir, unpacked))
-}
-
 fn open(path: &Path, page: PageSize) -> Box<Raw> {
     let file = File::open(path).unwrap();
     let end = PhysAddr(file.metadata().unwrap().len());
@@ -88,16 +66,16 @@ fn open(path: &Path, page: PageSize) -> Box<Raw> {
     Box::new(Raw { file, map })
 }
 
-fn put_together(dir: &Path, unpacked: &Path, page: PageSize) -> (Dump, phyp::Findings) {
-    let kernel_dump = fs::read(dir.join("firmware/ibm,kernel-dump")).unwrap();
+fn put_together(real: &corpus::Dump, page: PageSize) -> (Dump, phyp::Findings) {
+    let kernel_dump = fs::read(real.kernel_dump()).unwrap();
     let leavings = Leavings { kernel_dump: Some(kernel_dump), ..Leavings::default() };
-    assemble(&leavings, open(&unpacked.join("memory.raw"), page), &Options::default()).unwrap()
+    assemble(&leavings, open(&real.memory(), page), &Options::default()).unwrap()
 }
 
-fn compare(name: &str, order: ByteOrder, page: PageSize) {
-    let Some((dir, unpacked)) = corpus(name) else { return };
-    let real = vmcore(&unpacked.path().join("vmcore.elf"), order);
-    let (dump, findings) = put_together(&dir, unpacked.path(), page);
+fn compare(name: &'static str, order: ByteOrder, page: PageSize) {
+    let Some(real) = corpus::dump(name) else { return };
+    let (dump, findings) = put_together(&real, page);
+    let real = vmcore(&real.elf, order);
     assert!(!findings.has_damage(), "{findings:#?}");
     assert_eq!(dump.machine.order, order);
     assert_eq!(dump.page_size(), page);
@@ -144,10 +122,10 @@ fn compare(name: &str, order: ByteOrder, page: PageSize) {
 
 #[test]
 fn the_radix_64k_little_endian_dump_equals_its_vmcore() {
-    compare("power9-fadump-radix-64k", ByteOrder::Little, PageSize::K64);
+    compare(POWER, ByteOrder::Little, PageSize::K64);
 }
 
 #[test]
 fn the_hash_4k_big_endian_dump_equals_its_vmcore() {
-    compare("ppc64be-fadump-hash-4k", ByteOrder::Big, PageSize::K4);
+    compare(POWER_BE, ByteOrder::Big, PageSize::K4);
 }
