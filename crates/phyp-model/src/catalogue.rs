@@ -1,7 +1,7 @@
-//! Every fault case of the specification (8.5), each ready to run.
+//! Every fault that the model can make, each ready to run, and every kind of machine.
 //!
-//! A test that walks the list meets each case once; its name says what is wrong, its group is the number in the
-//! specification. Groups 9, 11 and 12 are machines rather than faults, group 15 is in [`crate::release`].
+//! A test that walks the list meets each case once; its name says what is wrong, its [`Group`] where. What can go wrong
+//! when memory is released is not here but in [`crate::release`].
 
 use crate::bytes::ByteOrder;
 use crate::copy::STEP;
@@ -17,11 +17,73 @@ use crate::scenario::{self, Dirt, Event, Run};
 
 const MIB: u64 = 1 << 20;
 
+/// What a case is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Sections that are copied in part, or are said to be.
+    Copies,
+    /// Error flags of sections, and the status of the structure.
+    Flags,
+    /// The header of `ibm,kernel-dump`.
+    Header,
+    /// The register save area.
+    Registers,
+    /// The HPTE save area.
+    Hptes,
+    /// Destinations of boot memory.
+    Destinations,
+    /// The crash-info header.
+    CrashInfo,
+    /// The CPU that crashed, not saved or not known.
+    CrashingCpu,
+    /// Boot memory of every size and shape; nothing goes wrong.
+    BootMemory,
+    /// Memory blocks, added or removed after registration, or not whole.
+    Blocks,
+    /// Page sizes and alignments; nothing goes wrong.
+    PageSizes,
+    /// Byte orders of the kernel on each firmware; nothing goes wrong.
+    ByteOrders,
+    /// `/proc/vmcore`.
+    Vmcore,
+    /// The VMCOREINFO note.
+    Vmcoreinfo,
+    /// sysfs of the second kernel.
+    Sysfs,
+    /// OPAL's metadata and CPU data.
+    Opal,
+    /// Other events than a crash: reboots, migrations, second crashes.
+    Events,
+}
+
+impl Group {
+    /// All groups, in the order of [`catalogue`].
+    pub const ALL: [Self; 17] = [
+        Self::Copies,
+        Self::Flags,
+        Self::Header,
+        Self::Registers,
+        Self::Hptes,
+        Self::Destinations,
+        Self::CrashInfo,
+        Self::CrashingCpu,
+        Self::BootMemory,
+        Self::Blocks,
+        Self::PageSizes,
+        Self::ByteOrders,
+        Self::Vmcore,
+        Self::Vmcoreinfo,
+        Self::Sysfs,
+        Self::Opal,
+        Self::Events,
+    ];
+}
+
 /// One case: a machine, what happens to it, and what goes wrong.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Its number in the specification.
-    pub group: u8,
+    /// What it is about.
+    pub group: Group,
     /// What is wrong, in words.
     pub name: String,
     /// The machine.
@@ -50,7 +112,7 @@ struct Cases(Vec<Case>);
 impl Cases {
     fn push(
         &mut self,
-        group: u8,
+        group: Group,
         name: impl Into<String>,
         options: &Options,
         event: Event,
@@ -60,22 +122,22 @@ impl Cases {
     }
 
     /// A crash with one fault, on a phyp-dump machine and on one of fadump.
-    fn both(&mut self, group: u8, name: &str, fault: Fault) {
+    fn both(&mut self, group: Group, name: &str, fault: Fault) {
         for (kind, options) in [("phyp", Options::small_phyp()), ("fadump", Options::small_fadump())] {
             self.push(group, format!("{name}, {kind}"), &options, Event::CRASH, vec![fault.clone()]);
         }
     }
 
-    fn fadump(&mut self, group: u8, name: &str, fault: Fault) {
+    fn fadump(&mut self, group: Group, name: &str, fault: Fault) {
         self.push(group, name, &Options::small_fadump(), Event::CRASH, vec![fault]);
     }
 
-    fn machine(&mut self, group: u8, name: impl Into<String>, options: Options) {
+    fn machine(&mut self, group: Group, name: impl Into<String>, options: Options) {
         self.push(group, name, &options, Event::CRASH, Vec::new());
     }
 }
 
-/// All cases, in the order of the specification.
+/// All cases, by group.
 pub fn catalogue() -> Vec<Case> {
     let mut cases = Cases(Vec::new());
     sections(&mut cases);
@@ -104,36 +166,48 @@ fn sections(cases: &mut Cases) {
             ("said to be more by 1 byte", Amount::SaysMore(1)),
             ("said to be more by a page", Amount::SaysMore(0x1000)),
         ] {
-            cases.both(1, &format!("{section} {how}"), Fault::Copied(index, amount));
+            cases.both(Group::Copies, &format!("{section} {how}"), Fault::Copied(index, amount));
         }
         for flags in [0x8000, 0x4000, 0x2000, 0x1000, 0x0800] {
             for (how, copied_in_full) in [("copied in full", true), ("not copied", false)] {
                 let fault = Fault::SectionFlags { section: index, flags, copied_in_full };
-                cases.both(2, &format!("{section} with error {flags:#x}, {how}"), fault);
+                cases.both(Group::Flags, &format!("{section} with error {flags:#x}, {how}"), fault);
             }
         }
     }
     for status in [0x0000, 0x2000, 0x4000, 0x8000, 0xa000, 0xe000, 0xc001, 0xdfff] {
-        cases.both(2, &format!("status {status:#x}"), Fault::Status(status));
+        cases.both(Group::Flags, &format!("status {status:#x}"), Fault::Status(status));
     }
 }
 
 fn header(cases: &mut Cases) {
     for version in [0, 2] {
-        cases.both(3, &format!("version {version}"), Fault::Header(HeaderFault::Version(version)));
+        cases.both(
+            Group::Header,
+            &format!("version {version}"),
+            Fault::Header(HeaderFault::Version(version)),
+        );
     }
     for count in [0, 1, 10, 11, 65535] {
-        cases.both(3, &format!("{count} sections claimed"), Fault::Header(HeaderFault::SectionCount(count)));
+        cases.both(
+            Group::Header,
+            &format!("{count} sections claimed"),
+            Fault::Header(HeaderFault::SectionCount(count)),
+        );
     }
     for offset in [0, 0x27, 0x30, 0x100, 0x1000, u32::MAX] {
         cases.both(
-            3,
+            Group::Header,
             &format!("first section at {offset:#x}"),
             Fault::Header(HeaderFault::FirstSection(offset)),
         );
     }
     for length in [0, 1, 8, 0x27, 0x28, 0x28 + 39, 0x9f] {
-        cases.both(3, &format!("property of {length:#x} bytes"), Fault::Header(HeaderFault::Length(length)));
+        cases.both(
+            Group::Header,
+            &format!("property of {length:#x} bytes"),
+            Fault::Header(HeaderFault::Length(length)),
+        );
     }
 }
 
@@ -169,12 +243,12 @@ fn registers(cases: &mut Cases) {
         ("offline CPUs included", F::OfflineIncluded),
         ("CPUs in descending order", F::DescendingCpus),
     ] {
-        cases.both(4, name, Fault::Registers(fault));
+        cases.both(Group::Registers, name, Fault::Registers(fault));
     }
     let offline =
         Options { cpus: vec![(0, true), (1, true), (2, false), (3, true)], ..Options::small_fadump() };
     let faults = vec![Fault::Registers(F::OfflineIncluded)];
-    cases.push(4, "an offline CPU is saved", &offline, Event::CRASH, faults);
+    cases.push(Group::Registers, "an offline CPU is saved", &offline, Event::CRASH, faults);
 }
 
 fn hptes(cases: &mut Cases) {
@@ -187,13 +261,21 @@ fn hptes(cases: &mut Cases) {
         ("duplicate indices", HpteFault::DuplicateIndices),
     ] {
         let options = Options::small_phyp();
-        cases.push(5, format!("HPTEs: {name}"), &options, Event::CRASH, vec![Fault::Hptes(fault)]);
+        cases.push(Group::Hptes, format!("HPTEs: {name}"), &options, Event::CRASH, vec![Fault::Hptes(fault)]);
     }
 }
 
 fn destinations(cases: &mut Cases) {
-    cases.both(6, "boot memory copied over the CPU area", Fault::Destination(DestinationFault::OverCpuArea));
-    cases.both(6, "boot memory copied beyond RAM", Fault::Destination(DestinationFault::BeyondRam));
+    cases.both(
+        Group::Destinations,
+        "boot memory copied over the CPU area",
+        Fault::Destination(DestinationFault::OverCpuArea),
+    );
+    cases.both(
+        Group::Destinations,
+        "boot memory copied beyond RAM",
+        Fault::Destination(DestinationFault::BeyondRam),
+    );
     // Larger than a step of the copy, or nothing would smear.
     let large = Options {
         ram: vec![Extent::new(0, 512 * MIB)],
@@ -202,17 +284,23 @@ fn destinations(cases: &mut Cases) {
         ..Options::small_fadump()
     };
     let inside = Fault::Destination(DestinationFault::InsideSource(STEP));
-    cases.push(6, "boot memory copied into itself", &large, Event::CRASH, vec![inside]);
+    cases.push(Group::Destinations, "boot memory copied into itself", &large, Event::CRASH, vec![inside]);
     let hole = Options {
         ram: vec![Extent::new(0, 48 * MIB), Extent::new(64 * MIB, 48 * MIB)],
         ..Options::small_fadump()
     };
     let straddling = Fault::Destination(DestinationFault::At(40 * MIB));
-    cases.push(6, "boot memory copied across a hole", &hole, Event::CRASH, vec![straddling]);
+    cases.push(
+        Group::Destinations,
+        "boot memory copied across a hole",
+        &hole,
+        Event::CRASH,
+        vec![straddling],
+    );
     let mut swap = Options::small_phyp();
     swap.boot_memory = vec![Extent::new(0, 8 * MIB), Extent::new(8 * MIB, 8 * MIB)];
     let over = Fault::Destination(DestinationFault::At(32 * MIB));
-    cases.push(6, "two regions with one destination", &swap, Event::CRASH, vec![over]);
+    cases.push(Group::Destinations, "two regions with one destination", &swap, Event::CRASH, vec![over]);
 }
 
 fn crash_info(cases: &mut Cases) {
@@ -226,7 +314,7 @@ fn crash_info(cases: &mut Cases) {
         ("crashing CPU that is not online", F::CrashingCpu(99)),
         ("crashing CPU given as PIR", F::CrashingCpu(0x810)),
     ] {
-        cases.fadump(7, &format!("crash-info header: {name}"), Fault::CrashInfo(fault));
+        cases.fadump(Group::CrashInfo, &format!("crash-info header: {name}"), Fault::CrashInfo(fault));
     }
     for header in [CrashHeader::Inf, CrashHeader::Sig] {
         for pt_regs_size in [352, 384, 400] {
@@ -234,15 +322,15 @@ fn crash_info(cases: &mut Cases) {
                 let mode = Mode::Fadump(header);
                 let options = Options { mode, pt_regs_size, cpu_mask_size, ..Options::small_fadump() };
                 cases.machine(
-                    7,
+                    Group::CrashInfo,
                     format!("{header:?}, pt_regs {pt_regs_size}, mask {cpu_mask_size}"),
                     options,
                 );
             }
         }
     }
-    cases.fadump(8, "the crashing CPU was not saved", Fault::CrashingCpuNotSaved);
-    cases.fadump(8, "the hypervisor ended the partition", Fault::PartitionEnded);
+    cases.fadump(Group::CrashingCpu, "the crashing CPU was not saved", Fault::CrashingCpuNotSaved);
+    cases.fadump(Group::CrashingCpu, "the hypervisor ended the partition", Fault::PartitionEnded);
 }
 
 fn boot_memory(cases: &mut Cases) {
@@ -260,7 +348,7 @@ fn boot_memory(cases: &mut Cases) {
             boot_top: top * MIB,
             ..Options::small_fadump()
         };
-        cases.machine(9, format!("boot memory of {name}"), options);
+        cases.machine(Group::BootMemory, format!("boot memory of {name}"), options);
     }
     let gap = Options {
         ram: vec![Extent::new(0, 2048 * MIB)],
@@ -268,19 +356,19 @@ fn boot_memory(cases: &mut Cases) {
         boot_top: 512 * MIB,
         ..Options::small_phyp()
     };
-    cases.machine(9, "512 MiB used, 256 MiB saved", gap);
+    cases.machine(Group::BootMemory, "512 MiB used, 256 MiB saved", gap);
     let hole = Options {
         ram: vec![Extent::new(0, 8 * MIB), Extent::new(16 * MIB, 48 * MIB)],
         boot_memory: vec![Extent::new(0, 8 * MIB), Extent::new(16 * MIB, 8 * MIB)],
         boot_top: 24 * MIB,
         ..Options::small_fadump()
     };
-    cases.machine(9, "a hole in boot memory", hole);
+    cases.machine(Group::BootMemory, "a hole in boot memory", hole);
     for regions in [7, 8, 9] {
         let boot_memory = (0..regions).map(|n| Extent::new(n * 2 * MIB, 2 * MIB)).collect();
         let options =
             Options { boot_memory, boot_top: 18 * MIB, parameter_area: false, ..Options::small_fadump() };
-        cases.machine(9, format!("{regions} boot memory regions"), options);
+        cases.machine(Group::BootMemory, format!("{regions} boot memory regions"), options);
     }
 }
 
@@ -290,14 +378,20 @@ fn blocks(cases: &mut Cases) {
         let options = Options { mode: Mode::Fadump(header), parameter_area: false, ..wide.clone() };
         let block = Extent::new(80 * MIB, 16 * MIB);
         let added = vec![Fault::LmbAdded(block)];
-        cases.push(10, format!("block added, ranges {generation}"), &options, Event::CRASH, added);
+        cases.push(Group::Blocks, format!("block added, ranges {generation}"), &options, Event::CRASH, added);
         let removed = vec![Fault::LmbRemoved(block)];
-        cases.push(10, format!("block removed, ranges {generation}"), &options, Event::CRASH, removed);
+        cases.push(
+            Group::Blocks,
+            format!("block removed, ranges {generation}"),
+            &options,
+            Event::CRASH,
+            removed,
+        );
     }
     let partial = Options { ram: vec![Extent::new(0, 56 * MIB)], ..Options::small_fadump() };
-    cases.machine(10, "the last block is not whole", partial);
+    cases.machine(Group::Blocks, "the last block is not whole", partial);
     let ragged = Options { ram: vec![Extent::new(0, 56 * MIB + 0x3000)], ..Options::small_phyp() };
-    cases.machine(10, "RAM ends inside a block", ragged);
+    cases.machine(Group::Blocks, "RAM ends inside a block", ragged);
 }
 
 fn pages_and_orders(cases: &mut Cases) {
@@ -311,7 +405,7 @@ fn pages_and_orders(cases: &mut Cases) {
                 // A CPU section whose end is no page boundary, as 10020h or 20h + n * 4f0h.
                 let options = Options { page_size, aligned_destination, cpu_section: Some(0x1_0020), ..base };
                 let options = Options { firmware: Firmware::Papr, ..options };
-                cases.machine(11, format!("{name}, {:?}", options.mode), options);
+                cases.machine(Group::PageSizes, format!("{name}, {:?}", options.mode), options);
             }
         }
     }
@@ -319,7 +413,7 @@ fn pages_and_orders(cases: &mut Cases) {
         for firmware in [Firmware::Papr, Firmware::Qemu, Firmware::QemuLe] {
             for base in [Options::small_phyp(), Options::small_fadump()] {
                 let name = format!("{order:?}-endian kernel on {firmware:?}, {:?}", base.mode);
-                cases.machine(12, name, Options { order, firmware, ..base });
+                cases.machine(Group::ByteOrders, name, Options { order, firmware, ..base });
             }
         }
     }
@@ -335,7 +429,7 @@ fn kernel_side(cases: &mut Cases) {
         ("no program headers", VmcoreFault::NoProgramHeaders),
         ("a PT_NULL entry", VmcoreFault::NullEntry),
     ] {
-        cases.fadump(13, &format!("/proc/vmcore: {name}"), Fault::Vmcore(fault));
+        cases.fadump(Group::Vmcore, &format!("/proc/vmcore: {name}"), Fault::Vmcore(fault));
     }
     for (name, fault) in [
         ("missing", VmcoreinfoFault::Missing),
@@ -344,7 +438,7 @@ fn kernel_side(cases: &mut Cases) {
         ("two of them", VmcoreinfoFault::TwoNotes),
         ("no CRASHTIME", VmcoreinfoFault::NoCrashTime),
     ] {
-        cases.both(14, &format!("VMCOREINFO {name}"), Fault::Vmcoreinfo(fault));
+        cases.both(Group::Vmcoreinfo, &format!("VMCOREINFO {name}"), Fault::Vmcoreinfo(fault));
     }
     for (name, fault) in [
         ("release_mem has vanished", SysfsFault::NoReleaseMem),
@@ -352,9 +446,15 @@ fn kernel_side(cases: &mut Cases) {
         ("property, but no /proc/vmcore", SysfsFault::Rejected),
         ("both present", SysfsFault::BothPresent),
     ] {
-        cases.fadump(16, name, Fault::Sysfs(fault));
+        cases.fadump(Group::Sysfs, name, Fault::Sysfs(fault));
     }
-    cases.push(16, "enabled without a dump", &Options::small_fadump(), Event::End(End::Reboot), Vec::new());
+    cases.push(
+        Group::Sysfs,
+        "enabled without a dump",
+        &Options::small_fadump(),
+        Event::End(End::Reboot),
+        Vec::new(),
+    );
 }
 
 fn opal(cases: &mut Cases) {
@@ -362,7 +462,7 @@ fn opal(cases: &mut Cases) {
         boot_memory: vec![Extent::new(0, 8 * MIB), Extent::new(8 * MIB, 8 * MIB)],
         ..Options::small_opal()
     };
-    cases.machine(17, "OPAL", regions.clone());
+    cases.machine(Group::Opal, "OPAL", regions.clone());
     for (name, fault) in [
         ("a core is inactive", OpalFault::InactiveCore),
         ("thread size 0", OpalFault::ThreadSizeZero),
@@ -372,7 +472,7 @@ fn opal(cases: &mut Cases) {
         ("offsets in the first thread only", OpalFault::OffsetInFirstThreadOnly),
         ("addresses with bit 63", OpalFault::FlaggedAddresses),
     ] {
-        cases.push(17, format!("OPAL: {name}"), &regions, Event::CRASH, vec![Fault::Opal(fault)]);
+        cases.push(Group::Opal, format!("OPAL: {name}"), &regions, Event::CRASH, vec![Fault::Opal(fault)]);
     }
 }
 
@@ -388,7 +488,7 @@ fn events(cases: &mut Cases) {
             ("second crash, dump intact", Event::SecondCrash),
             ("second crash, dump stale", Event::StaleAfterSecondCrash),
         ] {
-            cases.push(18, format!("{name}, {:?}", base.mode), &base, event, Vec::new());
+            cases.push(Group::Events, format!("{name}, {:?}", base.mode), &base, event, Vec::new());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything the firmware, the second kernel and the administrator can get wrong.
 //!
-//! A fault is data. The stage it belongs to picks it out of the list and applies it, so that any number of
-//! them can be combined; the groups are those of the specification's list (8.5), numbered in each doc comment.
+//! A fault is data. The stage it belongs to picks it out of the list and applies it, so that any number of them can be
+//! combined. [`crate::catalogue`] lists the cases that tests run.
 
 use crate::extent::Extent;
 
@@ -9,9 +9,9 @@ use crate::extent::Extent;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Group 1: the section with this index is copied in part, or said to be.
+    /// The section with this index is copied in part, or said to be.
     Copied(usize, Amount),
-    /// Group 2: the section with this index gets error flags.
+    /// The section with this index gets error flags.
     SectionFlags {
         /// Index of the section in the structure.
         section: usize,
@@ -20,33 +20,33 @@ pub enum Fault {
         /// Whether its bytes are copied, and said to be, all the same.
         copied_in_full: bool,
     },
-    /// Group 2: the status field is this, whatever happened.
+    /// The status field is this, whatever happened.
     Status(u16),
-    /// Group 3: the property's header is wrong.
+    /// The property's header is wrong.
     Header(HeaderFault),
-    /// Group 4: the register save area is wrong.
+    /// The register save area is wrong.
     Registers(RegistersFault),
-    /// Group 5: the HPTE save area is wrong.
+    /// The HPTE save area is wrong.
     Hptes(HpteFault),
-    /// Group 6: a destination is where it must not be.
+    /// A destination is where it must not be.
     Destination(DestinationFault),
-    /// Group 7: the crash-info header is wrong.
+    /// The crash-info header is wrong.
     CrashInfo(CrashInfoFault),
-    /// Group 8: the firmware did not save the CPU that crashed.
+    /// The firmware did not save the CPU that crashed.
     CrashingCpuNotSaved,
-    /// Group 8: the hypervisor ended the partition: nobody wrote registers, mask or CRASHTIME.
+    /// The hypervisor ended the partition: nobody wrote registers, mask or CRASHTIME.
     PartitionEnded,
-    /// Group 10: memory that appeared after registration; it must be a hole until then.
+    /// Memory that appeared after registration; it must be a hole until then.
     LmbAdded(Extent),
-    /// Group 10: memory that went away after registration.
+    /// Memory that went away after registration.
     LmbRemoved(Extent),
-    /// Group 13: `/proc/vmcore` is damaged.
+    /// `/proc/vmcore` is damaged.
     Vmcore(VmcoreFault),
-    /// Group 14: the VMCOREINFO note is wrong.
+    /// The VMCOREINFO note is wrong.
     Vmcoreinfo(VmcoreinfoFault),
-    /// Group 16: sysfs does not fit what is there.
+    /// sysfs does not fit what is there.
     Sysfs(SysfsFault),
-    /// Group 17: OPAL's metadata or CPU data is wrong.
+    /// OPAL's metadata or CPU data is wrong.
     Opal(OpalFault),
 }
 
@@ -76,7 +76,7 @@ impl Amount {
     }
 }
 
-/// Group 3.
+/// What is wrong with the header of `ibm,kernel-dump`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
     /// Another format version.
@@ -89,7 +89,7 @@ pub enum HeaderFault {
     Length(usize),
 }
 
-/// Group 4.
+/// What is wrong with the register save area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistersFault {
     /// Another magic number.
@@ -128,7 +128,7 @@ pub enum RegistersFault {
     DescendingCpus,
 }
 
-/// Group 5.
+/// What is wrong with the HPTE save area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HpteFault {
     /// Another magic number.
@@ -141,7 +141,7 @@ pub enum HpteFault {
     DuplicateIndices,
 }
 
-/// Group 6. The boot memory section is the one that moves.
+/// Where the section of boot memory is copied to instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationFault {
     /// Boot memory is copied over the CPU save area.
@@ -154,7 +154,7 @@ pub enum DestinationFault {
     At(u64),
 }
 
-/// Group 7.
+/// What is wrong with the crash-info header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashInfoFault {
     /// Another magic number, in the kernel's byte order.
@@ -169,7 +169,7 @@ pub enum CrashInfoFault {
     CrashingCpu(u32),
 }
 
-/// Group 13.
+/// How `/proc/vmcore` is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VmcoreFault {
     /// Cut at this many bytes.
@@ -188,7 +188,7 @@ pub enum VmcoreFault {
     NullEntry,
 }
 
-/// Group 14.
+/// What is wrong with the VMCOREINFO note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VmcoreinfoFault {
     /// There is no note at all.
@@ -203,7 +203,7 @@ pub enum VmcoreinfoFault {
     NoCrashTime,
 }
 
-/// Group 16.
+/// How sysfs contradicts what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SysfsFault {
     /// `release_mem` has vanished although the dump waits.
@@ -216,7 +216,7 @@ pub enum SysfsFault {
     BothPresent,
 }
 
-/// Group 17.
+/// What is wrong with OPAL's metadata or CPU data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpalFault {
     /// The first thread's core state is 0f: inactive, skipped.
@@ -235,7 +235,7 @@ pub enum OpalFault {
     FlaggedAddresses,
 }
 
-/// The faults of one group, by type, that a stage wants.
+/// The faults that `select` takes, in their order: each stage takes its own.
 pub(crate) fn pick<'a, T>(
     faults: &'a [Fault],
     select: impl Fn(&'a Fault) -> Option<T> + 'a,

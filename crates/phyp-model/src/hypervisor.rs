@@ -211,7 +211,7 @@ impl Hypervisor {
     }
 }
 
-/// The property: header and sections, exactly as long, with the faults of groups 2 and 3.
+/// The property: header and sections, exactly as long, with the faults of its header, its flags and its status.
 fn property(structure: &Structure, faults: &[Fault]) -> Vec<u8> {
     let mut structure = structure.clone();
     let mut length = None;

@@ -1,4 +1,4 @@
-//! What must hold of anything a tool makes of a run (8.6).
+//! What must hold of anything that a tool makes of a run.
 
 use crate::error::Result;
 use crate::extent::{Extent, intersect, subtract, total};

@@ -28,7 +28,7 @@ pub enum CrashHeader {
     Sig,
 }
 
-/// Whose firmware it is; they differ in layouts the specification leaves open, and in what they check.
+/// Whose firmware it is; they differ in layouts that LoPAR leaves open, and in what they check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
     /// As LoPAR writes it: register save area with its count at 1ch, strict checks.

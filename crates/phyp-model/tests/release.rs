@@ -1,4 +1,4 @@
-//! Giving memory back, with the real bugs and without (2.4 and 8.4 of the specification).
+//! Releasing memory, with the real kernels' bugs and without.
 
 use phyp_model::faults::{Fault, SysfsFault};
 use phyp_model::hypervisor::State;

@@ -1,4 +1,4 @@
-//! A synthetic kernel image, walked by code that shares nothing with what built it but the specification.
+//! A synthetic kernel image, walked by code that shares nothing with what built it: both go by the kernel's sources.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 const PAGE: u64 = 0x1000;
 
-/// A kernel as it shipped, or as it should have been, by the table of its effects in 2.4 of the fact book. Written anew
-/// here so that no mistake is shared with the model's.
+/// A kernel's `release_region` as it shipped (inclusive: it frees one page past the range), or as it should have been.
+/// Written independently of phyp-model's so that the two share no mistake.
 struct Kernel {
     inclusive: bool,
     counts: bool,

@@ -68,7 +68,8 @@ impl Model {
     pub(crate) fn run(self) -> Result<()> {
         if self.list_faults {
             for case in catalogue() {
-                println!("{:>2}  {}", case.group, case.name);
+                let group = format!("{:?}", case.group);
+                println!("{group:<12}  {}", case.name);
             }
             return Ok(());
         }
