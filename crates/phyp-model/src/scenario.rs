@@ -124,30 +124,16 @@ pub struct Run {
 /// The machine has no room for a dump, the hypervisor refuses the registration, or memory cannot be accessed.
 pub fn run(mut machine: Machine, event: Event, faults: &[Fault], dirt: Dirt) -> Result<Run> {
     let options = machine.options.clone();
-    let added: Vec<Extent> = merged(
-        pick(faults, |fault| match fault {
-            Fault::LmbAdded(extent) => Some(*extent),
-            _ => None,
-        })
-        .collect(),
-    );
-    let removed: Vec<Extent> = merged(
-        pick(faults, |fault| match fault {
-            Fault::LmbRemoved(extent) => Some(*extent),
-            _ => None,
-        })
-        .collect(),
-    );
-    let ram_at_registration = subtract(&options.ram, &added);
-    let ram_now = subtract(&options.ram, &removed);
+    let Ram { at_registration, now: ram_now, removed } = Ram::of(&options, faults);
 
-    machine.options.ram = ram_at_registration.clone();
+    machine.options.ram = at_registration.clone();
     let layout = Layout::plan(&machine.options)?;
     let mut hypervisor = Hypervisor::new(options.firmware);
     hypervisor.invalidate_fails = faults.contains(&Fault::Sysfs(SysfsFault::InvalidateFails));
     if options.mode != Mode::Opal && event != Event::CrashUnregistered {
         register(&machine, &layout, &mut hypervisor, faults)?;
     }
+
     machine.options.ram = ram_now.clone();
     let ended = faults.contains(&Fault::PartitionEnded);
     spoil_vmcoreinfo(&mut machine, faults, ended)?;
@@ -157,65 +143,25 @@ pub fn run(mut machine: Machine, event: Event, faults: &[Fault], dirt: Dirt) -> 
     }
     let image = machine.memory.clone();
 
-    let outcome = match event {
-        Event::CrashUnregistered => None,
-        Event::CrashAfterMigration | Event::Migrated => {
-            hypervisor.migrate();
-            None
-        }
-        _ if options.mode == Mode::Opal => (event != Event::End(End::Reboot))
-            .then(|| opal_copy(&mut machine, &layout, faults))
-            .transpose()?,
-        Event::End(how) => hypervisor.end(&mut machine, how, faults)?,
-        Event::SecondCrash | Event::StaleAfterSecondCrash => {
-            hypervisor.end(&mut machine, End::OsTerm, faults)?
-        }
-    };
-    let opal = (options.mode == Mode::Opal && outcome.is_some()).then(|| OpalLeavings {
-        cpu_metadata: opal::cpu_metadata(
-            &machine,
-            &layout,
-            opal::cpu_data(&machine, faults).len() as u64,
-            faults,
-        ),
-        kernel_metadata: opal::kernel_metadata(&layout, faults),
-        boot_memory_top: options.boot_top,
-    });
+    let outcome = copy_and_reset(&mut machine, &mut hypervisor, &layout, event, faults)?;
+    let opal =
+        (options.mode == Mode::Opal && outcome.is_some()).then(|| opal_leavings(&machine, &layout, faults));
     let structure = outcome.as_ref().map(|outcome| outcome.structure.clone());
-    let mut copied = outcome.as_ref().map_or_else(Vec::new, |outcome| outcome.copied.clone());
-    let mut written = outcome.map_or_else(Vec::new, |outcome| outcome.written);
+    let (mut copied, mut written) = outcome.map(|o| (o.copied, o.written)).unwrap_or_default();
+    let above = Extent::between(options.boot_top, options.ram_end());
+    boot_again(&mut machine, &mut hypervisor, event, dirt, above, &mut copied, &mut written)?;
 
-    if event != Event::Migrated {
-        let boot = Extent::new(0, options.boot_top);
-        second_boot(&mut machine, &ram_now, boot, dirt)?;
-        copy::overwrite(&mut copied, boot);
-        written.push(boot);
-    }
-    if event == Event::SecondCrash {
-        // The second system never registered: a dump was active. It ends in a plain reboot.
-        hypervisor.end(&mut machine, End::OsTerm, &[])?;
-    }
-    if event == Event::StaleAfterSecondCrash {
-        let rest = Extent::between(options.boot_top, options.ram_end());
-        for extent in intersect(&ram_now, &[rest]) {
-            machine.memory.fill(extent, FREED)?;
-        }
-        copied.clear();
-        written.push(rest);
-        hypervisor.end(&mut machine, End::OsTerm, &[])?;
-    }
     let reserved = vec![layout.reserved];
-    let found: Vec<Extent> = merged(copied.iter().map(|copy| copy.source).collect());
-    let outside = subtract(&options.ram, &reserved);
-    let overwritten = subtract(&intersect(&outside, &merged(written)), &found);
-    let gone = intersect(&outside, &removed);
-    let lost = if event == Event::Migrated { Vec::new() } else { merged([overwritten, gone].concat()) };
     let truth = Truth {
         image,
         ram: options.ram.clone(),
+        lost: if event == Event::Migrated {
+            Vec::new()
+        } else {
+            lost(&subtract(&options.ram, &reserved), &copied, written, &removed)
+        },
         reserved,
         copied,
-        lost,
         cpus: machine.online().cloned().collect(),
         crashing_cpu: if ended { None } else { options.crashing_cpu },
         vmcoreinfo: machine.vmcoreinfo,
@@ -229,23 +175,105 @@ pub fn run(mut machine: Machine, event: Event, faults: &[Fault], dirt: Dirt) -> 
         layout,
         hypervisor,
         memory: machine.memory,
-        ram_at_registration,
+        ram_at_registration: at_registration,
         ram_now,
         structure,
         opal,
         truth,
     };
     run.rejected = run.judge();
-    if run.has(&Fault::Sysfs(SysfsFault::Rejected)) {
-        // On every failure of its checks the kernel gives the preserved memory back.
-        let above = Extent::between(run.options.boot_top, u64::MAX);
-        for extent in subtract(&intersect(&run.ram_now, &[above]), &[run.layout.reserved]) {
-            run.memory.fill(extent, FREED)?;
-            run.truth.lost.push(extent);
-        }
-        run.truth.lost = merged(std::mem::take(&mut run.truth.lost));
-    }
+    run.release_if_rejected()?;
     Ok(run)
+}
+
+/// RAM before and after memory blocks came and went.
+struct Ram {
+    /// What the kernel knew when it registered.
+    at_registration: Vec<Extent>,
+    /// What is there at the crash and afterwards.
+    now: Vec<Extent>,
+    /// What went away in between.
+    removed: Vec<Extent>,
+}
+
+impl Ram {
+    fn of(options: &Options, faults: &[Fault]) -> Self {
+        let added = pick(faults, |fault| match fault {
+            Fault::LmbAdded(extent) => Some(*extent),
+            _ => None,
+        });
+        let removed = pick(faults, |fault| match fault {
+            Fault::LmbRemoved(extent) => Some(*extent),
+            _ => None,
+        });
+        let (added, removed) = (merged(added.collect()), merged(removed.collect()));
+        Self {
+            at_registration: subtract(&options.ram, &added),
+            now: subtract(&options.ram, &removed),
+            removed,
+        }
+    }
+}
+
+/// The machine ends; the firmware copies, if it makes a dump of this event, and resets it.
+fn copy_and_reset(
+    machine: &mut Machine,
+    hypervisor: &mut Hypervisor,
+    layout: &Layout,
+    event: Event,
+    faults: &[Fault],
+) -> Result<Option<Outcome>> {
+    match event {
+        Event::CrashUnregistered => Ok(None),
+        Event::CrashAfterMigration | Event::Migrated => {
+            hypervisor.migrate();
+            Ok(None)
+        }
+        Event::End(End::Reboot) if machine.options.mode == Mode::Opal => Ok(None),
+        _ if machine.options.mode == Mode::Opal => opal_copy(machine, layout, faults).map(Some),
+        Event::End(how) => hypervisor.end(machine, how, faults),
+        Event::SecondCrash | Event::StaleAfterSecondCrash => hypervisor.end(machine, End::OsTerm, faults),
+    }
+}
+
+/// The second boot, and what the second system does after it. Takes from `copied` what is overwritten, and adds to
+/// `written` what was.
+fn boot_again(
+    machine: &mut Machine,
+    hypervisor: &mut Hypervisor,
+    event: Event,
+    dirt: Dirt,
+    above: Extent,
+    copied: &mut Vec<Copied>,
+    written: &mut Vec<Extent>,
+) -> Result<()> {
+    if event == Event::Migrated {
+        return Ok(());
+    }
+    let boot = Extent::new(0, machine.options.boot_top);
+    second_boot(machine, boot, dirt)?;
+    copy::overwrite(copied, boot);
+    written.push(boot);
+    if event == Event::SecondCrash {
+        // The second system never registered: a dump was active. It ends in a plain reboot.
+        hypervisor.end(machine, End::OsTerm, &[])?;
+    }
+    if event == Event::StaleAfterSecondCrash {
+        for extent in intersect(&machine.options.ram, &[above]) {
+            machine.memory.fill(extent, FREED)?;
+        }
+        copied.clear();
+        written.push(above);
+        hypervisor.end(machine, End::OsTerm, &[])?;
+    }
+    Ok(())
+}
+
+/// The parts of `outside`, RAM without the reserved area, that are neither in place any more nor in a copy.
+fn lost(outside: &[Extent], copied: &[Copied], written: Vec<Extent>, removed: &[Extent]) -> Vec<Extent> {
+    let found = merged(copied.iter().map(|copy| copy.source).collect());
+    let overwritten = subtract(&intersect(outside, &merged(written)), &found);
+    merged([overwritten, intersect(outside, removed)].concat())
 }
 
 fn register(machine: &Machine, layout: &Layout, hypervisor: &mut Hypervisor, faults: &[Fault]) -> Result<()> {
@@ -276,6 +304,16 @@ fn register(machine: &Machine, layout: &Layout, hypervisor: &mut Hypervisor, fau
     Ok(())
 }
 
+/// OPAL's answers after it made a dump.
+fn opal_leavings(machine: &Machine, layout: &Layout, faults: &[Fault]) -> OpalLeavings {
+    let cpu_data = opal::cpu_data(machine, faults).len() as u64;
+    OpalLeavings {
+        cpu_metadata: opal::cpu_metadata(machine, layout, cpu_data, faults),
+        kernel_metadata: opal::kernel_metadata(layout, faults),
+        boot_memory_top: machine.options.boot_top,
+    }
+}
+
 /// What OPAL's firmware copies: the registered boot memory regions, and the CPU data.
 fn opal_copy(machine: &mut Machine, layout: &Layout, faults: &[Fault]) -> Result<Outcome> {
     let mut outcome =
@@ -292,8 +330,8 @@ fn opal_copy(machine: &mut Machine, layout: &Layout, faults: &[Fault]) -> Result
 }
 
 /// The second kernel boots in `boot` and leaves nothing there as it was.
-fn second_boot(machine: &mut Machine, ram: &[Extent], boot: Extent, dirt: Dirt) -> Result<()> {
-    for extent in intersect(ram, &[boot]) {
+fn second_boot(machine: &mut Machine, boot: Extent, dirt: Dirt) -> Result<()> {
+    for extent in intersect(&machine.options.ram, &[boot]) {
         match dirt {
             Dirt::Whole => machine.memory.fill(extent, SECOND_BOOT)?,
             Dirt::Stamps => machine.memory.stamp(extent, SECOND_BOOT, machine.options.page_size)?,
@@ -335,6 +373,20 @@ fn spoil_vmcoreinfo(machine: &mut Machine, faults: &[Fault], ended: bool) -> Res
 }
 
 impl Run {
+    /// The kernel releases the preserved memory whenever one of its checks fails.
+    fn release_if_rejected(&mut self) -> Result<()> {
+        if !self.has(&Fault::Sysfs(SysfsFault::Rejected)) {
+            return Ok(());
+        }
+        let above = Extent::between(self.options.boot_top, u64::MAX);
+        for extent in subtract(&intersect(&self.ram_now, &[above]), &[self.layout.reserved]) {
+            self.memory.fill(extent, FREED)?;
+            self.truth.lost.push(extent);
+        }
+        self.truth.lost = merged(std::mem::take(&mut self.truth.lost));
+        Ok(())
+    }
+
     /// Whether a dump waits, as the firmware sees it.
     pub fn dump_waits(&self) -> bool {
         self.hypervisor.property().is_some() || self.opal.is_some()

@@ -5,7 +5,7 @@
 //! others may point at pages that did not arrive, on which crash stops and libkdumpfile dies. And nothing says that it is
 //! not whole.
 
-use super::layout::{Header, PAGE_DESC_LEN, PageDesc, STATUS_INCOMPLETE};
+use super::layout::{PAGE_DESC_LEN, PageDesc, STATUS_INCOMPLETE};
 use super::reader::{self, File as Kdump};
 use crate::Error;
 use crate::input::Input;
@@ -49,7 +49,7 @@ pub fn mark_incomplete(file: &File, path: &Path) -> Result<Marked, Error> {
     let failed = |action: &str, source| write_error(path, action, source);
 
     let status = headers.header.status | STATUS_INCOMPLETE;
-    let at = Header::status_position(headers.layout) as u64;
+    let at = headers.layout.status_offset() as u64;
     file.write_all_at(&order.put_u32(status), at).map_err(|e| failed("mark it as incomplete", e))?;
 
     let mut marked = Marked { pages, lost: pages - within, cleared: 0 };

@@ -253,7 +253,7 @@ fn a_place_named_twice_is_erased_once_and_as_far_as_either_says() {
 fn a_rule_with_unknown_names_or_the_wrong_kind_is_refused_by_name() {
     for (text, expected) in [
         ("erase none", "line 1, column 7: the kernel has no symbol none"),
-        ("erase one\nerase untyped size 4", "line 2, column 7: nothing tells the type of untyped"),
+        ("erase one\nerase untyped size 4", "line 2, column 7: the type of untyped is not known"),
         ("erase one.none", "line 1, column 7: one.none leads to no member none"),
         ("erase one.bit", "line 1, column 7: bit of one.bit is a bit field"),
         ("erase one.key", "line 1, column 7: the size of what one.key points to is not known: add 'size'"),

@@ -1,18 +1,19 @@
 //! From rules to bytes.
 
+mod walk;
+
 use super::{Erase, Erasure, Erasures, Expression, Loop, Over, Position, Rule, What};
 use crate::knowledge::Known;
 use crate::symbols::Symbols;
 use crate::types::{Field, MAX_DEPTH, Named, Type, TypeId, Types};
 use crate::{Error, KernelMemory};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use vmcore::VirtAddr;
 
 /// The longest string that is followed, as makedumpfile's.
 const MAX_STRING: usize = 1024;
 
-/// The most elements of one list, and bytes of all erasures, believed.
-const MAX_ELEMENTS: usize = 1 << 20;
+/// The most bytes of all erasures that are believed.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// Something an expression has led to.
@@ -23,7 +24,7 @@ struct Place {
     kind: TypeId,
 }
 
-/// What became of following an expression.
+/// Where following an expression led.
 enum Led {
     To(Place),
     /// A pointer on the way is null: there is nothing to erase.
@@ -70,7 +71,7 @@ pub(super) fn resolve(rules: &[Rule], known: &Known<'_>) -> Result<Erasures, Err
     Ok(resolver.found)
 }
 
-/// Tells the types what is going to be asked for, so that debug information is gone through once.
+/// Announces to the types all names that will be looked up, so that debug information is walked only once.
 fn expect(rules: &[Rule], types: &dyn Types) -> Result<(), Error> {
     let mut names = Vec::new();
     for rule in rules.iter().filter(|rule| rule.module == "vmlinux") {
@@ -95,8 +96,8 @@ fn refused(at: Position, why: impl Into<String>) -> Error {
 }
 
 impl Resolver<'_, '_> {
-    /// A rule for a module: of no effect when the module is not loaded, else refused, for its symbols and types are not
-    /// in the vmlinux.
+    /// A rule for a module: it has no effect when the module is not loaded, and is refused otherwise, because the
+    /// module's symbols and types are not in the vmlinux.
     fn module(&mut self, rule: &Rule) -> Result<(), Error> {
         let list = Expression { at: rule.at, parts: vec!["modules".into()] };
         let over = Over::ListHead { structure: "module".into(), member: "list".into() };
@@ -150,7 +151,7 @@ impl Resolver<'_, '_> {
         Ok(())
     }
 
-    /// The bytes that a command is about; `None` when there are none.
+    /// The bytes that a command erases; `None` when there are none.
     fn erasure(&self, erase: &Erase, variable: Variable<'_>) -> Result<Option<(u64, u64, bool)>, Error> {
         let Led::To(place) = self.follow(&erase.target, variable)? else { return Ok(None) };
         let pointee = self.pointee(place.kind)?;
@@ -188,7 +189,7 @@ impl Resolver<'_, '_> {
         Ok(Some((from, len, false)))
     }
 
-    /// The number that stands where a size's expression leads.
+    /// The number at the place where a size's expression leads.
     fn number(&self, size: &Expression, variable: Variable<'_>) -> Result<u64, Error> {
         let Led::To(place) = self.follow(size, variable)? else { return Ok(0) };
         let (at, kind) = match self.pointee(place.kind)? {
@@ -217,7 +218,7 @@ impl Resolver<'_, '_> {
         })
     }
 
-    /// Goes from the symbol, or the loop's variable, through the members.
+    /// Follows an expression from the symbol, or the loop's variable, through its members.
     fn follow(&self, expression: &Expression, variable: Variable<'_>) -> Result<Led, Error> {
         let Some((first, members)) = expression.parts.split_first() else { return Ok(Led::Nowhere) };
         let mut place = match variable.filter(|(name, _)| name == first) {
@@ -248,7 +249,7 @@ impl Resolver<'_, '_> {
         let addr = self.known.symbol(name)?;
         let addr = addr.ok_or_else(|| refused(at, format!("the kernel has no symbol {name}")))?;
         let kind = self.types.find(Named::Variable, name)?.ok_or_else(|| {
-            let why = format!("nothing tells the type of {name}");
+            let why = format!("the type of {name} is not known");
             refused(at, format!("{why} (BTF has those of per-CPU variables only): give the kernel's vmlinux"))
         })?;
         Ok(Place { at: addr.0, kind })
@@ -313,149 +314,9 @@ impl Resolver<'_, '_> {
     fn word(&self) -> u64 {
         self.memory.machine().word.bytes() as u64
     }
-
-    /// The elements that a loop goes over.
-    fn elements(&mut self, over: &Loop) -> Result<Vec<Place>, Error> {
-        let mut elements = Vec::new();
-        let walked = self.walk(over, &mut elements);
-        if let Err(why) = unreadable(walked)? {
-            let (line, list) = (over.list.at.line, over.list.text());
-            let count = elements.len();
-            self.found
-                .remarks
-                .push(format!("line {line}: {list} could be followed for {count} elements: {why}"));
-        }
-        Ok(elements)
-    }
-
-    fn walk(&self, over: &Loop, elements: &mut Vec<Place>) -> Result<(), Error> {
-        let list = &over.list;
-        if let Over::ListHead { structure, member } = &over.over {
-            return self.walk_list_head(list, structure, member, elements);
-        }
-        let Led::To(place) = self.follow(list, None)? else { return Ok(()) };
-        if let Type::Array { element, count } = self.types.get(place.kind)? {
-            let count = count.ok_or_else(|| {
-                refused(list.at, format!("the length of the array {} is not known", list.text()))
-            })?;
-            return self.walk_array(list, place.at, element, count, elements);
-        }
-        if self.is_list_head(place.kind)? {
-            let why = format!("{} is a list_head: add 'within STRUCT:MEMBER'", list.text());
-            return Err(refused(list.at, why));
-        }
-        let next = match &over.over {
-            Over::Chain(members) => members.clone(),
-            _ => vec!["next".to_owned()],
-        };
-        self.walk_chain(list, place, &next, elements)
-    }
-
-    /// Every element of an array; of an array of pointers what they lead to, if anything.
-    fn walk_array(
-        &self,
-        list: &Expression,
-        at: u64,
-        element: TypeId,
-        count: u64,
-        elements: &mut Vec<Place>,
-    ) -> Result<(), Error> {
-        let size = self.types.size(element, self.word())?.filter(|size| *size > 0);
-        let size = size.ok_or_else(|| {
-            refused(list.at, format!("the size of the elements of {} is not known", list.text()))
-        })?;
-        for i in 0..count.min(MAX_ELEMENTS as u64) {
-            let at = at.wrapping_add(i.wrapping_mul(size));
-            if self.pointee(element)?.is_none() || self.memory.read_word(VirtAddr(at))? != 0 {
-                elements.push(Place { at, kind: element });
-            }
-        }
-        Ok(())
-    }
-
-    /// Structs that lead to each other by a member, from the first on until null or the first again.
-    fn walk_chain(
-        &self,
-        list: &Expression,
-        start: Place,
-        next: &[String],
-        elements: &mut Vec<Place>,
-    ) -> Result<(), Error> {
-        let mut place = match self.pointee(start.kind)? {
-            Some(kind) => Place { at: self.memory.read_word(VirtAddr(start.at))?, kind },
-            None => start,
-        };
-        let mut seen = HashSet::new();
-        while place.at != 0 && seen.insert(place.at) && elements.len() < MAX_ELEMENTS {
-            let element = place;
-            for name in next {
-                let field = self.member(place.kind, name)?.ok_or_else(|| {
-                    let why = format!("{} has no member {name} that leads to the next", list.text());
-                    refused(list.at, why)
-                })?;
-                place = Place { at: place.at.wrapping_add(field.bit_offset / 8), kind: field.kind };
-            }
-            let Some(kind) = self.pointee(place.kind)? else {
-                let why = format!("{} of {} is no pointer to the next element", next.join("."), list.text());
-                return Err(refused(list.at, why));
-            };
-            elements.push(element);
-            place = Place { at: self.memory.read_word(VirtAddr(place.at))?, kind };
-        }
-        Ok(())
-    }
-
-    /// The structs that hang on a `list_head`. The expression may name the head, or its member to go by.
-    fn walk_list_head(
-        &self,
-        list: &Expression,
-        structure: &str,
-        member: &str,
-        elements: &mut Vec<Place>,
-    ) -> Result<(), Error> {
-        let refuse = |why: String| refused(list.at, why);
-        let mut head = Expression { at: list.at, parts: list.parts.clone() };
-        let mut by = "next".to_owned();
-        if let [.., before, last] = &list.parts[..]
-            && ["next", "prev"].contains(&last.as_str())
-            && !before.is_empty()
-        {
-            by.clone_from(last);
-            head.parts.pop();
-        }
-        let Led::To(mut place) = self.follow(&head, None)? else { return Ok(()) };
-        if let Some(kind) = self.pointee(place.kind)? {
-            place = Place { at: self.memory.read_word(VirtAddr(place.at))?, kind };
-        }
-        if !self.is_list_head(place.kind)? {
-            return Err(refuse(format!("{} is no list_head, which 'within' needs", head.text())));
-        }
-        let kind = self.types.structure(structure)?;
-        let kind = kind.ok_or_else(|| refuse(format!("the kernel has no struct {structure}")))?;
-        let hook = self.types.member(kind, member)?;
-        let hook = match hook {
-            Some(hook) if self.is_list_head(hook.kind)? => hook,
-            Some(_) => return Err(refuse(format!("{member} of struct {structure} is no list_head"))),
-            None => return Err(refuse(format!("struct {structure} has no member {member}"))),
-        };
-        let next = self.member(place.kind, &by)?;
-        let next = next.ok_or_else(|| refuse(format!("struct list_head has no member {by}")))?.bit_offset / 8;
-        let mut seen = HashSet::new();
-        let mut node = place.at;
-        if node == 0 {
-            return Ok(());
-        }
-        loop {
-            node = self.memory.read_word(VirtAddr(node.wrapping_add(next)))?;
-            if node == 0 || node == place.at || !seen.insert(node) || elements.len() >= MAX_ELEMENTS {
-                return Ok(());
-            }
-            elements.push(Place { at: node.wrapping_sub(hook.bit_offset / 8), kind });
-        }
-    }
 }
 
-/// Parts what memory does not hold, which is said, from what is wrong with a rule or the input, which ends it.
+/// Separates memory that is not there, which becomes a remark, from errors in a rule or the input.
 fn unreadable<T>(result: Result<T, Error>) -> Result<Result<T, Error>, Error> {
     match result {
         Err(error @ (Error::NotMapped { .. } | Error::NotInDump { .. })) => Ok(Err(error)),

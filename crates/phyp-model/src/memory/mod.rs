@@ -1,27 +1,25 @@
 //! The memory of a modelled machine, of which only what was written costs anything.
 
+mod image;
+mod pattern;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, merged};
+use image::Base;
+pub use pattern::{STAMP, Tag};
+use pattern::{fill_pattern, fill_stamps};
 
 /// Bytes per piece of the sparse map, and the grain of a hole.
 pub const CHUNK: u64 = 0x1_0000;
 
 /// Bytes of one hole in a written image: a file system's block.
 const BLOCK: usize = 4096;
-
-/// Bytes of pattern that [`Memory::stamp`] leaves at the beginning of a page.
-pub const STAMP: u64 = 64;
-
-/// A recognisable pattern: eight bytes of text, then the big-endian physical address they stand at, repeated.
-///
-/// A tool that reads a page from the wrong place shows by its bytes where it read, and who wrote there.
-pub type Tag = [u8; 8];
 
 #[derive(Clone, Debug)]
 enum Chunk {
@@ -30,13 +28,6 @@ enum Chunk {
     /// Zeros, but for the pattern in the first [`STAMP`] bytes of every page of this size.
     Stamped(Tag, u64),
     Bytes(Arc<Vec<u8>>),
-}
-
-#[derive(Debug)]
-struct Base {
-    file: File,
-    path: PathBuf,
-    length: u64,
 }
 
 /// A sparse physical memory image, from address 0 to its size.
@@ -428,132 +419,10 @@ impl Memory {
     }
 }
 
-impl Base {
-    /// The parts of `extent` that are no holes of the file.
-    fn data(&self, extent: Extent) -> Result<Vec<Extent>> {
-        use rustix::fs::{SeekFrom, seek};
-        let mut out = Vec::new();
-        let mut at = extent.start;
-        let end = extent.end().min(self.length);
-        while at < end {
-            let failed = |source: rustix::io::Errno| ModelError::Io {
-                path: self.path.clone(),
-                action: "find the next data",
-                source: source.into(),
-            };
-            let start = match seek(&self.file, SeekFrom::Data(at)) {
-                Ok(start) => start,
-                // No data up to the end of the file.
-                Err(rustix::io::Errno::NXIO) => break,
-                Err(error) => return Err(failed(error)),
-            };
-            if start >= end {
-                break;
-            }
-            let hole = seek(&self.file, SeekFrom::Hole(start)).map_err(failed)?;
-            out.push(Extent::between(start, hole.min(end)));
-            at = hole;
-        }
-        Ok(out)
-    }
-}
-
 /// Reports whether every byte is zero.
 pub fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(512).all(|block| block.iter().fold(0, |acc, byte| acc | byte) == 0)
 }
 
-/// Writes the pattern that `tag` leaves at `address`.
-fn fill_pattern(tag: Tag, address: u64, bytes: &mut [u8]) {
-    let mut unit = [0; 16];
-    unit[..8].copy_from_slice(&tag);
-    for (offset, byte) in bytes.iter_mut().enumerate() {
-        let at = address + offset as u64;
-        if offset == 0 || at.is_multiple_of(16) {
-            unit[8..].copy_from_slice(&(at & !15).to_be_bytes());
-        }
-        *byte = unit[(at % 16) as usize];
-    }
-}
-
-/// Writes what stamped pages hold at `address`.
-fn fill_stamps(tag: Tag, page: u64, address: u64, bytes: &mut [u8]) {
-    fill_pattern(tag, address, bytes);
-    for (offset, byte) in bytes.iter_mut().enumerate() {
-        if (address + offset as u64) % page >= STAMP {
-            *byte = 0;
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_does_not_see_later_writes() {
-        let mut memory = Memory::new(4 << 40);
-        memory.write(3 << 40, b"before").unwrap();
-        let snapshot = memory.clone();
-        memory.write(3 << 40, b"after!").unwrap();
-        assert_eq!(snapshot.bytes(3 << 40, 6).unwrap(), b"before");
-        assert_eq!(memory.bytes(3 << 40, 6).unwrap(), b"after!");
-    }
-
-    #[test]
-    fn a_pattern_names_the_address_it_stands_at() {
-        let mut memory = Memory::new(1 << 20);
-        memory.fill(Extent::new(0x1_0003, 0x2_0000), *b"PATTERN!").unwrap();
-        let bytes = memory.bytes(0x2_0000, 16).unwrap();
-        assert_eq!(&bytes[..8], b"PATTERN!");
-        assert_eq!(bytes[8..], 0x2_0000u64.to_be_bytes());
-        assert_eq!(memory.bytes(0x1_0002, 2).unwrap(), [0, b'T']);
-        assert_eq!(memory.bytes(0x3_0002, 2).unwrap(), [b'T', 0]);
-    }
-
-    #[test]
-    fn a_stamped_page_is_zero_behind_its_stamp() {
-        let mut memory = Memory::new(1 << 20);
-        memory.stamp(Extent::new(0x1_1000, 0x3_0000), *b"PATTERN!", 0x1000).unwrap();
-        for page in [0x1_1000, 0x2_0000, 0x3_f000] {
-            let bytes = memory.bytes(page, 0x1000).unwrap();
-            assert_eq!(bytes[..8], *b"PATTERN!");
-            assert_eq!(bytes[56..64], (page + 48).to_be_bytes());
-            assert!(is_zero(&bytes[64..]));
-        }
-    }
-
-    #[test]
-    fn a_copy_onto_itself_further_up_repeats_its_first_step() {
-        let mut memory = Memory::new(0x100);
-        memory.write(0, &(0..64).collect::<Vec<u8>>()).unwrap();
-        memory.copy(0, 16, 48, 16).unwrap();
-        let first: Vec<u8> = (0..16).collect();
-        assert_eq!(memory.bytes(0, 64).unwrap(), first.repeat(4));
-    }
-
-    #[test]
-    fn a_written_image_keeps_its_holes_and_its_bytes() {
-        use std::os::unix::fs::MetadataExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("memory.raw");
-        let mut memory = Memory::new(1 << 30);
-        memory.write(0x1234_5678, b"something").unwrap();
-        memory.write_raw(&path).unwrap();
-        assert!(path.metadata().unwrap().blocks() * 512 < 1 << 20);
-        let mut back = Memory::over(&path).unwrap();
-        assert!(back.equals(&memory, Extent::new(0, 1 << 30)).unwrap());
-        back.write(0x1234_5678, b"another").unwrap();
-        assert!(!back.equals(&memory, Extent::new(0, 1 << 30)).unwrap());
-        back.clear(Extent::new(0x1234_0000, CHUNK)).unwrap();
-        assert_eq!(back.bytes(0x1234_5678, 4).unwrap(), [0; 4]);
-    }
-
-    #[test]
-    fn an_access_past_the_end_is_refused() {
-        let mut memory = Memory::new(0x1000);
-        assert!(memory.write(0xfff, &[1, 2]).is_err());
-        assert!(memory.read(u64::MAX, &mut [0; 2]).is_err());
-        assert!(memory.bytes(0, u64::MAX).is_err());
-    }
-}
+mod tests;
