@@ -317,14 +317,6 @@ impl KernelDump {
         self.sections.iter().find(|s| s.kind == kind)
     }
 
-    /// The disk's path, when there is a disk dump.
-    pub fn disk_path(&self) -> Option<String> {
-        let at = self.disk.path_offset as usize;
-        let rest = self.raw.get(at..).filter(|_| at >= HEADER)?;
-        let text = rest.split(|&b| b == 0).next()?;
-        (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
-    }
-
     /// What is wrong, the structure first, then section by section; `memory` is where the machine has memory, when
     /// that is known.
     pub fn faults(&self, memory: Option<&RangeSet<PhysAddr>>) -> Vec<Fault> {

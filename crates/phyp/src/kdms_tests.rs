@@ -125,14 +125,6 @@ fn ten_sections_are_read_and_an_eleventh_is_not() {
     assert!(eleven.faults(None).contains(&Fault::TooManySections(11)));
 }
 
-#[test]
-fn a_disk_path_is_found_where_the_header_says() {
-    let mut bytes = write(&good()[..1], 1, 0x28, 0xc000);
-    bytes[0x20..0x24].copy_from_slice(&0x50u32.to_be_bytes());
-    bytes.extend(b"/vdevice/disk\0");
-    assert_eq!(KernelDump::parse(&bytes).unwrap().disk_path().as_deref(), Some("/vdevice/disk"));
-}
-
 fn filled_within_target(section: &Section) {
     assert!(section.filled().len() <= section.target().len());
 }
@@ -157,7 +149,7 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         if let Ok(dump) = KernelDump::parse(&bytes) {
-            let _ = (dump.faults(None), dump.disk_path());
+            let _ = dump.faults(None);
             dump.sections.iter().for_each(filled_within_target);
         }
     }

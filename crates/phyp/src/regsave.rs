@@ -183,13 +183,6 @@ impl SaveArea {
     }
 
     /// The CPUs that Linux could have had, in ascending order.
-    pub fn ascending(&self) -> Vec<&CpuState> {
-        let mut cpus: Vec<&CpuState> = self.cpus.iter().filter(|c| c.cpu < MAX_CPU).collect();
-        cpus.sort_by_key(|c| c.cpu);
-        cpus
-    }
-
-    /// The same without a copy of what may be many registers.
     pub fn into_ascending(mut self) -> Vec<CpuState> {
         self.cpus.retain(|c| c.cpu < MAX_CPU);
         self.cpus.sort_by_key(|c| c.cpu);

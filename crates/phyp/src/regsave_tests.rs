@@ -95,7 +95,7 @@ fn every_fault_of_the_entries_costs_only_what_it_hit() {
     let twice = [one.clone(), one].concat();
     assert_eq!(faults(1, &twice), (vec![1], vec![Fault::DuplicateCpu(1)]));
     assert_eq!(faults(1, &cpu(9000)), (vec![9000], vec![Fault::HugeCpu(9000)]));
-    assert!(SaveArea::parse(&write(0x1c, 1, &cpu(9000))).unwrap().ascending().is_empty());
+    assert!(SaveArea::parse(&write(0x1c, 1, &cpu(9000))).unwrap().into_ascending().is_empty());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn an_area_cut_inside_an_entry_keeps_what_came_before() {
 #[test]
 fn cpus_come_in_ascending_order_when_asked_for() {
     let area = SaveArea::parse(&write(0x1c, 3, &[cpu(8), cpu(0), cpu(4)].concat())).unwrap();
-    assert_eq!(area.ascending().iter().map(|c| c.cpu).collect::<Vec<_>>(), [0, 4, 8]);
+    assert_eq!(area.into_ascending().iter().map(|c| c.cpu).collect::<Vec<_>>(), [0, 4, 8]);
 }
 
 proptest! {
@@ -171,7 +171,8 @@ proptest! {
             bytes[..16].copy_from_slice(b"REGSAVE\0\0\0\0\0\0\0\0\x10");
         }
         if let Ok(area) = SaveArea::parse(&bytes) {
-            let _ = (area.ascending(), area.cpu(0));
+            let _ = area.cpu(0);
+            let _ = area.into_ascending();
         }
     }
 }

@@ -5,7 +5,6 @@ use kernel::btf::Btf;
 use kernel::symbols::Symbols;
 use kernel::types::{Named, TypeId, Types};
 use std::hint::black_box;
-use std::sync::Arc;
 use vmcore::{ByteOrder, VirtAddr, VmcoreInfo};
 
 pub(super) const TARGET: Target = Target { name: "btf", seeds, run };
@@ -110,10 +109,6 @@ fn run(bytes: Vec<u8>) -> bool {
     const NAMES: [&str; 6] = ["page", "page_t", "mystery", "runqueues", "free_area", ""];
     // The magic number begins with its high byte, or its low one.
     let order = if bytes.first() == Some(&0xeb) { ByteOrder::Big } else { ByteOrder::Little };
-    let base = Btf::parse(&sample(order), order).expect("the sample is sound");
-    if let Ok(module) = Btf::parse_split(&bytes, Arc::new(base)) {
-        ask(&module, &NAMES);
-    }
     Btf::parse(&bytes, order).is_ok_and(|btf| {
         ask(&btf, &NAMES);
         true

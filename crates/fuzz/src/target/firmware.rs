@@ -83,15 +83,16 @@ fn kdms(bytes: Vec<u8>) -> bool {
         for section in &dump.sections {
             black_box((section.filled(), section.target(), section.source_range(), section.kind.to_string()));
         }
-        black_box((dump.disk_path(), dump.raw().len(), dump.status.reserved()));
+        black_box((dump.raw().len(), dump.status.reserved()));
         true
     })
 }
 
 fn regsave(bytes: Vec<u8>) -> bool {
     SaveArea::parse(&bytes).is_ok_and(|area| {
-        for cpu in area.ascending() {
-            black_box((cpu.get("NIA"), cpu.get("GPR01"), area.cpu(cpu.cpu).is_some()));
+        black_box(area.cpu(0).is_some());
+        for cpu in area.into_ascending() {
+            black_box((cpu.get("NIA"), cpu.get("GPR01")));
             for register in &cpu.registers {
                 black_box((register.value(), register.id.name(), register.id.kind()));
             }

@@ -4,7 +4,7 @@ use super::{Seed, Target};
 use crate::virt::{self, MACHINES, Virtual, region};
 use kernel::kallsyms::Kallsyms;
 use std::hint::black_box;
-use vmcore::{Machine, VirtAddr, WordSize};
+use vmcore::{Machine, WordSize};
 
 pub(super) const TARGET: Target = Target { name: "kallsyms", seeds, run };
 
@@ -79,9 +79,6 @@ fn run(bytes: Vec<u8>) -> bool {
     let Some(memory) = Virtual::read(&bytes) else { return false };
     let Ok(table) = Kallsyms::open(&memory) else { return false };
     black_box((table.len(), table.find("sys_write").is_ok(), table.find("").is_ok()));
-    for offset in [0, 17, 0x1000, u64::MAX] {
-        black_box(table.lookup(VirtAddr(TEXT.wrapping_add(offset))).is_ok());
-    }
     let symbols = table.iter().take_while(Result::is_ok).count();
     assert!(symbols <= table.len());
     true

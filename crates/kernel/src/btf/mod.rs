@@ -9,8 +9,7 @@ mod raw;
 use crate::symbols::Symbols;
 use crate::types::{MAX_DEPTH, Member, Named, Type, TypeId, Types};
 use crate::{Error, KernelMemory};
-use raw::{Kind, Raw, Strings};
-use std::sync::Arc;
+use raw::{Kind, Raw};
 use vmcore::{ByteOrder, VirtAddr};
 
 /// The most bytes believed; the largest kernels have some ten million.
@@ -19,15 +18,13 @@ const MAX_BYTES: u64 = 32 << 20;
 /// Bytes that are read out of a dump at once.
 const PIECE: usize = 1 << 18;
 
-/// The types of a kernel, or of a module on top of its kernel's.
+/// The types of a kernel.
 pub struct Btf {
     order: ByteOrder,
     types: Vec<u8>,
-    strings: Strings,
-    /// Where each type starts in `types`; type number `first` is the first.
+    strings: Vec<u8>,
+    /// Where each type starts in `types`; the first is number 1.
     index: Vec<u32>,
-    first: u32,
-    base: Option<Arc<Btf>>,
 }
 
 impl Btf {
@@ -37,26 +34,9 @@ impl Btf {
     ///
     /// [`Error::DebugInfo`] when it is not BTF or contradicts itself.
     pub fn parse(bytes: &[u8], order: ByteOrder) -> Result<Self, Error> {
-        Self::new(bytes, order, None)
-    }
-
-    /// Reads the types of a module, whose numbers and names go on where those of its kernel end.
-    ///
-    /// # Errors
-    ///
-    /// As [`Btf::parse`].
-    pub fn parse_split(bytes: &[u8], base: Arc<Self>) -> Result<Self, Error> {
-        let order = base.order;
-        Self::new(bytes, order, Some(base))
-    }
-
-    fn new(bytes: &[u8], order: ByteOrder, base: Option<Arc<Self>>) -> Result<Self, Error> {
         let (types, strings) = raw::sections(bytes, order)?;
-        let first = base.as_ref().map_or(1, |base| base.first.saturating_add(base.index.len() as u32));
-        let before = base.as_ref().map_or(0, |base| base.strings.end());
         let index = raw::index(types, order)?;
-        let strings = Strings::new(strings.to_vec(), before);
-        Ok(Self { order, types: types.to_vec(), strings, index, first, base })
+        Ok(Self { order, types: types.to_vec(), strings: strings.to_vec(), index })
     }
 
     /// Reads the types out of a dump; `None` when its kernel has none.
@@ -86,9 +66,9 @@ impl Btf {
         Self::parse(&bytes, memory.machine().order).map(Some)
     }
 
-    /// The number of types, those of the kernel below a module included.
+    /// The number of types.
     pub fn len(&self) -> usize {
-        self.first as usize + self.index.len() - 1
+        self.index.len()
     }
 
     /// Reports whether there is no type at all.
@@ -100,51 +80,42 @@ impl Btf {
         Error::DebugInfo { what: "the kernel's BTF".into(), offset, why: why.into() }
     }
 
-    /// The entry of type `id`, from here or from the kernel's own types.
-    fn raw(&self, id: TypeId) -> Result<(&Self, Raw<'_>), Error> {
-        let number = u32::try_from(id.0).unwrap_or(u32::MAX);
-        if number < self.first
-            && let Some(base) = &self.base
-        {
-            return base.raw(id);
-        }
-        let place = number.checked_sub(self.first).and_then(|i| self.index.get(i as usize));
+    /// The entry of type `id`.
+    fn raw(&self, id: TypeId) -> Result<Raw<'_>, Error> {
+        let index = id.0.checked_sub(1).and_then(|i| usize::try_from(i).ok());
+        let place = index.and_then(|i| self.index.get(i));
         let place = place.ok_or_else(|| Self::damaged(id.0, "a reference to a type that does not exist"))?;
-        let raw = Raw::at(&self.types, *place as usize, self.order)
-            .ok_or_else(|| Self::damaged(u64::from(*place), "a type that is cut off"))?;
-        Ok((self, raw))
+        Raw::at(&self.types, *place as usize, self.order)
+            .ok_or_else(|| Self::damaged(u64::from(*place), "a type that is cut off"))
     }
 
-    /// A name by its number, from here or from the kernel's own.
+    /// The name at `offset`.
     fn text(&self, offset: u32) -> &[u8] {
-        match &self.base {
-            Some(base) if offset < base.strings.end() => base.text(offset),
-            _ => self.strings.get(offset),
-        }
+        raw::string(&self.strings, offset)
     }
 
     fn name(&self, offset: u32) -> String {
         String::from_utf8_lossy(self.text(offset)).into_owned()
     }
 
-    /// The entries that stand here, with their numbers.
-    fn own(&self) -> impl Iterator<Item = (TypeId, Raw<'_>)> {
+    /// All entries, with their numbers.
+    fn entries(&self) -> impl Iterator<Item = (TypeId, Raw<'_>)> {
         self.index.iter().enumerate().filter_map(|(i, &place)| {
-            let id = TypeId(u64::from(self.first) + i as u64);
+            let id = TypeId(1 + i as u64);
             Some((id, Raw::at(&self.types, place as usize, self.order)?))
         })
     }
 
     /// The first type from `id` on that is neither a typedef nor a qualifier.
-    fn peel(&self, id: TypeId) -> Result<Option<(TypeId, &Self, Raw<'_>)>, Error> {
+    fn peel(&self, id: TypeId) -> Result<Option<(TypeId, Raw<'_>)>, Error> {
         let mut id = id;
         for _ in 0..MAX_DEPTH {
             if id == TypeId(0) {
                 return Ok(None);
             }
-            let (owner, raw) = self.raw(id)?;
+            let raw = self.raw(id)?;
             if !raw.kind.is_alias() {
-                return Ok(Some((id, owner, raw)));
+                return Ok(Some((id, raw)));
             }
             id = TypeId(raw.size_or_type.into());
         }
@@ -159,20 +130,20 @@ impl Types for Btf {
             Named::Typedef => kind == Kind::Typedef,
             Named::Variable => kind == Kind::Var,
         };
-        let mut matching = self.own().filter(|(_, raw)| wanted(raw.kind));
+        let mut matching = self.entries().filter(|(_, raw)| wanted(raw.kind));
         match matching.find(|(_, raw)| self.text(raw.name) == name.as_bytes()) {
             // A variable's entry names its type.
             Some((_, raw)) if what == Named::Variable => Ok(Some(TypeId(raw.size_or_type.into()))),
             Some((id, _)) => Ok(Some(id)),
-            None => self.base.as_ref().map_or(Ok(None), |base| base.find(what, name)),
+            None => Ok(None),
         }
     }
 
     fn get(&self, id: TypeId) -> Result<Type, Error> {
-        let Some((_, owner, raw)) = self.peel(id)? else { return Ok(Type::Void) };
+        let Some((_, raw)) = self.peel(id)? else { return Ok(Type::Void) };
         let size = u64::from(raw.size_or_type);
         Ok(match raw.kind {
-            Kind::Int | Kind::Float => Type::Base { name: owner.name(raw.name), size },
+            Kind::Int | Kind::Float => Type::Base { name: self.name(raw.name), size },
             Kind::Pointer => Type::Pointer(TypeId(size)),
             Kind::Array => {
                 let (element, count) =
@@ -180,8 +151,8 @@ impl Types for Btf {
                 // C's `[]` and `[0]` look the same here.
                 Type::Array { element: TypeId(element.into()), count: Some(count.into()) }
             }
-            Kind::Struct | Kind::Union => Type::Struct { name: owner.name(raw.name), size: Some(size) },
-            Kind::Forward => Type::Struct { name: owner.name(raw.name), size: None },
+            Kind::Struct | Kind::Union => Type::Struct { name: self.name(raw.name), size: Some(size) },
+            Kind::Forward => Type::Struct { name: self.name(raw.name), size: None },
             Kind::Enum | Kind::Enum64 => Type::Enum { size },
             Kind::Function | Kind::Prototype => Type::Function,
             _ => Type::Void,
@@ -189,33 +160,33 @@ impl Types for Btf {
     }
 
     fn members(&self, id: TypeId) -> Result<Vec<Member>, Error> {
-        let Some((_, owner, raw)) = self.peel(id)? else { return Ok(Vec::new()) };
+        let Some((_, raw)) = self.peel(id)? else { return Ok(Vec::new()) };
         let members = raw.members().map(|m| -> Result<Member, Error> {
             let kind = TypeId(m.kind.into());
             let (bit_offset, bits) = match m.bits {
                 Some(bits) => (m.bit_offset, (bits > 0).then_some(bits.into())),
                 None => self.old_bit_field(kind, m.bit_offset)?,
             };
-            Ok(Member { name: owner.name(m.name), kind, bit_offset: bit_offset.into(), bits })
+            Ok(Member { name: self.name(m.name), kind, bit_offset: bit_offset.into(), bits })
         });
         members.collect()
     }
 
     fn enumerator(&self, name: &str) -> Result<Option<i64>, Error> {
-        for (_, raw) in self.own() {
+        for (_, raw) in self.entries() {
             let mut values = raw.enumerators();
             if let Some((_, value)) = values.find(|&(text, _)| self.text(text) == name.as_bytes()) {
                 return Ok(Some(value));
             }
         }
-        self.base.as_ref().map_or(Ok(None), |base| base.enumerator(name))
+        Ok(None)
     }
 }
 
 impl Btf {
     /// Where a member lies whose struct does not tell the width of bit fields: its integer type may.
     fn old_bit_field(&self, kind: TypeId, bit_offset: u32) -> Result<(u32, Option<u64>), Error> {
-        let Some((_, _, raw)) = self.peel(kind)? else { return Ok((bit_offset, None)) };
+        let Some((_, raw)) = self.peel(kind)? else { return Ok((bit_offset, None)) };
         let Some((offset, bits)) = raw.integer_bits().filter(|_| raw.kind == Kind::Int) else {
             return Ok((bit_offset, None));
         };

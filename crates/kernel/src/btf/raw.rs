@@ -151,30 +151,12 @@ impl<'b> Raw<'b> {
     }
 }
 
-/// The strings, each ended by a NUL.
-pub(super) struct Strings {
-    bytes: Vec<u8>,
-    /// The number of the first byte: for a module where its kernel's strings end.
-    first: u32,
-}
-
-impl Strings {
-    pub(super) fn new(bytes: Vec<u8>, first: u32) -> Self {
-        Self { bytes, first }
-    }
-
-    /// The number after the last byte.
-    pub(super) fn end(&self) -> u32 {
-        self.first.saturating_add(self.bytes.len() as u32)
-    }
-
-    /// The string at `offset`; nothing where there is none, or none that ends within [`MAX_NAME`] bytes.
-    pub(super) fn get(&self, offset: u32) -> &[u8] {
-        let at = offset.checked_sub(self.first).and_then(|at| self.bytes.get(at as usize..));
-        let at = at.unwrap_or_default();
-        let at = &at[..at.len().min(MAX_NAME)];
-        &at[..memchr::memchr(0, at).unwrap_or(0)]
-    }
+/// The string at `offset` of `strings`, each of which a NUL ends; empty where there is none, or none that ends within
+/// [`MAX_NAME`] bytes.
+pub(super) fn string(strings: &[u8], offset: u32) -> &[u8] {
+    let at = strings.get(offset as usize..).unwrap_or_default();
+    let at = &at[..at.len().min(MAX_NAME)];
+    &at[..memchr::memchr(0, at).unwrap_or(0)]
 }
 
 /// Splits types from strings (`struct btf_header`: magic, version, flags, hdr_len, then offset and length of both,

@@ -124,26 +124,6 @@ fn an_old_bit_field_has_its_width_in_its_type() {
     assert_eq!((field.bit_offset, field.bits), (10, Some(3)));
 }
 
-#[test]
-fn a_modules_types_stand_on_its_kernels() {
-    for order in ORDERS {
-        let base = Arc::new(Btf::parse(&sample(order), order).unwrap());
-        let mut own = Writer::new(order);
-        own.strings.clear();
-        let before = base.strings.end();
-        let (name, page) = (before, before + 5);
-        own.strings.extend(b"mine\0page\0");
-        own.words(&[name, 4 << 24 | 1, 64]);
-        own.words(&[page, 2, 0]);
-        let module = Btf::parse_split(&own.finish(), base).unwrap();
-        assert_eq!(module.len(), 13);
-        assert_eq!(module.size_of("mine", 8).unwrap(), Some(64));
-        assert_eq!(module.offset_of("mine.page._refcount").unwrap(), Some(52));
-        assert_eq!(module.size_of("page", 8).unwrap(), Some(64));
-        assert_eq!(module.enumerator("PG_lru").unwrap(), Some(5));
-    }
-}
-
 struct At(u64, u64);
 
 impl Symbols for At {

@@ -206,4 +206,6 @@ impl Types for Dwarf<'_> {
 }
 
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! The dump's own symbol table.
 //!
 //! A kernel carries the names and addresses of its symbols in a compressed table of its own, and says in VMCOREINFO
-//! where that lies (since 6.0). So a dump answers where a variable is without a vmlinux. Only the kernel's own
+//! where that is (since 6.0). So a variable can be found without a vmlinux. Only the kernel's own
 //! symbols are in it, not those of modules; variables only with `CONFIG_KALLSYMS_ALL`, which distributions set.
 //!
-//! The table may have some hundred thousand entries. It is not copied out of the dump: what is kept is the dictionary
-//! of the compression and the place of every 256th name.
+//! The table may have some hundred thousand entries. It is not copied out of the dump but read for each question; only
+//! the dictionary of the compression is kept.
 
 mod address;
 mod names;
@@ -18,9 +18,6 @@ use vmcore::VirtAddr;
 
 /// The most symbols believed; the largest kernels have a tenth of it.
 const MAX_SYMBOLS: u32 = 1 << 22;
-
-/// Names between two places that are remembered.
-const MARK_STEP: u32 = 256;
 
 /// Symbols that VMCOREINFO gives as well, if they exist: what the table says of them must agree.
 const ANCHORS: [&str; 5] = ["_stext", "init_uts_ns", "swapper_pg_dir", "init_top_pgt", "prb"];
@@ -44,8 +41,6 @@ pub struct Kallsyms<'a> {
     count: u32,
     tokens: Tokens,
     addresses: Addresses<'a>,
-    /// The offset of the name of every `MARK_STEP`th symbol.
-    marks: Vec<u32>,
 }
 
 impl<'a> Kallsyms<'a> {
@@ -71,14 +66,10 @@ impl<'a> Kallsyms<'a> {
         }
         let names = symbol(memory, "kallsyms_names")?;
         let tokens = Tokens::read(memory)?;
-        let mut marks = Vec::new();
         let mut anchors = Vec::new();
         let mut cursor = Cursor::new(memory, names);
         let mut name = Vec::new();
         for index in 0..count {
-            if index.is_multiple_of(MARK_STEP) {
-                marks.push(cursor.offset());
-            }
             cursor.next(&tokens, &mut name)?;
             if let Some(anchor) = ANCHORS.iter().find(|a| a.as_bytes() == &name[1..])
                 && let Some(addr) = memory.info().symbol(anchor)
@@ -87,7 +78,7 @@ impl<'a> Kallsyms<'a> {
             }
         }
         let addresses = Addresses::settle(memory, &anchors)?;
-        Ok(Self { memory, names, count, tokens, addresses, marks })
+        Ok(Self { memory, names, count, tokens, addresses })
     }
 
     /// The number of symbols.
@@ -111,54 +102,6 @@ impl<'a> Kallsyms<'a> {
             }
         }
         Ok(None)
-    }
-
-    /// The symbol that `addr` belongs to, and how far into it; of several with one address, the first.
-    ///
-    /// `None` outside the kernel's image: below `_stext`, or past the last symbol.
-    ///
-    /// # Errors
-    ///
-    /// As [`Kallsyms::find`].
-    pub fn lookup(&self, addr: VirtAddr) -> Result<Option<(Symbol, u64)>, Error> {
-        if self.memory.info().symbol("_stext").is_some_and(|start| addr < start) {
-            return Ok(None);
-        }
-        // The table is sorted by address: the number of symbols at or below `addr`, then the first of its equals.
-        let next = self.partition(|at| at <= addr)?;
-        let Some(last) = next.checked_sub(1) else { return Ok(None) };
-        let start = self.addresses.get(last)?;
-        if next == self.count && start != addr {
-            return Ok(None);
-        }
-        let first = self.partition(|at| at < start)?;
-        let symbol = self.symbol(first.min(last))?;
-        let into = addr.0.wrapping_sub(symbol.addr.0);
-        Ok(Some((symbol, into)))
-    }
-
-    /// The number of symbols at the table's start whose addresses are `before` some point.
-    fn partition(&self, before: impl Fn(VirtAddr) -> bool) -> Result<u32, Error> {
-        let (mut low, mut high) = (0, self.count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if before(self.addresses.get(middle)?) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    /// The symbol at `index`, which is below the count.
-    fn symbol(&self, index: u32) -> Result<Symbol, Error> {
-        let mut cursor = Cursor::at(self.memory, self.names, self.marks[(index / MARK_STEP) as usize]);
-        let mut name = Vec::new();
-        for _ in 0..=index % MARK_STEP {
-            cursor.next(&self.tokens, &mut name)?;
-        }
-        Ok(made(&name, self.addresses.get(index)?))
     }
 
     /// All symbols, by ascending address. After an error nothing more comes.

@@ -56,22 +56,11 @@ impl Tokens {
 /// A walk over the names.
 pub(super) struct Cursor<'a> {
     stream: Stream<'a>,
-    names: VirtAddr,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(memory: &'a dyn KernelMemory, names: VirtAddr) -> Self {
-        Self::at(memory, names, 0)
-    }
-
-    /// Starts at a name `offset` bytes after the first.
-    pub(super) fn at(memory: &'a dyn KernelMemory, names: VirtAddr, offset: u32) -> Self {
-        Self { stream: Stream::new(memory, VirtAddr(names.0.wrapping_add(offset.into()))), names }
-    }
-
-    /// How far the next name is from the first; the table of the largest kernels has some megabytes.
-    pub(super) fn offset(&self) -> u32 {
-        self.stream.at().0.wrapping_sub(self.names.0) as u32
+        Self { stream: Stream::new(memory, names) }
     }
 
     /// Replaces `expanded` by the next symbol's kind, one byte, and its name.

@@ -149,6 +149,15 @@ pub(super) trait Tree {
         }
         Err(Stop { error: not_mapped(addr, "its page table has no last level"), len: 1 })
     }
+
+    /// As [`walk`](Self::walk), where the bits above must all be as the highest one that there is an index for.
+    fn walk_canonical(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
+        let unused = 64 - self.va_bits();
+        if (addr.0 as i64) << unused >> unused != addr.0 as i64 {
+            return Err(Stop { error: not_mapped(addr, "it is not canonical"), len: 1 });
+        }
+        self.walk(physical, addr)
+    }
 }
 
 /// The entries of one architecture.

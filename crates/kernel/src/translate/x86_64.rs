@@ -3,7 +3,7 @@
 use super::segments::Segments;
 use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels};
 use super::tables::{TableVisitor, visit};
-use super::{Mapping, missing, not_mapped};
+use super::{Mapping, missing};
 use crate::Error;
 use crate::physical::Physical;
 use crate::uts;
@@ -129,11 +129,7 @@ impl X86_64 {
     }
 
     pub(super) fn walk(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
-        let unused = 64 - self.table.va_bits();
-        if (addr.0 as i64) << unused >> unused != addr.0 as i64 {
-            return Err(Stop { error: not_mapped(addr, "it is not canonical"), len: 1 });
-        }
-        self.table.walk(physical, addr)
+        self.table.walk_canonical(physical, addr)
     }
 
     /// Shows all of the kernel's page table.

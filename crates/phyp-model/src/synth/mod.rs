@@ -7,6 +7,11 @@
 //!
 //! Address translation ([`radix`], [`hash`]), page classes ([`pages`]) and the note ([`facts`]) are apart, so that
 //! another architecture replaces the first and last and keeps the second.
+//!
+//! [`build`] puts the image into the memory of a [`Machine`](crate::Machine), to be crashed, copied and saved: one
+//! kernel, with a log, and with terabytes of memory where frames share their `struct page`s. For a dump of any other
+//! kernel, to be read and filtered, there is [`dump`]: every architecture and generation, smaller and without a log. The
+//! hand-made images of `crates/kernel/tests/synthetic` are a third way, for tests that choose every word of a small one.
 
 pub mod dump;
 pub mod facts;

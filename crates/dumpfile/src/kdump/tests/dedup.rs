@@ -12,14 +12,7 @@ fn write_shared(
     method: Option<Method>,
     threads: usize,
 ) -> Written {
-    let out = OutputFile::create(path, true).unwrap();
-    let options = Options { method, dedup: true, ..Options::default() };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let facts = facts(dump.machine);
-    let written =
-        pool.install(|| write(dump, selection, &facts, &options, &out, &Progress::default())).unwrap();
-    out.commit().unwrap();
-    written
+    write_with(path, dump, selection, Options { method, dedup: true, ..Options::default() }, threads)
 }
 
 /// `pages` pages, of which page `i` has one of `kinds` contents.

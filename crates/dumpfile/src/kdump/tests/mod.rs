@@ -145,8 +145,11 @@ fn write_to(
     method: Option<Method>,
     threads: usize,
 ) -> Written {
+    write_with(path, dump, selection, Options { method, ..Options::default() }, threads)
+}
+
+fn write_with(path: &Path, dump: &Dump, selection: &Selection, options: Options, threads: usize) -> Written {
     let out = OutputFile::create(path, true).unwrap();
-    let options = Options { method, ..Options::default() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let facts = facts(dump.machine);
     let written =

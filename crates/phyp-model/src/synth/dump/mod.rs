@@ -5,7 +5,8 @@
 //! a filter must do with it ([`Truth`]). [`Dump::write_elf`] writes it as a file; [`catalogue`] has specs by name.
 //!
 //! Layouts are written from the kernel's sources by definitions of their own. What no filter reads is left out: there is
-//! no code, no task and no log.
+//! no code, no task and no log. For an image with a log that a [`Machine`](crate::Machine) can crash with, see the parent
+//! module.
 
 mod arch;
 pub mod catalogue;
