@@ -21,7 +21,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds hadump as it is shipped and answers where it is.
+/// Builds hadump as it is shipped and returns where it is.
 pub(crate) fn build_hadump() -> Result<PathBuf> {
     let mut command = cargo(&["build", "--release", "--package", "hadump"]);
     command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use vmcore::Damage;
 
-/// How many pages are told apart; a page that is read again and again counts once among these.
+/// How many pages are remembered; one of these counts once, however often it is read.
 const MAX_PAGES: usize = 1 << 16;
 /// How many are described.
 const MAX_TEXTS: usize = 16;

@@ -56,13 +56,13 @@ impl Input {
         let unfit = |what: &str| Error::Unsupported { path: path.to_owned(), what: what.into() };
         // The kind is asked before the file is opened: opening a tape or a watchdog does things.
         check_kind(&std::fs::metadata(path).map_err(failed)?, device_len.is_some()).map_err(unfit)?;
-        // Without NONBLOCK a FIFO that came in between would block until somebody writes.
+        // Without NONBLOCK a FIFO that came in between would block until it has a writer.
         let flags = OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
         check_kind(&meta, device_len.is_some()).map_err(unfit)?;
         let regular = meta.file_type().is_file();
-        // A block device has a length that only seeking tells, a character device none.
+        // The length of a block device is known only by seeking; a character device has none.
         let len = match device_len {
             _ if regular => meta.len(),
             Some(len) if meta.file_type().is_char_device() => len,
@@ -81,7 +81,7 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// When the system does not tell its length.
+    /// When the system does not give its length.
     pub(crate) fn of_file(file: File, path: &Path) -> Result<Self, Error> {
         let meta = file.metadata().map_err(|source| Error::Open { path: path.to_owned(), source })?;
         let len = meta.len();
@@ -113,7 +113,7 @@ impl Input {
         }
     }
 
-    /// Reports whether this is a flattened file that lacks its end. Other files do not tell.
+    /// Reports whether this is a flattened file that lacks its end. In other files this cannot be seen.
     pub(crate) fn is_cut(&self) -> bool {
         matches!(&self.bytes, Bytes::Flattened(_, index) if index.is_cut())
     }

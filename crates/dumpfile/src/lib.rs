@@ -1,7 +1,7 @@
 //! Dumps as files.
 //!
 //! One module per format, each with its layout, its reader and its writer side by side. [`open_set`] recognises a file,
-//! or the parts of a split set, and answers a [`vmcore::Dump`]; a writer takes a `Dump` and a [`vmcore::Selection`] and makes a file.
+//! or the parts of a split set, and returns a [`vmcore::Dump`]; a writer takes a `Dump` and a [`vmcore::Selection`] and makes a file.
 
 #![forbid(unsafe_code)]
 

@@ -10,7 +10,7 @@ use vmcore::{Dump, Machine, PageSize};
 /// How much of a file's beginning is looked at.
 const PREFIX: usize = 64;
 
-/// What the user says of a dump, which counts where the files themselves do not tell.
+/// What the user says of a dump, used where the files themselves do not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Assume {
     /// The machine that crashed.
@@ -37,7 +37,7 @@ pub fn open_set(paths: &[PathBuf]) -> Result<Dump, Error> {
     open_set_assuming(paths, &Assume::default())
 }
 
-/// As [`open_set`], with the user's word for what the files do not tell.
+/// As [`open_set`], with what the user says where the files do not.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ fn open_inputs(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
         (None, 1..) => kdump::open(dumps, assume)?,
         (Some(_), 1) => elf::open(dumps.remove(0), assume)?,
         (Some(n), _) => {
-            let what = "an ELF core is no part of a set; only kdump-compressed files are split";
+            let what = "an ELF core is not part of a set; only kdump-compressed files are split";
             return unsupported(dumps[n].path(), what.into());
         }
         (None, 0) => return unsupported(Path::new(""), "no file was named".into()),

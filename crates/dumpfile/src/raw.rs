@@ -24,7 +24,7 @@ pub fn open_image(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Box<d
 
 /// Opens a raw image of the memory of `machine`, whose kernel has pages of `page_size`, as a dump without notes.
 ///
-/// `ram` is as in [`open_image`]. Whoever finds VMCOREINFO in memory may put it into the dump.
+/// `ram` is as in [`open_image`]. A caller that finds VMCOREINFO in memory may put it into the dump.
 ///
 /// # Errors
 ///

@@ -16,14 +16,14 @@ use vmcore::{Pfn, Range, Selection};
 /// How a dump is to be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parts {
-    /// Into so many parts with about the same number of pages each; at least one.
+    /// Into this many parts with about the same number of pages each; at least one.
     Count(u16),
-    /// Into parts with pages of at most so many bytes each, before compression. No part is less than one block of frames
+    /// Into parts with pages of at most this many bytes each, before compression. No part is less than one block of frames
     /// (see [`plan`]), and where more than 65,535 parts would be needed they are larger.
     Size(u64),
 }
 
-/// Cuts are at multiples of this number of frames, where a dump is large enough. crash counts pages in sections of so many.
+/// Cuts are at multiples of this number of frames, where a dump is large enough. crash counts pages in sections of this size.
 const BLOCK: u64 = 4096;
 /// Where it is not, they are at multiples of this one: crash counts the words of a bitmap from a part's first frame on.
 const SMALL_BLOCK: u64 = 64;

@@ -38,7 +38,7 @@ impl Progress {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Reports whether somebody asked the writer to stop.
+    /// Reports whether the writer was asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
@@ -47,22 +47,22 @@ impl Progress {
 /// What a writer wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The file's length in bytes, holes included; of a file that was cut short, where it would go on.
+    /// The file's length in bytes, holes included; of a file that was cut short, where it would continue.
     pub bytes: u64,
-    /// Pages with content that stand in the file.
+    /// Pages with content that are in the file.
     pub data_pages: u64,
     /// Pages of zeros.
     pub zero_pages: u64,
     /// Of the data pages, those stored as they are because compression did not shrink them.
     pub raw_pages: u64,
-    /// Of the data pages, those that share the bytes of an equal one; of a file that was gone on with, those that the last
+    /// Of the data pages, those that share the bytes of an equal one; of a resumed file, those that the last
     /// writer found.
     pub shared_pages: u64,
     /// Pages that were to be kept and could not be read.
     pub lost_pages: u64,
     /// Pages of the selection that an earlier filter had left out of the input.
     pub missing_pages: u64,
-    /// Pages of the selection that nobody asked the writer to write, or that it could not write.
+    /// Pages of the selection that the writer was not asked to write, or that it could not write.
     pub unwritten_pages: u64,
 }
 

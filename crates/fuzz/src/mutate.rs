@@ -137,7 +137,7 @@ fn change_text(bytes: &mut Vec<u8>, at: usize, rng: &mut Rng) {
     let end = |from: usize, rng: &mut Rng| (from + 1 + rng.below(12)).min(bytes.len());
     match rng.below(12) {
         0..5 => {
-            // The number that stands there, or next.
+            // The number that is there, or next.
             let start = (at..bytes.len()).find(|&i| bytes[i].is_ascii_hexdigit()).unwrap_or(at);
             let digits = bytes[start..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
             let number = rng.pick(&NUMBERS);

@@ -58,7 +58,7 @@ impl Runner {
         if run < count { seed.bytes.clone() } else { mutate(seed, &mut Rng::new(run)) }
     }
 
-    /// Does the runs of `range`, and answers how many inputs the reader took. A run that does not end ends the program,
+    /// Does the runs of `range`, and returns how many inputs the reader took. A run that does not end ends the program,
     /// with a message.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Runner {
         Ok(taken)
     }
 
-    /// Does a run with this input, and answers whether the reader took it.
+    /// Does a run with this input, and returns whether the reader took it.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ pub(crate) const fn region(n: u64) -> u64 {
     (n + 1) << 20
 }
 
-/// Memory in regions, each with a page of 0xff behind what an input has: who reads a page at once finds a page.
+/// Memory in regions, each with a page of 0xff after what an input has: a reader of whole pages finds one.
 pub(crate) struct Virtual {
     machine: Machine,
     info: VmcoreInfo,

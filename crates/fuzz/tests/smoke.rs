@@ -1,4 +1,4 @@
-//! A little of every target with every `cargo test`; `cargo xtask fuzz` goes on from there.
+//! A little of every target with every `cargo test`; `cargo xtask fuzz` does more.
 
 use fuzz::{Runner, TARGETS};
 

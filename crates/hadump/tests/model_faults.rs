@@ -74,7 +74,7 @@ const fn row(
 
 const NO_AREA: &str = "the firmware's area is the only place that has them";
 const HEADER: &str = "the crash-info header has those of the CPU that crashed, and a mask of the others";
-const MORE: &str = "what lies behind a destination may be overwritten, so it is not believed";
+const MORE: &str = "what follows a destination may be overwritten, so it is not believed";
 const IN_FULL: &str = "a flag is a doubt; the bytes are all there";
 const NO_BOOT: &str =
     "the section of boot memory is cut off, so all that the second boot may have used is lost";
@@ -118,9 +118,9 @@ const TABLE: &[Row] = &[
         "the area has room to spare",
     ),
     row(Copies, "CPU state half", Pages::True, Cpus::True, "bytes were copied", "the area has room to spare"),
-    row(Copies, "CPU state said to be more", Pages::True, Cpus::True, "were asked for", MORE),
-    row(Copies, "HPTEs said to be more by 1 byte, phyp", Pages::True, Cpus::True, "were asked for", MORE),
-    row(Copies, "HPTEs said to be more by a page, phyp", Pages::True, Cpus::True, "were asked for", MORE),
+    row(Copies, "CPU state said to be more", Pages::True, Cpus::True, "were requested", MORE),
+    row(Copies, "HPTEs said to be more by 1 byte, phyp", Pages::True, Cpus::True, "were requested", MORE),
+    row(Copies, "HPTEs said to be more by a page, phyp", Pages::True, Cpus::True, "were requested", MORE),
     row(
         Copies,
         "boot memory said to be more by a page, fadump",
@@ -129,7 +129,7 @@ const TABLE: &[Row] = &[
         "was copied too long",
         MORE,
     ),
-    row(Copies, "boot memory said to be more", Pages::True, Cpus::True, "were asked for", MORE),
+    row(Copies, "boot memory said to be more", Pages::True, Cpus::True, "were requested", MORE),
     row(
         Flags,
         "CPU state with error 0x8000, not copied, phyp",
@@ -213,9 +213,9 @@ const TABLE: &[Row] = &[
     row(Flags, "CPU state with error", Pages::True, Cpus::True, "error flag", IN_FULL),
     row(Flags, "boot memory with error", Pages::True, Cpus::True, "error flag", IN_FULL),
     row(Header, "sections claimed", Pages::True, Cpus::True, "", "those that follow are read"),
-    row(Header, "property of 0x28 bytes", Pages::NoneWrong, Cpus::CannotBeKnown, "holds 0", NO_BOOT),
-    row(Header, "property of 0x4f bytes", Pages::NoneWrong, Cpus::CannotBeKnown, "holds 0", NO_BOOT),
-    row(Header, "property of 0x9f bytes", Pages::NoneWrong, Cpus::CannotBeKnown, "holds 2", NO_BOOT),
+    row(Header, "property of 0x28 bytes", Pages::NoneWrong, Cpus::CannotBeKnown, "contains 0", NO_BOOT),
+    row(Header, "property of 0x4f bytes", Pages::NoneWrong, Cpus::CannotBeKnown, "contains 0", NO_BOOT),
+    row(Header, "property of 0x9f bytes", Pages::NoneWrong, Cpus::CannotBeKnown, "contains 2", NO_BOOT),
     row(
         Header,
         "property of",
@@ -231,8 +231,8 @@ const TABLE: &[Row] = &[
     row(Registers, "count offset past the end, phyp", Pages::True, Cpus::Gone, "NumCpusOffset", NO_AREA),
     row(Registers, "count offset inside the header, phyp", Pages::True, Cpus::Gone, "NumCpusOffset", NO_AREA),
     row(Registers, "count offset", Pages::True, Cpus::SomeEmpty, "NumCpusOffset", HEADER),
-    row(Registers, "count at 1ch, fadump", Pages::True, Cpus::True, "were asked for", MORE),
-    row(Registers, "count at an odd place, fadump", Pages::True, Cpus::True, "were asked for", MORE),
+    row(Registers, "count at 1ch, fadump", Pages::True, Cpus::True, "were requested", MORE),
+    row(Registers, "count at an odd place, fadump", Pages::True, Cpus::True, "were requested", MORE),
     row(
         Registers,
         "no start marker, phyp",
@@ -255,7 +255,7 @@ const TABLE: &[Row] = &[
         "a CPU twice, fadump",
         Pages::True,
         Cpus::SomeEmpty,
-        "stands twice",
+        "appears twice",
         "the last CPU had no room left",
     ),
     row(
@@ -263,15 +263,22 @@ const TABLE: &[Row] = &[
         "a CPU id no kernel has, phyp",
         Pages::True,
         Cpus::SomeMissing,
-        "which no Linux has",
+        "which no Linux kernel can have",
         NO_AREA,
     ),
-    row(Registers, "a CPU id no kernel has", Pages::True, Cpus::SomeEmpty, "which no Linux has", HEADER),
-    row(Registers, "an unknown register, fadump", Pages::True, Cpus::True, "were asked for", MORE),
-    row(Registers, "GPR32, fadump", Pages::True, Cpus::True, "were asked for", MORE),
-    row(Registers, "GPR1 with one digit, fadump", Pages::True, Cpus::True, "were asked for", MORE),
-    row(Registers, "a name that is no text, fadump", Pages::True, Cpus::True, "were asked for", MORE),
-    row(Registers, "a register twice, fadump", Pages::True, Cpus::True, "were asked for", MORE),
+    row(
+        Registers,
+        "a CPU id no kernel has",
+        Pages::True,
+        Cpus::SomeEmpty,
+        "which no Linux kernel can have",
+        HEADER,
+    ),
+    row(Registers, "an unknown register, fadump", Pages::True, Cpus::True, "were requested", MORE),
+    row(Registers, "GPR32, fadump", Pages::True, Cpus::True, "were requested", MORE),
+    row(Registers, "GPR1 with one digit, fadump", Pages::True, Cpus::True, "were requested", MORE),
+    row(Registers, "a name that is no text, fadump", Pages::True, Cpus::True, "were requested", MORE),
+    row(Registers, "a register twice, fadump", Pages::True, Cpus::True, "were requested", MORE),
     row(
         Registers,
         "last entry cut after its name, fadump",
@@ -319,7 +326,7 @@ const TABLE: &[Row] = &[
         "old magic",
         Pages::NoneWrong,
         Cpus::Firmware,
-        "which no Linux has",
+        "which no Linux kernel can have",
         "read by the older layout it makes no sense",
     ),
     row(

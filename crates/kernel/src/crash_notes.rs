@@ -66,7 +66,7 @@ fn prstatus_size(machine: Machine) -> Result<usize, Error> {
 
 /// Finds the buffers of all CPUs that the kernel could have, in ascending order.
 ///
-/// `symbol` answers where a variable of the kernel is, from the dump's own table
+/// `symbol` returns where a variable of the kernel is, from the dump's own table
 /// ([`Kallsyms::find`](crate::kallsyms::Kallsyms::find)) or from a vmlinux.
 ///
 /// # Errors

@@ -47,7 +47,7 @@ pub enum Error {
         what: String,
         /// Where it lies.
         addr: VirtAddr,
-        /// What stands there.
+        /// What is there.
         found: String,
         /// What would make sense.
         expected: String,
@@ -75,7 +75,7 @@ pub enum Error {
     AnotherKernel {
         /// The file.
         path: PathBuf,
-        /// Both kernels by what tells them apart.
+        /// Both kernels by what distinguishes them.
         why: String,
     },
     /// A description of the kernel's types contradicts itself.

@@ -160,7 +160,7 @@ fn array(kernel: &Kernel<'_>, run: PageRun, size: u64, frames: &mut Frames) -> R
     Ok(())
 }
 
-/// The first mebibyte of the kernel's text, which no kernel gives back, and what VMCOREINFO's symbols lie in.
+/// The first mebibyte of the kernel's text, which no kernel frees, and what VMCOREINFO's symbols lie in.
 ///
 /// # Errors
 ///

@@ -23,7 +23,7 @@ impl<'d> Kernel<'d> {
     ///
     /// # Errors
     ///
-    /// When the dump has no VMCOREINFO, when a key that translation needs is missing, and when what stands at
+    /// When the dump has no VMCOREINFO, when a key that translation needs is missing, and when what is at
     /// `init_uts_ns` is not a Linux kernel's name.
     pub fn open(dump: &'d Dump) -> Result<Self, Error> {
         let info = dump.vmcoreinfo.as_ref().ok_or_else(|| {
@@ -54,7 +54,7 @@ impl<'d> Kernel<'d> {
         Ok(self.utsname.clone())
     }
 
-    /// Where the kernel's link address 0 lies in physical memory, as the sub header of a kdump file tells it. The
+    /// Where the kernel's link address 0 lies in physical memory, as in the sub header of a kdump file. The
     /// bits of a signed number.
     pub fn phys_base(&self) -> u64 {
         self.translator.phys_base(self.dump, self.info)

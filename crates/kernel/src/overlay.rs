@@ -5,12 +5,12 @@ use vmcore::{
     Chunk, Damage, MemoryMap, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory, ReadError, VirtAddr,
 };
 
-/// What stands in place of what the machine's memory held.
+/// What is in place of what the machine's memory held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// So many times the same byte.
+    /// The same byte this many times.
     Fill {
         /// The byte.
         byte: u8,
@@ -61,7 +61,7 @@ impl Overlay {
         Self { memory, patches: BTreeMap::new() }
     }
 
-    /// Replaces what stands at `at`; later contents go over earlier ones.
+    /// Replaces what is at `at`; later contents go over earlier ones.
     pub fn put(&mut self, at: PhysAddr, content: &Content) {
         let page = self.memory.map().page_size();
         for (start, here, len) in pieces(page, at.0, content.len()) {
@@ -70,7 +70,7 @@ impl Overlay {
         }
     }
 
-    /// Replaces what stands at virtual address `at`, each page where `translate` finds it: neighbours there need not be
+    /// Replaces what is at virtual address `at`, each page where `translate` finds it: neighbours there need not be
     /// neighbours in memory.
     ///
     /// # Errors

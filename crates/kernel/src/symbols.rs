@@ -1,4 +1,4 @@
-//! Where the kernel's variables and functions are, whatever tells it.
+//! Where the kernel's variables and functions are, from any source.
 
 use crate::kallsyms::Kallsyms;
 use crate::vmlinux::Vmlinux;

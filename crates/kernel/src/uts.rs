@@ -6,7 +6,7 @@ use vmcore::{Utsname, VirtAddr, VmcoreInfo};
 /// Bytes of one string (`__NEW_UTS_LEN` + 1 of the kernel's `utsname.h`).
 const LEN: usize = 65;
 
-/// Where the name is in `uts_namespace` when the note does not say: behind a `struct kref`, an `int`. The note says it
+/// Where the name is in `uts_namespace` when the note does not say: after a `struct kref`, an `int`. The note says it
 /// since 5.11, when the counter moved away and the name to the beginning.
 const BEHIND_KREF: u64 = 4;
 

@@ -1,7 +1,7 @@
-//! Pages in the order of what they are worth to whoever reads the dump.
+//! Pages in the order of their value to the reader of a dump.
 //!
 //! A dump that runs out of space or time should have lost what is missed least. What debuggers read before they can
-//! say anything at all comes first, memory that the kernel has given back last.
+//! say anything at all comes first, memory that the kernel has freed last.
 
 use crate::frames::{self, Mapped};
 use crate::memmodel::MemModel;
@@ -24,7 +24,7 @@ pub enum Value {
     /// What no reader can do without: the kernel's image, per-CPU data and all else reserved at boot, page tables,
     /// `struct page`s, slab, and what vmalloc maps, modules and stacks among it.
     Essential,
-    /// What else the kernel uses, and what could not be told apart.
+    /// What else the kernel uses, and what could not be distinguished from it.
     Kernel,
     /// Page cache with private data.
     CachePrivate,
@@ -71,7 +71,7 @@ impl Kernel<'_> {
     /// together are the whole. Works on the current rayon pool. `spill` makes an empty file for each part that may
     /// outgrow memory.
     ///
-    /// What the kernel does not tell apart stays together, so there are fewer parts then; at worst one.
+    /// What the kernel does not distinguish stays together, so there are fewer parts then; at worst one.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl Kernel<'_> {
         Ok(Prepared { pages, reserved, essential })
     }
 
-    /// The memory model and the tests of all classes that this kernel tells.
+    /// The memory model and the tests of all classes that this kernel describes.
     fn pages_by_class(&self) -> Result<(MemModel, Classes, FreeList), Error> {
         if self.machine().word != WordSize::Bits64 {
             return Err(Error::Unsupported("a 32-bit kernel".to_owned()));
@@ -161,7 +161,7 @@ impl Kernel<'_> {
         Ok((model, classes, free))
     }
 
-    /// PG_reserved, whose number VMCOREINFO does not tell: the one flag that the pages of the kernel's text have.
+    /// PG_reserved, whose number VMCOREINFO does not give: the one flag that the pages of the kernel's text have.
     fn reserved(&self, model: &MemModel, classes: &Classes) -> Result<u64, Error> {
         const SAMPLES: u64 = 16;
         const STEP: u64 = 1 << 16;

@@ -77,12 +77,12 @@ impl Vmlinux {
         let cache = ReadCache::new(&file);
         let bad = |error: object::Error| Error::Given {
             path: path.to_owned(),
-            why: format!("this is no vmlinux ({error}); an uncompressed ELF file of the kernel is needed"),
+            why: format!("this is not a vmlinux ({error}); an uncompressed ELF file of the kernel is needed"),
         };
         let elf = object::File::parse(&cache).map_err(bad)?;
         let machine = machine(&elf).ok_or_else(|| Error::Given {
             path: path.to_owned(),
-            why: format!("this is no vmlinux but a file for {:?}", elf.architecture()),
+            why: format!("this is not a vmlinux but a file for {:?}", elf.architecture()),
         })?;
         let mut sections = Vec::new();
         for section in elf.sections() {
@@ -163,7 +163,7 @@ impl Vmlinux {
         })
     }
 
-    /// Fills `bytes` with the kernel's initial memory from link address `addr` on; answers how many the file has.
+    /// Fills `bytes` with the kernel's initial memory from link address `addr` on; returns how many the file has.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Vmlinux {
         Ok(done)
     }
 
-    /// Reports whether `text` stands in the kernel's read-only data.
+    /// Reports whether `text` is in the kernel's read-only data.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The walk over the arrays of `struct page`s, for whoever wants to see each of them once.
+//! The walk over the arrays of `struct page`s, for code that looks at each of them once.
 
 use crate::memmodel::{MemModel, PageRun};
 use crate::page::Window;
@@ -14,15 +14,15 @@ pub(crate) trait Visitor {
     fn page_struct(&self) -> usize;
 
     /// Looks at frames `from..to`, of which `bytes` holds the `struct page`s from `from` on and, when there is one,
-    /// the one after. Answers the next frame to look at, which is past `to` when a block reaches further.
+    /// the one after. Returns the next frame to look at, which is past `to` when a block reaches further.
     fn pages(&mut self, bytes: &[u8], from: u64, to: u64) -> u64;
 
-    /// Learns that the dump does not hold the `struct page`s of frames `from` up to `to`, or does not tell where they
+    /// Called when the dump does not contain the `struct page`s of frames `from` up to `to`, or does not say where they
     /// are. `to` may be below `from`.
     fn unknown(&mut self, from: Pfn, to: Pfn);
 
-    /// Learns that of the frames that it hears of as unknown so many have no `struct page` at all: no array is about
-    /// them, or the kernel's page tables do not map it.
+    /// Called with how many of the unknown frames have no `struct page` at all: no array covers them, or the kernel's
+    /// page tables do not map it.
     fn uncovered(&mut self, _frames: u64) {}
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Walk<'k, 'd> {
     model: &'k MemModel,
     window: Window,
     runs: Vec<PageRun>,
-    /// Frames before this one have been dealt with as part of a block.
+    /// Frames before this one were handled as part of a block.
     resume: u64,
 }
 

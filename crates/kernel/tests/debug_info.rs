@@ -43,7 +43,7 @@ fn what_a_vmlinux_says_is_what_its_kernel_wrote() {
                 compared += 1;
             }
             assert!(compared > 85, "{name}: {compared} keys are common");
-            // What the kernel wrote and the vmlinux does not tell is known.
+            // What the kernel wrote and the vmlinux does not contain is known.
             let only: Vec<String> =
                 pairs(own).into_iter().map(|(key, _)| key).filter(|key| made.get(key).is_none()).collect();
             let running = [
@@ -105,7 +105,7 @@ fn what_is_made_of_a_vmlinux_is_what_makedumpfile_makes_of_it() {
         let ours = VmcoreInfo::parse(of_vmlinux(&vmlinux, &dwarf).unwrap().as_bytes());
         for (key, value) in pairs(&theirs) {
             match key.as_str() {
-                // An array declared without its length has none; the file of a type is of no use to anybody.
+                // An array declared without its length has none; the file of a type is of no use.
                 // `vmlist` is freed when the kernel has booted.
                 "LENGTH(node_data)" | "SRCFILE(pud_t)" | "SYMBOL(vmlist)" => {}
                 _ => assert_eq!(ours.get(&key), Some(value.as_str()), "{key}"),

@@ -200,7 +200,7 @@ fn a_dump_by_name_is_filtered_as_its_generator_says() {
     assert_eq!(judge(&synth::build("x86_64-4k-numa-6.12")), [""; 0]);
 }
 
-/// Whether the architecture tells where its nodes are, as walking free lists needs.
+/// Whether the architecture says where its nodes are, as walking free lists needs.
 fn tells_nodes(spec: &Spec) -> bool {
     matches!(spec.mmu.arch(), Arch::X86_64 | Arch::Ppc64) || spec.generation >= Generation::V3_10
 }

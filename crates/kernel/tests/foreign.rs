@@ -1,4 +1,4 @@
-//! Dumps whose VMCOREINFO tells of another kernel's struct pages: no page that belongs into the dump is left out.
+//! Dumps whose VMCOREINFO describes another kernel's struct pages: no page that belongs into the dump is left out.
 
 #[path = "support/synth.rs"]
 mod synth;
@@ -8,11 +8,11 @@ use phyp_model::synth::dump::{Dump, Generation};
 use rayon::prelude::*;
 use vmcore::DumpLevel;
 
-/// Classes by themselves, and all of them. Processes' memory without cache (level 8, with free pages or not) is not among
+/// Single classes, and all of them. Processes' memory without cache (level 8, with free pages or not) is not among
 /// them: between 6.6 and 6.12 only what marks slab differs, which nothing is held against there.
 const LEVELS: [u32; 5] = [0, 2, 4, 16, 31];
 
-/// Reports whether a line tells how struct pages look, and not where something is.
+/// Reports whether a line says how struct pages look, and not where something is.
 fn about_pages(line: &str) -> bool {
     let keys =
         ["NUMBER(PG_", "NUMBER(PAGE_", "NUMBER(HUGETLB", "OFFSET(page.", "OFFSET(folio.", "SIZE(page)"];

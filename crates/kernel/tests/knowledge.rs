@@ -11,7 +11,7 @@ use vmcore::{Dump, DumpLevel, Note, Notes, VmcoreInfo};
 
 const REAL: [&str; 2] = [X86_64, POWER];
 
-/// Takes the VMCOREINFO note out of a dump and answers its text.
+/// Takes the VMCOREINFO note out of a dump and returns its text.
 fn forget(dump: &mut Dump) -> Vec<u8> {
     let order = dump.machine.order;
     let mut text = Vec::new();
@@ -155,11 +155,11 @@ fn what_belongs_to_another_kernel_is_refused_with_both_names() {
         let error = refusal(dump, &build);
         assert!(error.contains("the kernel with build id 0000a5"), "{error}");
         let error = refusal(dump, "no such thing");
-        assert!(error.contains("this is no VMCOREINFO"), "{error}");
+        assert!(error.contains("this is not a VMCOREINFO"), "{error}");
         // A refusal leaves the dump as it was.
         assert_eq!(dump.notes.find("VMCOREINFO").unwrap().desc, own);
         let error = complete(dump, &Given { vmlinux: Some(&file), ..Given::default() }).unwrap_err();
-        assert!(error.to_string().contains("this is no vmlinux"), "{error}");
+        assert!(error.to_string().contains("this is not a vmlinux"), "{error}");
     });
 }
 

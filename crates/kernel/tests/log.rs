@@ -29,7 +29,7 @@ fn logs_equal_makedumpfiles_byte_for_byte() {
     }
 }
 
-/// What the console showed up to the crash stands in the log, in the same order. The console leaves out the
+/// What the console showed up to the crash is in the log, in the same order. The console leaves out the
 /// caller, and messages of the debug level altogether: 26 of them, the device tree's geometry for example.
 #[test]
 fn a_big_endian_log_holds_what_its_console_showed() {

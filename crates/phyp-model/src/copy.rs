@@ -313,7 +313,7 @@ pub fn hpte_save(machine: &Machine, faults: &[Fault]) -> HpteSave {
     save
 }
 
-/// The status field of a property as it stands in the device tree.
+/// The status field of a property as it is in the device tree.
 pub fn status_of(property: &[u8]) -> Option<u16> {
     be_u16(property, 6)
 }

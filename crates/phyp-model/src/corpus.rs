@@ -130,7 +130,7 @@ pub fn memory_at_crash(memory_raw: &Path, firmware: &Path) -> Result<Memory> {
     Ok(memory)
 }
 
-/// Where a VMCOREINFO note with text stands in the first `end` bytes, at the beginning of a page, as Linux
+/// Where a VMCOREINFO note with text is in the first `end` bytes, at the beginning of a page, as Linux
 /// allocates it; the integers of its header are in `order`.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
-//! The crash-info header, through which the crashed kernel tells the next one who crashed.
+//! The crash-info header, through which the crashed kernel tells the next one which CPU crashed.
 //!
-//! `struct fadump_crash_info_header` (`asm/fadump-internal.h`), in the crashed kernel's byte order, right behind the
+//! `struct fadump_crash_info_header` (`asm/fadump-internal.h`), in the crashed kernel's byte order, right after the
 //! copy of boot memory. Two generations: `FADMPINF`, and since 6.10 `FADMPSIG` with version and sizes.
 
 use crate::bytes::{ByteOrder, Bytes};
@@ -62,7 +62,7 @@ pub(crate) fn write(machine: &mut Machine, layout: &Layout, faults: &[Fault]) ->
     out.u64(magic);
     match generation {
         CrashHeader::Inf => {
-            // The headers of the ELF core stood behind this header. The model writes as much of them as tells their
+            // The headers of the ELF core were after this header. The model writes as much of them as tells their
             // number: one for notes, one for each range of memory, two to spare.
             let count = 3 + machine.options.ram.len() as u16;
             let mut elf = Bytes::zeroed(order, 64);

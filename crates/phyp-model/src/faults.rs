@@ -34,7 +34,7 @@ pub enum Fault {
     CrashInfo(CrashInfoFault),
     /// The firmware did not save the CPU that crashed.
     CrashingCpuNotSaved,
-    /// The hypervisor ended the partition: nobody wrote registers, mask or CRASHTIME.
+    /// The hypervisor ended the partition: the kernel wrote no registers, mask or CRASHTIME.
     PartitionEnded,
     /// Memory that appeared after registration; it must be a hole until then.
     LmbAdded(Extent),
@@ -96,9 +96,9 @@ pub enum RegistersFault {
     Magic(u64),
     /// Another version.
     Version(u32),
-    /// The count stands at this offset, and the header says so.
+    /// The count is at this offset, and the header says so.
     CountAt(u32),
-    /// The header says this offset, but the count stands where it always does.
+    /// The header says this offset, but the count is where it always does.
     SaysCountAt(u32),
     /// Another number of CPUs than are there.
     Count(u32),
@@ -108,17 +108,17 @@ pub enum RegistersFault {
     NoEnd,
     /// The first CPU's end marker names this id.
     EndId(u32),
-    /// The first CPU stands there twice.
+    /// The first CPU appears twice.
     DuplicateCpu,
     /// The first CPU's id is this in both markers, as large as no kernel allows.
     CpuId(u32),
-    /// An entry with this identifier stands behind the first CPU's start marker.
+    /// An entry with this identifier is after the first CPU's start marker.
     ExtraEntry([u8; 8], u64),
-    /// GPR05 of the first CPU stands there twice, the second time inverted.
+    /// GPR05 of the first CPU appears twice, the second time inverted.
     DuplicateRegister,
     /// 32-bit registers carry rubbish in their upper half.
     DirtyUpperHalves,
-    /// Each CPU's registers stand in reverse order.
+    /// Each CPU's registers are in reverse order.
     OutOfOrder,
     /// The last entry ends after this many bytes.
     TruncatedAt(usize),
@@ -184,7 +184,7 @@ pub enum VmcoreFault {
     Empty,
     /// No program headers.
     NoProgramHeaders,
-    /// A PT_NULL entry stands amid the table.
+    /// A PT_NULL entry is in the middle of the table.
     NullEntry,
 }
 
@@ -197,7 +197,7 @@ pub enum VmcoreinfoFault {
     NotRelocated,
     /// The note claims more bytes than its text has before the memory turns to zeros.
     Truncated,
-    /// A second, older note stands below the right one.
+    /// A second, older note is below the right one.
     TwoNotes,
     /// CRASHTIME is missing.
     NoCrashTime,
@@ -206,13 +206,13 @@ pub enum VmcoreinfoFault {
 /// How sysfs contradicts what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SysfsFault {
-    /// `release_mem` has vanished although the dump waits.
+    /// `release_mem` has vanished although a dump is pending.
     NoReleaseMem,
     /// The firmware refuses to forget the dump.
     InvalidateFails,
-    /// The kernel rejected the dump: property, but no `/proc/vmcore`, and memory already given back.
+    /// The kernel rejected the dump: property, but no `/proc/vmcore`, and memory already released.
     Rejected,
-    /// `/proc/vmcore` of another origin stands beside the property.
+    /// `/proc/vmcore` of another origin is beside the property.
     BothPresent,
 }
 

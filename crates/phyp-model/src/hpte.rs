@@ -2,7 +2,7 @@
 //!
 //! Layout from LoPAR, "Firmware Assisted Dump Data Format": magic, version, offset of the count, the count,
 //! entries of 24 bytes, big-endian. The text contradicts itself: the count has eight bytes at 18h, but
-//! `NumEntriesOffset` says 1ch, where its low half stands.
+//! `NumEntriesOffset` says 1ch, where its low half is.
 
 use crate::bytes::{ByteOrder, Bytes};
 use crate::rng::Rng;
@@ -47,7 +47,7 @@ pub struct HpteSave {
     pub count_offset: u32,
     /// The eight-byte count at 18h.
     pub count: u64,
-    /// What stands at 1ch instead of the count's low half, for the two to disagree.
+    /// What is at 1ch instead of the count's low half, for the two to disagree.
     pub count_at_1c: Option<u32>,
     /// The entries.
     pub entries: Vec<Hpte>,

@@ -17,7 +17,7 @@ pub enum State {
     Idle,
     /// A crash will be dumped.
     Registered,
-    /// A dump waits to be taken and invalidated.
+    /// A dump is pending, to be taken and invalidated.
     DumpActive,
 }
 
@@ -186,7 +186,7 @@ impl Hypervisor {
 
     /// The partition ends; performs the copy and makes the property if a dump was registered for such an end.
     ///
-    /// `None` means a plain reboot. A property from an earlier dump that nobody invalidated stays.
+    /// `None` means a plain reboot. A property from an earlier dump that was not invalidated stays.
     ///
     /// # Errors
     ///

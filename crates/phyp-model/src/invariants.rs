@@ -160,7 +160,7 @@ pub enum Step {
     Freed(Vec<u64>),
 }
 
-/// Checks that no frame which the dump needs was given back before all its bytes were durable.
+/// Checks that no frame that the dump needs was released before all its bytes were durable.
 ///
 /// `needed` are the addresses at which the dump's bytes lie now: scratch area and memory in place.
 ///
@@ -187,7 +187,7 @@ pub fn check_durable_first(steps: &[Step], needed: &[Extent], page_size: u64) ->
     Ok(())
 }
 
-/// Checks that what was given back is, page by page, what was asked for.
+/// Checks that what was released is, page by page, what was requested.
 ///
 /// # Errors
 ///

@@ -70,7 +70,7 @@ impl Layout {
         } else {
             let mut size = boot_offset + boot_size + info_size.unwrap_or(0);
             if options.mode == Mode::Fadump(CrashHeader::Inf) {
-                // Until 6.10 the ELF core's headers stood behind the crash-info header, and all of it was whole pages
+                // Until 6.10 the ELF core's headers came after the crash-info header, and all of it was whole pages
                 // (`get_fadump_area_size`: one program header for notes, one for each range of memory, two to spare).
                 let headers = 3 + options.ram.len() as u64;
                 size = (size + ELF_HEADER + headers * PROGRAM_HEADER).next_multiple_of(page);

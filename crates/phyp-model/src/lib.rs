@@ -1,10 +1,10 @@
 //! The hypervisor and the second boot as an executable model.
 //!
 //! A [`Machine`] has memory, processors and firmware. [`scenario::run`] lets it register for a dump, crash, have its
-//! boot memory copied aside and boot again over the original, and gives back what a tool then finds, together with the
+//! boot memory copied aside and boot again over the original, and returns what a tool then finds, together with the
 //! [`truth`](scenario::Truth) about what was there. [`root`] writes that down as a directory laid out like the
 //! machine's root; [`corpus`] makes such a directory from a real machine's memory; [`faults`] are all the ways in which
-//! it can go wrong; [`live`] is the machine while memory is given back; [`synth`] makes kernel images of any size to have
+//! it can go wrong; [`live`] is the machine while memory is released; [`synth`] makes kernel images of any size to have
 //! something to crash.
 //!
 //! The model is for tests, the demonstration and benchmarks and is never linked into the program. It writes every

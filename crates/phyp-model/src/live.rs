@@ -1,4 +1,4 @@
-//! A machine after its second boot that goes on living: memory is given back while a tool reads it.
+//! A machine after its second boot that stays alive: memory is released while a tool reads it.
 //!
 //! What [`root`](crate::root) writes is a photograph. Here the kernel answers: a write to `release_region` frees and at
 //! once poisons pages, with the bugs of [`ReleaseRegion`], a write to `release_mem` takes `/proc/vmcore` away, and whoever
@@ -90,7 +90,7 @@ impl Live {
         total(&booted) + self.release.free_frames() * self.run.options.page_size
     }
 
-    /// Memory above boot memory that has not been given back.
+    /// Memory above boot memory that has not been released.
     pub fn kept_back(&self) -> Vec<Extent> {
         let page = self.run.options.page_size;
         let above = Extent::between(self.run.options.boot_top, u64::MAX);

@@ -207,7 +207,7 @@ pub struct Machine {
     pub cpus: Vec<Cpu>,
     /// The page-table entries that mapped its real-mode area.
     pub hptes: Vec<Hpte>,
-    /// The VMCOREINFO note in memory: where the note header stands, and the note's length in bytes.
+    /// The VMCOREINFO note in memory: where the note header is, and the note's length in bytes.
     pub vmcoreinfo: Option<Extent>,
 }
 
@@ -223,7 +223,7 @@ impl Machine {
         Self::with_memory(options, memory, None)
     }
 
-    /// A machine with the memory of an image, whose VMCOREINFO note stands at `vmcoreinfo`.
+    /// A machine with the memory of an image, whose VMCOREINFO note is at `vmcoreinfo`.
     ///
     /// # Errors
     ///

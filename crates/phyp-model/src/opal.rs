@@ -10,7 +10,7 @@ use crate::machine::{Cpu, Machine};
 /// Bytes per thread in the CPU data: a header of 18h and 40 entries of 16 bytes, rounded up.
 pub const THREAD_SIZE: u64 = 0x2c0;
 
-/// Entries begin this far behind the thread's offset field at 8.
+/// Entries begin this far after the thread's offset field at 8.
 const ENTRY_OFFSET: u32 = 0x10;
 
 /// Entry type: general purpose register.

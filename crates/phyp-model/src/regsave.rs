@@ -45,7 +45,7 @@ pub struct RegisterSave {
     pub magic: u64,
     /// The version, 0.
     pub version: u32,
-    /// Where the CPU count stands.
+    /// Where the CPU count is.
     pub count_offset: u32,
     /// Where the CPU count is really put; faults set the field above apart from it.
     pub real_offset: u32,
@@ -55,7 +55,7 @@ pub struct RegisterSave {
     pub entries: Vec<Entry>,
     /// Where the last entry is cut off, in bytes from its start; `None` for a whole one.
     pub cut: Option<usize>,
-    /// What stands behind the entries: QEMU leaves twelve bytes of whatever was in its buffer.
+    /// What is after the entries: QEMU leaves twelve bytes of whatever was in its buffer.
     pub trailer: Vec<u8>,
 }
 

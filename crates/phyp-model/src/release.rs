@@ -79,17 +79,17 @@ impl ReleaseRegion {
         }
     }
 
-    /// Frames that were given back so far, in ascending order.
+    /// Frames that were released so far, in ascending order.
     pub fn freed(&self) -> impl Iterator<Item = u64> + '_ {
         self.freed.iter().copied()
     }
 
-    /// Whether a frame was given back.
+    /// Whether a frame was released.
     pub fn is_free(&self, frame: u64) -> bool {
         self.freed.contains(&frame)
     }
 
-    /// How many frames were given back.
+    /// How many frames were released.
     pub fn free_frames(&self) -> u64 {
         self.freed.len() as u64
     }
@@ -217,7 +217,7 @@ pub fn scan(text: &str) -> Option<(u64, u64)> {
 
 /// A write to fadump's `release_mem`: one shot, all or nothing.
 ///
-/// Every page from boot memory's end up is given back, but for the permanent reserve (the area the next dump
+/// Every page from boot memory's end up is released, except the permanent reserve (the area the next dump
 /// needs) and `reserved_ranges`; `/proc/vmcore` is gone; the firmware forgets the dump, or fails to.
 ///
 /// # Errors
@@ -248,7 +248,7 @@ pub fn release_mem(run: &mut Run, text: &str, reserved_ranges: &[Extent]) -> Res
     Ok(Written::Accepted)
 }
 
-/// `kstrtoint(buf, 0)` giving 1: a sign and a prefix are allowed, one newline behind.
+/// `kstrtoint(buf, 0)` giving 1: a sign and a prefix are allowed, one newline after.
 fn is_one(text: &str) -> bool {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_prefix('+').unwrap_or(text);

@@ -51,7 +51,7 @@ pub struct RootOptions {
     pub release_region: ReleaseText,
     /// Generation of `fadump_region`.
     pub fadump_region: RegionText,
-    /// How the device tree tells memory.
+    /// How the device tree describes memory.
     pub memory_nodes: MemoryNodes,
     /// Ranges of the property `reserved-ranges`.
     pub reserved_ranges: Vec<Extent>,
@@ -91,7 +91,7 @@ pub fn write(run: &Run, root: &Path, options: &RootOptions) -> Result<()> {
     let moved = matches!(run.event, Event::Migrated | Event::CrashAfterMigration);
     tree.property("system-id", if moved { b"IBM,02MODEL02\0" } else { b"IBM,02MODEL01\0" })?;
     if run.event != Event::CrashUnregistered {
-        // Neither firmware nor kernel keeps this: whoever registered has to note where.
+        // Neither firmware nor kernel keeps this: the program that registered has to note where.
         tree.file("var/lib/hadump/registered-on", 0o644, b"IBM,02MODEL01\n")?;
     }
     tree.property(
@@ -120,7 +120,7 @@ pub fn write(run: &Run, root: &Path, options: &RootOptions) -> Result<()> {
         tree.property("rtas/ibm,dump-kernel", property)?;
     }
     if matches!(run.event, Event::CrashUnregistered | Event::CrashAfterMigration) {
-        // Nobody dumped, so panic() went on to the kmsg dumpers: nvram keeps the last of the log.
+        // No dump was made, so panic() continued to the kmsg dumpers: nvram keeps the last of the log.
         let text = b"Panic#1 Part1\n<0>[  122.713906] Kernel panic - not syncing: sysrq triggered crash\n";
         tree.file("sys/fs/pstore/dmesg-nvram-0", 0o444, text)?;
     }
@@ -148,7 +148,7 @@ fn opal(run: &Run, tree: &Tree) -> Result<()> {
     tree.file("opal-mpipl/boot-memory-top", 0o400, &leavings.boot_memory_top.to_be_bytes())
 }
 
-/// The 2008 kernel: a file to release ranges if a dump waits without error, else one that shows its registration.
+/// The 2008 kernel: a file to release ranges if a dump is pending without error, else one that shows its registration.
 fn phyp(run: &Run, tree: &Tree, options: &RootOptions) -> Result<()> {
     let error =
         run.hypervisor.property().and_then(crate::copy::status_of).is_some_and(|status| status & 0x2000 != 0);

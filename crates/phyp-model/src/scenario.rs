@@ -15,7 +15,7 @@ use crate::structure::{ERROR_DESTINATION, KIND_HPTE, KIND_REAL_MODE, STATUS_ERRO
 
 /// What the second boot leaves on the pages it took: nothing a crashed kernel could have written.
 pub const SECOND_BOOT: Tag = *b"2NDBOOT!";
-/// What stands in memory that was given back, at once.
+/// What fills memory as soon as it is released.
 pub const FREED: Tag = *b"FREED!!!";
 
 /// What happens to the machine.
@@ -29,7 +29,7 @@ pub enum Event {
     CrashAfterMigration,
     /// It registers and moves to another machine, and runs on believing that it is registered.
     Migrated,
-    /// It crashes; nobody takes the dump; the second system, which only ever used boot memory, crashes too.
+    /// It crashes; the dump is not taken; the second system, which only ever used boot memory, crashes too.
     SecondCrash,
     /// It crashes; the dump is released but the firmware does not forget it; the second system, in all of memory,
     /// crashes too. The property is stale.
@@ -77,7 +77,7 @@ pub struct Truth {
 pub struct OpalLeavings {
     /// Tag 0.
     pub cpu_metadata: Vec<u8>,
-    /// Tag 2, as it stands in memory.
+    /// Tag 2, as it is in memory.
     pub kernel_metadata: Vec<u8>,
     /// Tag 3.
     pub boot_memory_top: u64,
@@ -113,7 +113,7 @@ pub struct Run {
     /// Such a kernel makes no `/proc/vmcore`. It also gives memory back, but that only [`SysfsFault::Rejected`]
     /// models: otherwise memory is as the hypervisor left it, for tools that come before the kernel.
     pub rejected: Option<&'static str>,
-    /// Whether the memory of the dump was given back through `release_mem`.
+    /// Whether the memory of the dump was released through `release_mem`.
     pub released: bool,
 }
 
@@ -387,7 +387,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether a dump waits, as the firmware sees it.
+    /// Whether a dump is pending, as the firmware sees it.
     pub fn dump_waits(&self) -> bool {
         self.hypervisor.property().is_some() || self.opal.is_some()
     }

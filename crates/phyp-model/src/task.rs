@@ -18,7 +18,7 @@ use crate::synth::{self, Fill, Kernel, Mix, Mmu, SynthOptions};
 /// What the machine's memory holds when it crashes.
 #[derive(Clone, Debug)]
 pub enum Contents {
-    /// So many pages scattered over RAM, and a VMCOREINFO note: no kernel.
+    /// This many pages scattered over RAM, and a VMCOREINFO note: no kernel.
     Scattered(usize),
     /// A synthetic kernel image, with its answer.
     Synthetic {

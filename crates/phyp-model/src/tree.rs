@@ -14,7 +14,7 @@ pub struct Tree {
     root: PathBuf,
 }
 
-/// How the device tree tells the memory of the machine.
+/// How the device tree describes the memory of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryNodes {
     /// One `memory@` node per range.
@@ -31,7 +31,7 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// The directory cannot be made, or a root directory stands there already: what an earlier run left would mix
+    /// The directory cannot be made, or a root directory is there already: what an earlier run left would mix
     /// with this one's, and its large files may be links to someone's originals.
     pub fn new(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).map_err(ModelError::io(root, "create the directory"))?;
@@ -138,7 +138,7 @@ impl Tree {
         self.property(&format!("{dynamic}/ibm,dynamic-memory-v2"), &out.bytes)
     }
 
-    /// Writes what RTAS firmware says about dumps: token, sizes, versions, and the structure when a dump waits.
+    /// Writes what RTAS firmware says about dumps: token, sizes, versions, and the structure when a dump is pending.
     ///
     /// # Errors
     ///
@@ -201,7 +201,7 @@ pub struct FadumpFiles {
     pub hotplug_ready: bool,
     /// There is a parameter area.
     pub bootargs_append: bool,
-    /// A dump waits, and the kernel took it.
+    /// A dump is pending, and the kernel took it.
     pub release_mem: bool,
     /// The names from before 5.6 are still there.
     pub old_names: bool,

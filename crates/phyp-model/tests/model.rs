@@ -66,7 +66,7 @@ prop_compose! {
     ) -> Options {
         let page_size = if large_pages { 0x1_0000 } else { 0x1000 };
         let unit = 16 * page_size;
-        // Boot memory regions one behind the other, a hole in boot memory before the last if there are several.
+        // Boot memory regions one after another, a hole in boot memory before the last if there are several.
         let mut at = 0;
         let mut boot_memory = Vec::new();
         for (n, units) in regions.iter().enumerate() {

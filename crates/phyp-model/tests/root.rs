@@ -1,4 +1,4 @@
-//! The root directory shows what a kernel of the time would show, and tells the cases of a missing dump apart.
+//! The root directory shows what a kernel of the time would show, and distinguishes the cases of a missing dump.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

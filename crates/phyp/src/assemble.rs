@@ -33,7 +33,7 @@ pub struct Leavings {
     pub opal: Option<OpalAnswers>,
 }
 
-/// OPAL's answers to `opal_mpipl_query_tag`. Only the kernel can ask, so these come from whoever kept them.
+/// OPAL's answers to `opal_mpipl_query_tag`. Only the kernel can ask, so these come from the program that stored them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpalAnswers {
     /// The kernel's metadata (`OPAL_MPIPL_TAG_KERNEL`).
@@ -238,7 +238,7 @@ impl<'a> Work<'a> {
                     && section.destination != pair.address
                 {
                     self.findings.warning(format!(
-                        "release_region says that the {kind} lies at {}, ibm,kernel-dump {}; the device tree counts",
+                        "release_region says that the {kind} lies at {}, ibm,kernel-dump {}; the device tree is believed",
                         pair.address, section.destination
                     ));
                 }
@@ -321,7 +321,7 @@ impl<'a> Work<'a> {
         match CrashInfo::parse(&bytes, at, &saved) {
             Ok(info) => {
                 report::crash_info(&info, self.opal.is_some(), &mut self.findings);
-                self.plan.behind.push(span(at, info.len));
+                self.plan.after.push(span(at, info.len));
                 let raw = bytes[..bytes.len().min(info.len as usize)].to_vec();
                 self.private.push(private_note(notes::CRASH_INFO, raw));
                 Ok(Some(info))
@@ -364,7 +364,7 @@ impl<'a> Work<'a> {
         let little = modes().filter(|msr| msr & 1 != 0).count();
         let order = if little * 2 > modes().count() { ByteOrder::Little } else { ByteOrder::Big };
         self.findings.warning(format!(
-            "neither a crash-info header nor VMCOREINFO tells the kernel's byte order; by the CPUs' mode it is {order:?}"
+            "neither a crash-info header nor VMCOREINFO gives the kernel's byte order; by the CPUs' mode it is {order:?}"
         ));
         order
     }
@@ -374,7 +374,7 @@ impl<'a> Work<'a> {
             return size;
         }
         let size = self.options.page_size.unwrap_or(PageSize::K4);
-        self.findings.warning(format!("VMCOREINFO does not tell the page size; pages of {size} are assumed"));
+        self.findings.warning(format!("VMCOREINFO does not give the page size; pages of {size} are assumed"));
         size
     }
 
@@ -418,7 +418,7 @@ impl<'a> Work<'a> {
             vmcoreinfo: Dump::find_vmcoreinfo(&notes),
             notes,
             virt,
-            // Little-endian kernels are ELFv2 always; nothing in memory tells what a big-endian one is.
+            // Little-endian kernels are ELFv2 always; nothing in memory says what a big-endian one is.
             elf_flags: if order == ByteOrder::Little { 2 } else { 0 },
             source,
         };

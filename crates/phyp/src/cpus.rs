@@ -45,7 +45,7 @@ pub(crate) fn combine(
         }
     } else if let Some(cpu) = crash.crashing_cpu {
         findings.damage(format!(
-            "the crash-info header names CPU {cpu:#x} as the one that crashed, which no Linux has"
+            "the crash-info header names CPU {cpu:#x} as the one that crashed, which no Linux kernel can have"
         ));
     }
     cpus.into_values().collect()

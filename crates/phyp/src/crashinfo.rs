@@ -1,6 +1,6 @@
 //! The crash-info header: what the dying kernel itself wrote down.
 //!
-//! It lies right behind the copy of boot memory, in the byte order of the crashed kernel. Two generations exist (Linux
+//! It lies right after the copy of boot memory, in the byte order of the crashed kernel. Two generations exist (Linux
 //! `struct fadump_crash_info_header`, `arch/powerpc/include/asm/fadump-internal.h`):
 //!
 //! | `FADMPINF`, up to 6.9 | | `FADMPSIG`, since 6.10 | |
@@ -13,7 +13,7 @@
 //! | | | 28 | `pt_regs`, CPU mask |
 //!
 //! The newer header gives its sizes, so every kernel's can be read. The older does not; but its ELF core header follows
-//! right behind it, which gives the sum of the two, and the set of CPUs that the firmware saved tells where the mask
+//! right after it, which gives the sum of the two, and the set of CPUs that the firmware saved says where the mask
 //! starts. Kernels before 3.4 (phyp-dump) have no such header.
 
 use crate::Error;
@@ -48,7 +48,7 @@ pub enum Generation {
     New,
 }
 
-/// What is odd or wrong with the header.
+/// What is unusual or wrong in the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -88,13 +88,13 @@ pub struct CrashInfo {
     pub elf_header: Option<PhysAddr>,
     /// The header's length in bytes, `pt_regs` and mask included; without them when they are unknown.
     pub len: u64,
-    /// What is odd.
+    /// The faults.
     pub faults: Vec<Fault>,
 }
 
 impl CrashInfo {
     /// Parses the header that lies at `addr`; `bytes` is what is readable from there on, [`MAX_LEN`] at most, and
-    /// `saved` the CPUs whose registers the firmware saved, which tells where the old generation's mask begins.
+    /// `saved` the CPUs whose registers the firmware saved, which says where the old generation's mask begins.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ fn old(get: Bytes<'_>, order: ByteOrder, addr: PhysAddr, saved: &[u32]) -> Optio
     Some(info)
 }
 
-/// Finds out how long `pt_regs` is. Kernels had 352, 368 and 384 bytes; the mask behind it holds a power of two of
+/// Finds out how long `pt_regs` is. Kernels had 352, 368 and 384 bytes; the mask after it holds a power of two of
 /// CPUs, 64 at least (NR_CPUS of every ppc64 default configuration). Among the splits that are possible the one whose
 /// mask is the set of CPUs that the firmware saved wins, else one whose mask has the crashing CPU, else the shortest.
 fn guess(get: Bytes<'_>, info: &mut CrashInfo, saved: &[u32], body: Option<usize>) {

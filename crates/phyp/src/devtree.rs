@@ -74,7 +74,7 @@ impl DeviceTree {
         Ok(self.property(path)?.and_then(|p| Bytes::big(&p).u32(0)))
     }
 
-    /// The property `ibm,kernel-dump`: the result of a dump that waits.
+    /// The property `ibm,kernel-dump`: the result of a pending dump.
     ///
     /// # Errors
     ///
@@ -212,7 +212,7 @@ fn range(start: u64, len: u64) -> Option<Range<PhysAddr>> {
     Some(Range::new(PhysAddr(start), PhysAddr(end)))
 }
 
-/// Pairs of address and size, of so many 32-bit cells each.
+/// Pairs of address and size, of this many 32-bit cells each.
 fn pairs(bytes: &[u8], address: usize, size: usize) -> Vec<Range<PhysAddr>> {
     let pair = |chunk: &[u8]| {
         let (start, len) = chunk.split_at(address * 4);

@@ -33,7 +33,7 @@ pub enum Error {
         field: &'static str,
         /// Where in the structure, in bytes.
         offset: u64,
-        /// What stands there.
+        /// What is there.
         found: String,
         /// What would have been right.
         expected: String,
@@ -48,7 +48,7 @@ pub enum Error {
         /// What it must have at least.
         expected: usize,
     },
-    /// The text of `release_region` is none.
+    /// The text of `release_region` cannot be parsed.
     #[error("release_region: {why} at column {column} of {text:?}")]
     Region {
         /// What is wrong.

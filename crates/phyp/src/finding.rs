@@ -1,4 +1,4 @@
-//! What is odd or damaged about the hypervisor's leavings, in sentences for a report.
+//! Faults of the hypervisor's leavings, in sentences for a report.
 
 use std::fmt;
 

@@ -56,7 +56,7 @@ impl Hpte {
         (self.high >> 3 & 0xf) as u8
     }
 
-    /// The abbreviated virtual page number, as it stands in the entry (virtual address bits down to 2^23).
+    /// The abbreviated virtual page number, as it is in the entry (virtual address bits down to 2^23).
     pub fn avpn(self) -> u64 {
         (self.high & 0x3fff_ffff_ffff_ff80) >> 7
     }
@@ -102,7 +102,7 @@ impl Hpte {
     }
 }
 
-/// What is odd or wrong with the area.
+/// What is unusual or wrong in the area.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -124,7 +124,7 @@ pub enum Fault {
         /// How many there are.
         found: usize,
     },
-    /// An index stands there twice.
+    /// An index appears twice.
     DuplicateIndex(u64),
 }
 
@@ -135,7 +135,7 @@ pub struct HpteArea {
     pub version: u32,
     /// The entries in the firmware's order, which may be any.
     pub entries: Vec<Hpte>,
-    /// What is odd.
+    /// The faults.
     pub faults: Vec<Fault>,
 }
 
@@ -185,7 +185,7 @@ impl HpteArea {
         Ok(Self { version, entries, faults })
     }
 
-    /// What is odd, in sentences.
+    /// The faults, one sentence per entry.
     pub fn findings(&self) -> Findings {
         let mut findings = Findings::default();
         report::hptes(self, &mut findings);

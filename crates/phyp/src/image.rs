@@ -24,7 +24,7 @@ impl Image {
         &*self.0
     }
 
-    /// Fills `out` from `at` on. Answers the state of the first frame that is not known, else `Zero` when all frames
+    /// Fills `out` from `at` on. Returns the state of the first frame that is not known, else `Zero` when all frames
     /// are, else `Present`; what the image should have and has not is `Lost`.
     pub(crate) fn read(&self, at: PhysAddr, out: &mut [u8]) -> Result<PageState, ReadError> {
         let page = self.0.map().page_size();

@@ -5,7 +5,7 @@
 //! kernel's byte order. Layout: LoPAR "Configure Platform Assisted Kernel Dump Option"; Linux `struct
 //! rtas_fadump_mem_struct` (`arch/powerpc/platforms/pseries/rtas-fadump.h`), `struct phyp_dump_header` before that.
 //!
-//! Parsing keeps whatever stands there, unknown section types and reserved bits included; what is wrong is said by
+//! Parsing keeps whatever is there, unknown section types and reserved bits included; what is wrong is said by
 //! [`KernelDump::faults`], section by section, and left for the caller to judge.
 
 use crate::Error;
@@ -209,9 +209,9 @@ pub enum Fault {
     NotCopied(usize),
     /// A section was copied in part.
     CopiedShort(usize),
-    /// More was copied than was asked for; what lies behind the destination may be overwritten.
+    /// More was copied than was asked for; what follows the destination may be overwritten.
     CopiedMore(usize),
-    /// An error flag of a section; the meaning stands in [`Section::ERRORS`].
+    /// An error flag of a section; the meaning is in [`Section::ERRORS`].
     ErrorFlag(usize, u16),
     /// An error flag stored in the wrong byte order, as QEMU does on little-endian hosts: the flag as it was meant.
     SwappedErrorFlag(usize, u16),
@@ -236,7 +236,7 @@ pub struct KernelDump {
     pub claimed_sections: u16,
     /// The status of the whole dump.
     pub status: Status,
-    /// Where the first section stands, in bytes.
+    /// Where the first section is, in bytes.
     pub first_section: u32,
     /// The disk dump.
     pub disk: DiskDump,
@@ -256,7 +256,7 @@ impl KernelDump {
     /// # Errors
     ///
     /// When the property is shorter than its header, or the first section's offset points into the header or past
-    /// the end and the property's length does not tell where the sections are either.
+    /// the end and the property's length does not say where the sections are either.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let short = || Error::Short { what: NAME, found: bytes.len(), expected: HEADER };
         let get = Bytes::big(bytes);
@@ -279,7 +279,7 @@ impl KernelDump {
             })
         };
         let mut dump = header().ok_or_else(short)?;
-        // Firmware returns the header and so many sections, exactly; that tells a wrong count or offset.
+        // Firmware returns exactly the header and the sections; that shows a wrong count or offset.
         let body = bytes.len() - HEADER;
         let by_length = body.is_multiple_of(SECTION).then_some(body / SECTION).filter(|n| *n <= MAX_SECTIONS);
         let claimed = usize::from(dump.claimed_sections);

@@ -9,7 +9,7 @@
 //! Each firmware structure has a module: [`kdms`] (the kernel dump memory structure), [`region`] (`release_region`),
 //! [`regsave`] and [`register`] (the register save area), [`hpte`] (page-table entries), [`opal`] (OPAL's variants),
 //! [`crashinfo`] (the kernel's own header), [`devtree`] (the device tree), [`notes`] (ELF notes from all that). A parser
-//! keeps whatever can be kept and lists what is odd; what that means to a reader of the dump is said by [`Findings`].
+//! keeps whatever can be kept and lists the faults; [`Findings`] say what they mean to a reader of the dump.
 //!
 //! No file format is read here: memory comes in as a [`vmcore::PhysicalMemory`] that the program opened. Nothing is ever
 //! written, to memory or to the system.

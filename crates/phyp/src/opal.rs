@@ -41,7 +41,7 @@ impl Region {
 /// The firmware keeps a flag of its own in the highest bit of addresses.
 const ADDRESS: u64 = !(1 << 63);
 
-/// The metadata behind tag 0 (CPU) or any other that the firmware made.
+/// The metadata of tag 0 (CPU) or any other that the firmware made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     /// The format's version; 1.
@@ -80,7 +80,7 @@ impl Metadata {
     }
 }
 
-/// The kernel's own metadata behind tag 2: which memory it asked the firmware to keep.
+/// The kernel's own metadata of tag 2: which memory it asked the firmware to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelMetadata {
     /// The format's version; 1.
@@ -148,7 +148,7 @@ impl KernelMetadata {
     }
 }
 
-/// What is odd or wrong with the CPU data.
+/// What is unusual or wrong in the CPU data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -160,7 +160,7 @@ pub enum Fault {
     Truncated(u32),
     /// A register of an unknown type or number: type and number.
     UnknownRegister(u32, u32, u32),
-    /// A processor identification stands there twice; the first is kept.
+    /// A processor identification appears twice; the first is kept.
     DuplicatePir(u32),
 }
 
@@ -171,7 +171,7 @@ pub struct CpuData {
     pub cpus: Vec<CpuState>,
     /// The threads whose core was not active.
     pub inactive: Vec<u32>,
-    /// What is odd.
+    /// The faults.
     pub faults: Vec<Fault>,
 }
 

@@ -1,8 +1,9 @@
 //! Which bytes of the crashed system's memory lie where, and which are lost.
 //!
-//! Whoever copied, the hypervisor or OPAL, and whoever said so, the device tree or `release_region`: it comes down to
-//! a list of [`Section`]s. The plan follows the firmware through that list in order and works out what each copy still
-//! holds after the ones behind it, what the second boot has overwritten, and what never was the crashed system's.
+//! Independently of who copied memory (the hypervisor or OPAL) and of what describes the copy (the device tree or
+//! `release_region`), the input is a list of [`Section`]s. The plan follows the firmware through that list in order and
+//! works out what later copies left of each copy, what the second boot has overwritten, and what never belonged to the
+//! crashed system.
 
 use crate::kdms::{Section, SectionKind};
 use crate::reassembled::Segment;
@@ -11,7 +12,7 @@ use vmcore::{PhysAddr, Range, RangeSet};
 /// The largest page that a dump area is aligned to, in bytes: gaps between its parts are shorter.
 const ALIGNMENT: u64 = 0x1_0000;
 
-/// Everything that is needed to tell where a byte is.
+/// Everything that is needed to find a byte.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// What the firmware did, in its order.
@@ -22,8 +23,8 @@ pub(crate) struct Plan {
     pub(crate) memory: RangeSet<PhysAddr>,
     /// What of memory the image has.
     pub(crate) image: RangeSet<PhysAddr>,
-    /// What lies behind the copies and belongs to the dump area as well: the crash-info header, metadata.
-    pub(crate) behind: Vec<Range<PhysAddr>>,
+    /// What lies after the copies and belongs to the dump area as well: the crash-info header, metadata.
+    pub(crate) after: Vec<Range<PhysAddr>>,
 }
 
 /// Memory of the crashed system that is not there any more, and why.
@@ -144,7 +145,7 @@ impl Plan {
 
     /// The dump area: what the crashed kernel kept free for the firmware, so that nothing of it is in the dump.
     ///
-    /// `/proc/vmcore` leaves out one range, from the CPU state to the end of what lies behind the copy of boot memory,
+    /// `/proc/vmcore` leaves out one range, from the CPU state to the end of what follows the copy of boot memory,
     /// the padding between included; so parts that lie closer than a page to each other become one.
     pub(crate) fn reserved(&self) -> RangeSet<PhysAddr> {
         let mut parts: Vec<Range<PhysAddr>> = self
@@ -152,7 +153,7 @@ impl Plan {
             .iter()
             .filter(|s| s.is_requested() && !s.is_in_place())
             .map(Section::target)
-            .chain(self.behind.iter().copied())
+            .chain(self.after.iter().copied())
             .filter(|r| !r.is_empty())
             .collect();
         parts.sort_by_key(|r| r.start);

@@ -10,7 +10,7 @@ fn section(kind: SectionKind, source: u64, requested: u64, copied: u64, destinat
     Section { request: 1, kind, errors: 0, source, requested, copied, destination }
 }
 
-/// Boot memory 0..1000h, dump area from 1000h: CPU state 100h, padding, copy at 1200h, header behind it.
+/// Boot memory 0..1000h, dump area from 1000h: CPU state 100h, padding, copy at 1200h, header after it.
 fn plan() -> Plan {
     Plan {
         sections: vec![
@@ -21,7 +21,7 @@ fn plan() -> Plan {
         boot_end: PhysAddr(0x1000),
         memory: set(r(0, 0x8000)),
         image: set(r(0, 0x8000)),
-        behind: vec![r(0x2200, 0x22b0)],
+        after: vec![r(0x2200, 0x22b0)],
     }
 }
 
@@ -61,14 +61,14 @@ fn what_the_second_boot_used_beyond_the_copy_is_lost() {
     plan.boot_end = PhysAddr(0x3000);
     plan.sections[0].destination = PhysAddr(0x4000);
     plan.sections[1].destination = PhysAddr(0x4200);
-    plan.behind = vec![r(0x5200, 0x52b0)];
+    plan.after = vec![r(0x5200, 0x52b0)];
     let (segments, lost) = plan.segments();
     assert_eq!(lost.overwritten, set(r(0x1000, 0x3000)));
     let in_place = [at(r(0x3000, 0x4000), Some(0x3000)), at(r(0x52b0, 0x8000), Some(0x52b0))];
     assert_eq!(segments[0], at(r(0, 0x1000), Some(0x4200)));
     assert_eq!(segments[2..], in_place);
 
-    // A copy that the second boot has overwritten is none.
+    // A copy that the second boot has overwritten does not count.
     plan.boot_end = PhysAddr(0x4800);
     assert_eq!(plan.segments().1.copy_gone, set(r(0, 0x600)));
 }
@@ -106,9 +106,9 @@ fn copies_that_overlap_lose_what_the_later_one_wrote_over() {
 }
 
 #[test]
-fn a_copy_longer_than_asked_for_overwrites_what_lies_behind() {
+fn a_copy_longer_than_asked_for_overwrites_what_follows() {
     let mut plan = plan();
-    plan.behind.clear();
+    plan.after.clear();
     plan.sections[1].copied = 0x1100;
     let (segments, lost) = plan.segments();
     assert_eq!(lost.overrun, set(r(0x2200, 0x2300)));
@@ -147,7 +147,7 @@ proptest! {
             Section { request, ..section(kinds[usize::from(kind)], source, len, copied, dest) }
         }).collect();
         let plan = Plan { sections, boot_end: PhysAddr(boot_end), memory: [r(0, 0x3000), r(0x3800, 0x8000)].into_iter().collect(),
-            image: set(r(0, image_end)), behind: vec![] };
+            image: set(r(0, image_end)), after: vec![] };
         let (segments, lost) = plan.segments();
         prop_assert!(segments.is_sorted_by(|a, b| a.range.end <= b.range.start && !a.range.is_empty()));
         let all: RangeSet<PhysAddr> = segments.iter().map(|s| s.range).collect();
@@ -167,7 +167,7 @@ proptest! {
         let sections = sections.into_iter().map(|(request, kind, source, len, copied, dest)| {
             Section { request, ..section(SectionKind::from_type(kind % 0x14), source, len, copied, dest) }
         }).collect();
-        let plan = Plan { sections, boot_end: PhysAddr(boot_end), memory: set(r(0, u64::MAX)), image: set(r(0, u64::MAX)), behind: vec![] };
+        let plan = Plan { sections, boot_end: PhysAddr(boot_end), memory: set(r(0, u64::MAX)), image: set(r(0, u64::MAX)), after: vec![] };
         let _ = (plan.segments(), plan.locate(r(0, 16)), plan.boot_copies());
     }
 }

@@ -1,11 +1,11 @@
 //! The text of `/sys/kernel/release_region`, the 2008 kernel's only word about a waiting dump.
 //!
 //! One line names three groups, `CPU:`, `HPTE:` and `DUMP:`, each with pairs of hexadecimal numbers: address and
-//! *length*, though a `-` stands between them (Linux 2.6.26 to 3.3, `arch/powerpc/platforms/pseries/phyp_dump.c`,
+//! *length*, though a `-` is between them (Linux 2.6.26 to 3.3, `arch/powerpc/platforms/pseries/phyp_dump.c`,
 //! `show_release_region`). The design document of 2007 prints it on two lines with a `/` between, leaves out the last
 //! colon and mixes cases; all of that is read. Reading a pair as start and end is possible only on request.
 //!
-//! The kernel that shipped printed a header it had just initialised anew: offsets from zero and lengths of zero. Such
+//! The kernel that shipped printed a header that it had just initialised: offsets from zero and lengths of zero. Such
 //! a text says nothing of where things lie ([`ReleaseRegion::is_blank`]); the device tree does.
 
 use crate::{Error, Findings};
@@ -73,7 +73,7 @@ impl ReleaseRegion {
     ///
     /// # Errors
     ///
-    /// When there are no pairs, a number stands alone, is no hexadecimal number, has a sign or more than 64 bits.
+    /// When there are no pairs, a number stands alone, is not a hexadecimal number, has a sign or more than 64 bits.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut scan = Scan { text, at: skip_title(text) };
         let mut groups: Vec<Group> = Vec::new();
@@ -158,7 +158,7 @@ impl ReleaseRegion {
         self.in_place().map(clamp).collect()
     }
 
-    /// Explains what is odd about the text; `scratch` is where the save areas really begin and `page` the page size
+    /// Explains the faults of the text; `scratch` is where the save areas really begin and `page` the page size
     /// in bytes.
     pub fn findings(&self, reading: Reading, scratch: Option<PhysAddr>, page: u64) -> Findings {
         let mut out = Findings::default();
@@ -332,7 +332,7 @@ impl<'a> Scan<'a> {
     fn number(&self, word: &str, column: usize) -> Result<u64, Error> {
         let digits = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")).unwrap_or(word);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(self.error(format!("{word:?} is no hexadecimal number"), column));
+            return Err(self.error(format!("{word:?} is not a hexadecimal number"), column));
         }
         u64::from_str_radix(digits, 16)
             .map_err(|_| self.error(format!("{word} has more than 64 bits"), column))

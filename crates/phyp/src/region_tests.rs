@@ -106,8 +106,8 @@ fn what_is_no_pair_of_hexadecimal_numbers_is_refused_with_its_column() {
         ("CPU:-0x10-0x20", "'-' where"),
         ("CPU:0x10-+0x20", "'+' where"),
         ("CPU:0x10--0x20", "'-' where"),
-        ("CPU:0x10-256M", "\"256M\" is no hexadecimal number"),
-        ("CPU:0x10-0x", "\"0x\" is no hexadecimal number"),
+        ("CPU:0x10-256M", "\"256M\" is not a hexadecimal number"),
+        ("CPU:0x10-0x", "\"0x\" is not a hexadecimal number"),
         ("CPU:0x10000000000000000-0x1", "more than 64 bits"),
     ] {
         let message = ReleaseRegion::parse(text).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Registers and page-table entries of a dump as plain data, for whoever shows them.
+//! Registers and page-table entries of a dump as plain data, to be shown.
 //!
 //! A dump that hadump put together carries the firmware's raw areas as private notes, through every later conversion; of
 //! any other dump the `NT_PRSTATUS` notes are all there is.
@@ -11,7 +11,7 @@ use crate::opal::CpuData;
 use crate::regsave::{CpuState, SaveArea};
 use vmcore::{ByteOrder, Notes, PhysAddr};
 
-/// The words of `struct pt_regs` (`arch/powerpc/include/uapi/asm/ptrace.h`) behind the 32 general registers.
+/// The words of `struct pt_regs` (`arch/powerpc/include/uapi/asm/ptrace.h`) after the 32 general registers.
 const WORDS: [&str; 12] =
     ["NIP", "MSR", "ORIG_GPR3", "CTR", "LINK", "XER", "CCR", "SOFTE", "TRAP", "DAR", "DSISR", "RESULT"];
 

@@ -36,12 +36,12 @@ const MAX_CPU: u32 = 8192;
 pub struct Register {
     /// Its name.
     pub id: RegisterId,
-    /// The eight bytes that stand beside the name; [`Register::value`] knows how many of them count.
+    /// The eight bytes that are beside the name; [`Register::value`] knows how many of them count.
     pub raw: u64,
 }
 
 impl Register {
-    /// The value, without what stands in the reserved half of a register of four bytes.
+    /// The value, without what is in the reserved half of a register of four bytes.
     pub fn value(self) -> u64 {
         if self.id.width() == 4 { self.raw & 0xffff_ffff } else { self.raw }
     }
@@ -72,13 +72,13 @@ impl CpuState {
     }
 }
 
-/// What is odd or wrong with the area.
+/// What is unusual or wrong in the area.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
     /// The version is not 0; it was read as version 0.
     Version(u32),
-    /// The number of CPUs does not stand where PAPR or QEMU put it; the offset was followed.
+    /// The number of CPUs is not where PAPR or QEMU put it; the offset was followed.
     Offset(u32),
     /// The header counts another number of CPUs than there are.
     Count {
@@ -98,13 +98,13 @@ pub enum Fault {
         /// The CPU that the end names.
         ended: u32,
     },
-    /// A CPU stands there twice; the first is kept.
+    /// A CPU appears twice; the first is kept.
     DuplicateCpu(u32),
     /// A CPU id that no Linux could have; its registers are kept out of the notes.
     HugeCpu(u32),
     /// An identifier that is in no specification.
     UnknownRegister(u32, RegisterId),
-    /// A register of a CPU stands there twice; the first counts.
+    /// A register of a CPU appears twice; the first counts.
     DuplicateRegister(u32, RegisterId),
     /// A register of four bytes has something in its reserved half, which was ignored.
     DirtyUpperHalf(u32, RegisterId),
@@ -119,13 +119,13 @@ pub enum Fault {
 pub struct SaveArea {
     /// The format's version; 0.
     pub version: u32,
-    /// Where the number of CPUs stands, in bytes.
+    /// Where the number of CPUs is, in bytes.
     pub count_offset: u32,
     /// The number of CPUs that the header counts.
     pub claimed_cpus: u32,
     /// The CPUs in the firmware's order, each once.
     pub cpus: Vec<CpuState>,
-    /// What is odd, in the order it was met; of an area that is nonsense, only the first few thousand oddities.
+    /// The faults, in the order of the bytes; of an area that is nonsense, only the first few thousand.
     pub faults: Vec<Fault>,
 }
 
@@ -252,7 +252,7 @@ impl Walk {
     }
 }
 
-/// Looks for what is odd among the registers of one CPU.
+/// Looks for faults in the registers of one CPU.
 fn check(cpu: &CpuState, faults: &mut Vec<Fault>) {
     if cpu.cpu >= MAX_CPU {
         faults.push(Fault::HugeCpu(cpu.cpu));

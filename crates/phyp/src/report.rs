@@ -22,14 +22,14 @@ impl KernelDump {
             Fault::Version(v) => (Warning, format!("ibm,kernel-dump has version {v}, read as version 1")),
             Fault::TooManySections(n) => (
                 Warning,
-                format!("ibm,kernel-dump counts {n} sections, 10 are allowed; the rest was not read"),
+                format!("ibm,kernel-dump claims {n} sections, 10 are allowed; the rest was not read"),
             ),
             Fault::MissingSections { claimed, found } => {
-                (Damage, format!("ibm,kernel-dump counts {claimed} sections and holds {found}"))
+                (Damage, format!("ibm,kernel-dump claims {claimed} sections but contains {found}"))
             }
             Fault::MoreSections { claimed, found } => (
                 Warning,
-                format!("ibm,kernel-dump counts {claimed} sections and holds {found}; all were read"),
+                format!("ibm,kernel-dump claims {claimed} sections but contains {found}; all were read"),
             ),
             Fault::FirstSectionOutside(at) => (
                 Warning,
@@ -71,7 +71,7 @@ impl KernelDump {
             Fault::CopiedMore(i) => (
                 Damage,
                 format!(
-                    "{}: {:#x} bytes were copied, {:#x} were asked for; what lies behind is overwritten",
+                    "{}: {:#x} bytes were copied, {:#x} were requested; what follows is overwritten",
                     name(i),
                     section(i).copied,
                     section(i).requested
@@ -108,7 +108,7 @@ impl KernelDump {
         }
     }
 
-    /// How much it matters when a section is not whole: nobody needs the page-table entries.
+    /// How much it matters when a section is not whole: no reader needs the page-table entries.
     fn loss(&self, i: usize) -> Severity {
         match self.sections[i].kind {
             kdms::SectionKind::Hpte => Severity::Warning,
@@ -117,7 +117,7 @@ impl KernelDump {
     }
 }
 
-/// Adds what is odd about the register save area.
+/// Adds the faults of the register save area.
 pub(crate) fn save_area(area: &regsave::SaveArea, out: &mut Findings) {
     use regsave::Fault;
     let mut unknown = 0;
@@ -125,10 +125,10 @@ pub(crate) fn save_area(area: &regsave::SaveArea, out: &mut Findings) {
         match fault {
             Fault::Version(v) => out.warning(format!("the register save area has version {v}, read as version 0")),
             Fault::Offset(at) => {
-                out.note(format!("the number of CPUs stands at {at:#x} of the register save area, not at 0x1c or 0x10"));
+                out.note(format!("the number of CPUs is at {at:#x} of the register save area, not at 0x1c or 0x10"));
             }
             Fault::Count { claimed, found } => {
-                out.warning(format!("the register save area counts {claimed} CPUs and holds {found}"));
+                out.warning(format!("the register save area claims {claimed} CPUs but contains {found}"));
             }
             Fault::NoStart(at) => out.damage(format!(
                 "registers at {at:#x} of the register save area belong to no CPU: a start mark is missing"
@@ -138,10 +138,10 @@ pub(crate) fn save_area(area: &regsave::SaveArea, out: &mut Findings) {
                 out.warning(format!("the registers of CPU {started} end with the mark of CPU {ended}"));
             }
             Fault::DuplicateCpu(cpu) => {
-                out.warning(format!("CPU {cpu} stands twice in the register save area; the first is used"));
+                out.warning(format!("CPU {cpu} appears twice in the register save area; the first is used"));
             }
             Fault::HugeCpu(cpu) => {
-                out.damage(format!("the register save area has a CPU {cpu:#x}, which no Linux has; it is left out"));
+                out.damage(format!("the register save area has a CPU {cpu:#x}, which no Linux kernel can have; it is left out"));
             }
             Fault::UnknownRegister(..) => unknown += 1,
             Fault::DuplicateRegister(cpu, id) => {
@@ -159,13 +159,11 @@ pub(crate) fn save_area(area: &regsave::SaveArea, out: &mut Findings) {
         }
     }
     if unknown > 0 {
-        out.note(format!(
-            "{unknown} registers of the save area have names that no specification has; they are kept raw"
-        ));
+        out.note(format!("{unknown} registers of the save area have unknown names; they are kept raw"));
     }
 }
 
-/// Adds what is odd about the HPTE save area.
+/// Adds the faults of the HPTE save area.
 pub(crate) fn hptes(area: &hpte::HpteArea, out: &mut Findings) {
     use hpte::Fault;
     for fault in &area.faults {
@@ -174,22 +172,22 @@ pub(crate) fn hptes(area: &hpte::HpteArea, out: &mut Findings) {
                 out.warning(format!("the HPTE save area has version {v}, read as version 0"));
             }
             Fault::Offset(at) => {
-                out.note(format!("the HPTE save area gives its count the odd offset {at:#x}"));
+                out.note(format!("the HPTE save area has the unexpected count offset {at:#x}"));
             }
             Fault::CountDisagrees { wide, narrow } => out.warning(format!(
-                "the HPTE save area counts {wide} entries in eight bytes and {narrow} in four"
+                "the HPTE save area claims {wide} entries in eight bytes but {narrow} in four"
             )),
             Fault::Truncated { claimed, found } => {
-                out.warning(format!("the HPTE save area counts {claimed} entries and holds {found}"));
+                out.warning(format!("the HPTE save area claims {claimed} entries but contains {found}"));
             }
             Fault::DuplicateIndex(index) => {
-                out.note(format!("HPTE {index:#x} stands twice in the HPTE save area"));
+                out.note(format!("HPTE {index:#x} appears twice in the HPTE save area"));
             }
         }
     }
 }
 
-/// Adds what is odd about the crash-info header; on OPAL the crashing CPU is not one of the mask's numbers.
+/// Adds the faults of the crash-info header; on OPAL the crashing CPU is not one of the mask's numbers.
 pub(crate) fn crash_info(info: &crashinfo::CrashInfo, opal: bool, out: &mut Findings) {
     use crashinfo::Fault;
     for fault in &info.faults {
@@ -218,11 +216,11 @@ pub(crate) fn crash_info(info: &crashinfo::CrashInfo, opal: bool, out: &mut Find
         }
     }
     if info.crashing_cpu.is_none() {
-        out.note("no CPU crashed by the kernel's own word: the hypervisor ended the partition");
+        out.note("the kernel names no CPU that crashed: the hypervisor ended the partition");
     }
 }
 
-/// Adds what is odd about OPAL's CPU data.
+/// Adds the faults of OPAL's CPU data.
 pub(crate) fn cpu_data(data: &opal::CpuData, out: &mut Findings) {
     use opal::Fault;
     let mut unknown = 0;
@@ -230,7 +228,7 @@ pub(crate) fn cpu_data(data: &opal::CpuData, out: &mut Findings) {
         match fault {
             Fault::Ragged(n) => {
                 out.warning(format!(
-                    "OPAL's CPU data is no whole number of threads; {n} bytes are left over"
+                    "OPAL's CPU data is not a whole number of threads; {n} bytes are left over"
                 ));
             }
             Fault::HeaderFromFirst(pir) => {
@@ -245,7 +243,7 @@ pub(crate) fn cpu_data(data: &opal::CpuData, out: &mut Findings) {
             }
             Fault::UnknownRegister(..) => unknown += 1,
             Fault::DuplicatePir(pir) => {
-                out.warning(format!("thread {pir:#x} stands twice in OPAL's CPU data; the first is used"));
+                out.warning(format!("thread {pir:#x} appears twice in OPAL's CPU data; the first is used"));
             }
         }
     }

@@ -41,7 +41,7 @@ pub enum Readiness {
     Registered,
     /// The kernel believes that it is registered; the registration stayed on another machine.
     LostByMigration,
-    /// A dump waits: there is no registration before it is released.
+    /// A dump is pending: there is no registration before it is released.
     DumpActive,
 }
 
@@ -50,7 +50,7 @@ pub enum Readiness {
 pub enum LastBoot {
     /// It ended as it should.
     Ordinary,
-    /// It crashed, and the dump waits.
+    /// It crashed, and the dump is pending.
     DumpWaiting,
     /// There is a dump that is not of the last crash, or that the kernel did not take, so that memory may be overwritten.
     Stale,
@@ -69,7 +69,7 @@ pub struct SectionStatus {
     pub copied: u64,
     /// Where they are.
     pub destination: PhysAddr,
-    /// What is wrong with it, a sentence each.
+    /// What is wrong with it, one sentence per entry.
     pub problems: Vec<String>,
 }
 
@@ -82,20 +82,20 @@ pub struct Status {
     pub readiness: Readiness,
     /// What the last boot left.
     pub last_boot: LastBoot,
-    /// Why, a sentence each.
+    /// Why, one sentence per entry.
     pub evidence: Vec<String>,
-    /// The sections of the dump that waits.
+    /// The sections of the pending dump.
     pub sections: Vec<SectionStatus>,
     /// Bytes of memory that the kernel keeps free, as far as it says so.
     pub reserved: Option<u64>,
-    /// What is odd or damaged.
+    /// What is unusual or damaged.
     pub findings: Findings,
 }
 
 /// A crash record this much older than the boot, in seconds, is of another crash: firmware takes minutes, not hours.
 const RECENT: u64 = 3600;
 
-/// Decides from what `system` shows; `memory`, when it can be read, tells whether the save areas still hold what the
+/// Decides from what `system` shows; `memory`, when it can be read, says whether the save areas still hold what the
 /// firmware wrote there.
 pub fn status(system: &System, memory: Option<Box<dyn PhysicalMemory>>) -> Status {
     let mut findings = system.findings.clone();
@@ -213,7 +213,7 @@ fn last_boot(
     missed(system, evidence)
 }
 
-/// Why the dump that firmware speaks of is none of the last crash, or none that can be read.
+/// Why the dump that the firmware reports is not of the last crash, or cannot be read.
 fn stale(
     system: &System,
     dump: Option<&KernelDump>,
@@ -261,7 +261,7 @@ fn overwritten(system: &System, dump: Option<&KernelDump>, image: &Image) -> Opt
         let bytes = image.copy("the crash-info header", image.prefix(at, crashinfo::MAX_LEN as u64)).ok()?;
         CrashInfo::parse(&bytes, at, &[]).ok()
     };
-    let (area, behind) = match dump {
+    let (area, header_at) = match dump {
         Some(dump) => {
             let area = dump.find(SectionKind::CpuState).filter(|s| s.copied > 0)?;
             let boot = dump.find(SectionKind::RealMode);
@@ -275,7 +275,7 @@ fn overwritten(system: &System, dump: Option<&KernelDump>, image: &Image) -> Opt
         }
     };
     let gone = area.is_none_or(|at| magic(at).is_some_and(|m| m != regsave::MAGIC));
-    let headless = behind.is_none_or(|at| header(at).is_none());
+    let headless = header_at.is_none_or(|at| header(at).is_none());
     (gone && headless).then(|| "the save area and the crash-info header were overwritten".into())
 }
 

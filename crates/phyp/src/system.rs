@@ -3,7 +3,7 @@
 //! `/proc/device-tree` and `/sys/kernel` in all their generations: phyp-dump's `release_region` and `phyp_dump_active`,
 //! fadump's files under their names before and since 5.6, and debugfs. Beside them two things that no kernel has: OPAL's
 //! answers, which only a kernel can ask for, in `opal-mpipl/`, and the machine's identity at the time of registration, in
-//! [`REGISTERED_ON`], without which a migration cannot be told.
+//! [`REGISTERED_ON`], without which a migration cannot be noticed.
 
 use crate::devtree::{DeviceTree, DumpSize, TreeMemory, read_file};
 use crate::kdms::KernelDump;
@@ -17,8 +17,8 @@ use vmcore::PhysAddr;
 /// device tree's `system-id`.
 pub const REGISTERED_ON: &str = "var/lib/hadump/registered-on";
 
-/// Where it is noted what memory of the dump was given back in this boot, relative to the root: a range `START-END` in
-/// hexadecimal on each line, written before the memory is given back. The kernel keeps no such list.
+/// Where the memory of the dump that was released in this boot is noted, relative to the root: a range `START-END` in
+/// hexadecimal on each line, written before the memory is released. The kernel keeps no such list.
 pub const GIVEN_BACK: &str = "run/hadump/given-back";
 
 const MAX_TEXT: u64 = 1 << 20;
@@ -31,7 +31,7 @@ pub struct FadumpFiles {
     pub enabled: bool,
     /// The kernel believes that it is registered.
     pub registered: bool,
-    /// There is a `release_mem`: a dump waits and the kernel took it.
+    /// There is a `release_mem`: a dump is pending and the kernel took it.
     pub release_mem: bool,
     /// Bytes that the kernel keeps free for a dump.
     pub mem_reserved: Option<u64>,
@@ -73,7 +73,7 @@ pub struct System {
     pub early_property: bool,
     /// The firmware has `ibm,opal/dump`.
     pub opal: bool,
-    /// The firmware says that a dump waits (`mpipl-boot`).
+    /// The firmware says that a dump is pending (`mpipl-boot`).
     pub mpipl_boot: bool,
     /// fadump's files, when the kernel has them.
     pub fadump: Option<FadumpFiles>,
@@ -87,7 +87,7 @@ pub struct System {
     pub registered_on: Option<String>,
     /// When this system was booted, in seconds since 1970.
     pub boot_time: Option<u64>,
-    /// Memory of the dump that was given back range by range: something else is there by now.
+    /// Memory of the dump that was released range by range: something else is there by now.
     pub given_back: vmcore::RangeSet<PhysAddr>,
     /// What could not be read or made no sense.
     pub findings: Findings,
@@ -112,7 +112,7 @@ impl System {
         Ok(look.system)
     }
 
-    /// Reports whether the save areas or the copy of low memory were given back, without which nothing can be read.
+    /// Reports whether the save areas or the copy of low memory were released, without which nothing can be read.
     pub fn areas_are_gone(&self) -> bool {
         let structure = self.leavings.kernel_dump.as_deref().map(KernelDump::parse);
         let sections = structure.and_then(Result::ok).map(|s| s.sections).unwrap_or_default();

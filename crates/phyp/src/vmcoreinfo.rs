@@ -1,7 +1,7 @@
 //! Finds the VMCOREINFO note in the crashed kernel's memory.
 //!
 //! Kernels since 6.10 say in the crash-info header where its copy lies; older fadump kernels say it in the ELF core
-//! header behind that; the 2008 kernel says nothing, and the note is looked for in the copies of boot memory, where a
+//! header after that; the 2008 kernel says nothing, and the note is looked for in the copies of boot memory, where a
 //! kernel keeps it (`vmcoreinfo_note`, `kernel/vmcore_info.c`).
 
 use crate::crashinfo::CrashInfo;
@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::{Error, Findings};
 use vmcore::{ByteOrder, Note, PhysAddr, Range};
 
-/// The name as it stands in the note, filled up to a multiple of four.
+/// The name as it is in the note, filled up to a multiple of four.
 const NAME: [u8; 12] = *b"VMCOREINFO\0\0";
 const HEADER: usize = 12;
 /// The longest text that is believed, in bytes; kernels keep it in one page.
@@ -93,7 +93,7 @@ pub(crate) fn program_headers(image: &Image, elf: PhysAddr, order: ByteOrder) ->
 
 /// The note at an address that the kernel wrote down.
 ///
-/// The kernel writes the address of the copy. Should it be one of boot memory, nobody relocated it: what lies there now
+/// The kernel writes the address of the copy. If it is one of boot memory, it was not relocated: what is there now
 /// is the second kernel's own note, so only the copy of that address is looked at.
 fn at(
     image: &Image,
@@ -120,7 +120,7 @@ fn at(
 
 /// Looks for the note in the copies of boot memory, at every address that is a multiple of four.
 ///
-/// The kernel's own note begins a page or lies in its data; the text may also stand in a page of a file or of a
+/// The kernel's own note begins a page or lies in its data; the text may also be in a page of a file or of a
 /// crash tool. So one at the start of a page goes before others, and the longest before shorter ones.
 fn search(
     image: &Image,
@@ -147,7 +147,7 @@ fn search(
                     }
                     let Some(found) = parse(&whole) else { continue };
                     count += 1;
-                    // Copies begin anywhere, so what began a page is told by the distance to the copy's start.
+                    // Copies begin anywhere, so what began a page is known by the distance to the copy's start.
                     let aligned = (at.0 - copy.start.0).is_multiple_of(0x1000);
                     let key = |aligned: bool, found: &Found| (aligned, found.note.desc.len());
                     if best.as_ref().is_none_or(|(a, f, _)| key(aligned, &found) > key(*a, f)) {
@@ -215,7 +215,7 @@ mod tests {
             boot_end: PhysAddr(0x18_0000),
             memory: RangeSet::clone(&all),
             image: all,
-            behind: vec![],
+            after: vec![],
         };
         (Image::new(Box::new(TestImage::new(PageSize::K4, bytes))), plan)
     }

@@ -9,7 +9,7 @@ use vmcore::{
 
 const MIB: u64 = 1 << 20;
 
-/// Memory in which every byte tells its address, but for what was written into it.
+/// Memory in which every byte depends on its address, except what was written into it.
 struct Sparse {
     map: MemoryMap,
     written: BTreeMap<u64, Vec<u8>>,

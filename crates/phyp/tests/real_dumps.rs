@@ -110,7 +110,7 @@ fn compare(name: &'static str, order: ByteOrder, page: PageSize) {
         }
     }
 
-    // Notes: Linux's own, byte for byte and in their order; ours between and behind them.
+    // Notes: Linux's own, byte for byte and in their order; ours between and after them.
     let kept = |notes: &Notes| {
         let known = |n: &&vmcore::Note| (n.name == b"CORE" && n.kind == 1) || n.name == b"VMCOREINFO";
         notes.iter().filter(known).cloned().collect::<Vec<_>>()

@@ -58,7 +58,7 @@ impl Chunk {
         }
     }
 
-    /// Drops frames `start..end` and answers how many of them had been kept until now.
+    /// Drops frames `start..end` and returns how many of them had been kept until now.
     #[inline]
     pub fn remove(&mut self, start: u64, end: u64) -> u64 {
         // Most of what a classification drops is a page or a few, and it drops millions of them.
@@ -79,7 +79,7 @@ impl Chunk {
         self.words.iter_mut().zip(other.words()).for_each(|(mine, other)| *mine |= other);
     }
 
-    /// Moves the frames among `start..end` that are kept here to `other` and answers how many that were.
+    /// Moves the frames among `start..end` that are kept here to `other` and returns how many that were.
     pub fn move_to(&mut self, start: u64, end: u64, other: &mut Self) -> u64 {
         let mut count = 0;
         let mut i = start;

@@ -46,7 +46,7 @@ pub struct Source {
     pub phys_base: Option<u64>,
     /// The text of earlier filters about what they erased inside of pages (makedumpfile's eraseinfo), empty if none did.
     pub erase_info: Vec<u8>,
-    /// What is odd about the input and was tolerated, a sentence each.
+    /// What was wrong with the input and was tolerated, one sentence per entry.
     pub remarks: Vec<String>,
 }
 

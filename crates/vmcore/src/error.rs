@@ -30,7 +30,7 @@ pub enum ReadError {
         field: String,
         /// Where in the file, in bytes.
         offset: u64,
-        /// What stands there.
+        /// What is there.
         found: String,
         /// What would have been right.
         expected: String,

@@ -91,7 +91,7 @@ impl MemoryMap {
 pub struct Damage {
     /// How many pages, each counted once; a lower bound when there are a great many.
     pub pages: u64,
-    /// What was wrong with the first of them, a sentence each.
+    /// What was wrong with the first of them, one sentence per entry.
     pub first: Vec<String>,
 }
 
@@ -126,7 +126,7 @@ pub trait PhysicalMemory: Send + Sync {
     }
 
     /// Drops from `chunk`, which begins at frame `first`, the frames that an earlier filter left out of the input,
-    /// as far as the input tells without reading pages, and answers how many that were.
+    /// as far as the input shows without reading pages, and returns how many that were.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ pub trait PhysicalMemory: Send + Sync {
 
     /// How many frames from `first` on, at most `limit`, the input knows to be [`PageState::Lost`] without reading.
     ///
-    /// A file that was cut off early may lack terabytes; nobody should clear a buffer for each page of them.
+    /// A file that was cut off early may lack terabytes; no reader should clear a buffer for each page of them.
     fn lost_run(&self, _first: Pfn, _limit: u64) -> u64 {
         0
     }
@@ -150,7 +150,7 @@ pub trait PhysicalMemory: Send + Sync {
 
     /// Fills `bytes` from physical address `addr` on, across frames if need be.
     ///
-    /// Answers [`PageState::Present`] when every byte is known (frames of zeros included), else the state of the
+    /// Returns [`PageState::Present`] when every byte is known (frames of zeros included), else the state of the
     /// first frame that is not.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ pub struct Note {
 /// All notes of a dump, in their order, each with its bytes exactly as they were found.
 ///
 /// Readers of dumps pair the Nth `NT_PRSTATUS` with the Nth CPU, so order is meaning. The raw bytes are kept
-/// because a writer must hand on every note unchanged, also those it does not know.
+/// because a writer must copy every note unchanged, also those it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
     notes: Vec<Note>,
@@ -85,7 +85,7 @@ impl Notes {
 
     /// Appends a note made by the caller.
     pub fn push(&mut self, note: Note, order: ByteOrder) {
-        // Raw save areas are notes of megabytes: what they lie in must not double for the small note behind them.
+        // Raw save areas are notes of megabytes: what they lie in must not double for the small note after them.
         let needed = HEADER + note.name.len() + note.desc.len() + 8;
         if self.raw.capacity() - self.raw.len() < needed {
             self.raw.reserve_exact(needed.max(self.raw.len() / 8));

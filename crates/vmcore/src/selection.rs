@@ -74,7 +74,7 @@ impl Selection {
         }
     }
 
-    /// Holds no more than so many chunks in memory if there is a spill file: for one of several selections of the same dump.
+    /// Holds no more than this many chunks in memory if there is a spill file: for one of several selections of the same dump.
     #[must_use]
     pub fn holding(mut self, chunks: usize) -> Self {
         self.max_held = chunks.min(MAX_HELD);
@@ -101,7 +101,7 @@ impl Selection {
         Ok(all)
     }
 
-    /// The level that was applied, which is what a dump's header tells.
+    /// The level that was applied, which goes into a dump's header.
     pub fn level(&self) -> DumpLevel {
         self.level
     }

@@ -1,4 +1,4 @@
-//! VMCOREINFO: what the kernel wrote about itself for whoever reads its dump.
+//! VMCOREINFO: what the kernel wrote about itself for readers of its dump.
 
 use crate::{PageSize, VirtAddr};
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// The parsed text of a VMCOREINFO note (kernel: `kernel/vmcore_info.c`, `kernel/crash_core.c` before 6.9).
 ///
 /// Lines of `KEY=value`; the keys of symbols, offsets and so on read `SYMBOL(name)=hex`, `OFFSET(struct.member)=dec`,
-/// `SIZE(type)=dec`, `LENGTH(array)=dec`, `NUMBER(name)=dec-or-0xhex`. A key that stands twice keeps its last
+/// `SIZE(type)=dec`, `LENGTH(array)=dec`, `NUMBER(name)=dec-or-0xhex`. A key that appears twice keeps its last
 /// value, as the kernel appends. What is absent is `None`: no default stands in for a missing key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmcoreInfo {

@@ -3,7 +3,7 @@
 use crate::cargo::{self, cargo};
 use anyhow::Result;
 
-/// Hands changed inputs to hadump's readers. `cargo xtask fuzz --help` of the program itself tells its options.
+/// Hands changed inputs to hadump's readers. `cargo xtask fuzz --help` prints the program's own options.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Fuzz {

@@ -64,7 +64,7 @@ impl Measure {
     }
 }
 
-/// Runs a command in a measuring process of its own, then syncs its output; answers what it took and what it said on
+/// Runs a command in a measuring process of its own, then syncs its output; returns what it took and what it said on
 /// standard error.
 pub(crate) fn measure(command: &[String], output: &Path) -> Result<(Taken, String)> {
     let mut measuring = Command::new(std::env::current_exe()?);

@@ -10,7 +10,7 @@ use vmcore::{Arch, ByteOrder, Machine, WordSize};
 /// The most program headers that are accepted. Each costs up to 100 bytes while a file is being opened.
 pub(super) const MAX_HEADERS: u64 = 1 << 19;
 
-/// `e_phnum` when the number stands in section header 0 (`PN_XNUM`).
+/// `e_phnum` when the number is in section header 0 (`PN_XNUM`).
 pub(super) const PN_XNUM: u16 = 0xffff;
 
 /// Program headers are read this many at a time.
@@ -138,7 +138,7 @@ impl Header {
         Ok(Self { is_64, machine, flags: elf.e_flags, phoff: elf.e_phoff, phnum })
     }
 
-    /// Hands every program header to `each`, with the offset it stands at.
+    /// Hands every program header to `each`, with the offset it is at.
     ///
     /// # Errors
     ///

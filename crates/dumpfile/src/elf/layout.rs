@@ -22,7 +22,7 @@ const ZERO_RUN: u64 = 64;
 /// How many segments runs of zeros may make; in larger dumps [`ZERO_RUN`] grows, so that the table stays small.
 const MAX_ZERO_RUNS: u64 = MAX_HEADERS / 4;
 
-/// Room for segments that nobody can foresee: each unreadable stretch cuts one in two.
+/// Room for segments that cannot be foreseen: each unreadable stretch cuts one in two.
 pub(super) const UNFORESEEN: u64 = 1024;
 
 /// The kernel image is mapped once beside the direct map; a few more are no harm.
@@ -77,7 +77,7 @@ impl Builder {
         Some(())
     }
 
-    /// Adds `count` frames with content, above all frames before, and answers where they go in the file; `None` when
+    /// Adds `count` frames with content, above all frames before, and returns where they go in the file; `None` when
     /// the table is full.
     pub(super) fn data(&mut self, first: Pfn, count: u64) -> Option<u64> {
         let (size, zero_run) = (self.page_size.bytes(), self.zero_run);
@@ -367,7 +367,7 @@ impl Addresses {
         2 * self.main.len() as u64
     }
 
-    /// Hands on `load` with its virtual address, in parts where that does not go on as memory does.
+    /// Emits `load` with its virtual address, in parts where virtual addresses are not contiguous as memory is.
     fn place(&self, load: Load, each: &mut impl FnMut(Load)) {
         let end = load.paddr + load.memsz;
         let mut at = load.paddr;

@@ -7,12 +7,12 @@ use vmcore::{Pfn, Range};
 pub(super) struct Lost {
     ranges: Vec<Range<Pfn>>,
     room: usize,
-    /// Frames behind the last range are lost as well, and there was no room to say which.
+    /// Frames above the last range are lost as well, and there was no room to say which.
     pub(super) more: bool,
 }
 
 impl Lost {
-    /// None yet, with room for so many ranges.
+    /// None yet, with room for this many ranges.
     pub(super) fn with_room(room: usize) -> Self {
         Self { ranges: Vec::new(), room, more: false }
     }
@@ -33,7 +33,7 @@ impl Lost {
     /// Forgets the frames from `end` on.
     pub(super) fn cut(&mut self, end: Pfn) {
         let Some(last) = self.ranges.last() else { return };
-        // What had no room lies behind all ranges.
+        // What had no room is above all ranges.
         self.more &= last.end <= end;
         self.ranges.truncate(self.ranges.partition_point(|range| range.start < end));
         if let Some(last) = self.ranges.last_mut() {

@@ -1,6 +1,6 @@
 //! ELF core files: `/proc/vmcore`, what `makedumpfile -E` and hypervisors write, and hadump's own.
 //!
-//! An ELF dump is a table of PT_LOAD entries, each saying which physical memory (`p_paddr`, `p_memsz`) stands where
+//! An ELF dump is a table of PT_LOAD entries, each saying which physical memory (`p_paddr`, `p_memsz`) is where
 //! in the file (`p_offset`, `p_filesz`) and where the kernel maps it (`p_vaddr`), and PT_NOTE entries with registers
 //! and VMCOREINFO. Layout: `include/uapi/linux/elf.h`; what kernels write: `fs/proc/vmcore.c`,
 //! `arch/powerpc/kernel/fadump.c`, `kernel/crash_core.c`.

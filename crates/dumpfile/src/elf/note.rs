@@ -1,7 +1,7 @@
 //! hadump's own note in the ELF files it writes: what ELF cannot say.
 //!
 //! ELF has one way to say that memory has no bytes in the file, `p_memsz > p_filesz`, and its writers mean two things
-//! by it: makedumpfile an excluded page, everybody else zeros. hadump's files mean zeros, and say so here. Memory that is
+//! by it: makedumpfile an excluded page, all others zeros. hadump's files mean zeros, and say so here. Memory that is
 //! in no PT_LOAD is no memory to other readers; whether it was left out on purpose, was lost or never was, is said here.
 //!
 //! | offset | size | field |

@@ -1,4 +1,4 @@
-//! Notes of both versions, and notes that nobody should have written.
+//! Notes of both versions, and notes that no writer should have written.
 
 use super::*;
 use proptest::prelude::*;

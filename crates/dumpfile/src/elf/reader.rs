@@ -28,7 +28,7 @@ pub(super) const MAX_MEMORY: u64 = 1 << 48;
 /// names the ABI instead.
 pub(super) const FLAG_INCOMPLETE: u32 = 1;
 
-/// The note in which makedumpfile tells what it erased inside of pages.
+/// The note in which makedumpfile says what it erased inside of pages.
 pub(super) const ERASE_INFO: &str = "ERASEINFO";
 
 /// Reports whether `e_flags` mean nothing on `arch`, so that [`FLAG_INCOMPLETE`] can be told from them: POWER, RISC-V,
@@ -110,7 +110,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     })
 }
 
-/// Reports whether a file of this length cannot have lost so many bytes.
+/// Reports whether a file of this length cannot have lost this many bytes.
 fn is_too_much(lost: u64, input: &Input) -> bool {
     lost > MAX_LOST && lost / MAX_LOST_SHARE > input.len()
 }
@@ -219,7 +219,7 @@ impl Outline {
         }
         if outline.loads > 1 && outline.at_zero == outline.loads {
             return unsupported(if outline.notes.find("VMCOREINFO").is_some() {
-                "all its PT_LOADs have the physical address 0: the file does not tell where in memory its bytes were"
+                "all its PT_LOADs have the physical address 0: the file does not say where in memory its bytes were"
             } else {
                 "the core of a process, not of a kernel: its PT_LOADs have no physical addresses"
             });
@@ -240,9 +240,9 @@ fn page_size(
     if let Some(info) = info
         && let Some(stated) = info.get("PAGESIZE")
     {
-        return info
-            .page_size()
-            .ok_or_else(|| unsupported(format!("VMCOREINFO says PAGESIZE={stated}, which is no page size")));
+        return info.page_size().ok_or_else(|| {
+            unsupported(format!("VMCOREINFO says PAGESIZE={stated}, which is not a page size"))
+        });
     }
     if let Some(size) = Dump::only_page_size(arch) {
         return Ok(size);

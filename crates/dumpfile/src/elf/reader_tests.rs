@@ -18,7 +18,7 @@ fn page(dump: &Dump, pfn: u64) -> (PageState, Vec<u8>) {
     (state, bytes)
 }
 
-/// A body in which every byte tells its page.
+/// A body in which every byte depends on its page.
 fn body(len: u64) -> Vec<u8> {
     (0..len).map(|i| (i >> 12) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! Where each byte of the dump file stands in a flattened one.
+//! Where each byte of the dump file is in a flattened one.
 
 use super::record::{Bad, HEADER_LEN, RECORD_LEN, Record, check_header};
 use crate::Error;
@@ -90,7 +90,7 @@ impl Index {
                 Record::End => {
                     let rest = input.len() - at - RECORD_LEN as u64;
                     let remark =
-                        format!("{rest} bytes behind the end record of the flattened file were ignored");
+                        format!("{rest} bytes after the end record of the flattened file were ignored");
                     break (false, Some(remark));
                 }
                 Record::Piece { offset, size } => (offset, size),
@@ -199,7 +199,7 @@ impl Index {
     }
 }
 
-/// Reads records one behind the other, many with one call where they lie close.
+/// Reads records one after another, many with one call where they lie close.
 struct Window<'a> {
     input: &'a Input,
     at: u64,
@@ -226,7 +226,7 @@ impl Window<'_> {
     }
 }
 
-/// Sorts entries, and where they overlap keeps what stands later in the flattened file.
+/// Sorts entries, and where they overlap keeps what is later in the flattened file.
 fn resolve(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_unstable();
     if entries.windows(2).all(|w| w[0].end() <= w[1].start()) {

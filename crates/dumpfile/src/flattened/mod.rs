@@ -8,7 +8,7 @@
 //!
 //! All numbers are signed and big endian, whatever the dump inside is (`struct makedumpfile_header` and
 //! `struct makedumpfile_data_header` of makedumpfile's `makedumpfile.h`). Where pieces overlap the later one counts, as
-//! it would after writing them in turn; what no piece covers is zero. Nothing tells the length or a checksum, so a
+//! it would after writing them in turn; what no piece covers is zero. There is neither a length nor a checksum, so a
 //! stream that was cut off shows by its missing end alone.
 
 mod index;

@@ -6,7 +6,7 @@ use vmcore::ByteOrder;
 pub(crate) const SIGNATURE: &[u8; 16] = b"makedumpfile\0\0\0\0";
 /// The length in bytes of the header, most of which is unused.
 pub(super) const HEADER_LEN: usize = 4096;
-/// The length in bytes of what stands before each piece.
+/// The length in bytes of what is before each piece.
 pub(super) const RECORD_LEN: usize = 16;
 /// No piece ends above this: 256 TiB, more than any dump file has.
 pub(super) const MAX_END: u64 = 1 << 48;
@@ -37,7 +37,7 @@ pub(super) fn check_header(bytes: &[u8; HEADER_LEN]) -> Result<(), Bad> {
     Ok(())
 }
 
-/// What stands before a piece, or at the end.
+/// What is before a piece, or at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     /// `size` bytes follow that belong at `offset`.

@@ -23,7 +23,7 @@ pub enum StreamEnd {
 #[derive(Debug)]
 pub struct Unflattened {
     /// The first bytes of a stream that is not flattened, as many as were taken from it; nothing was written then. The
-    /// caller may go on with them.
+    /// caller may continue with them.
     pub foreign: Option<Vec<u8>>,
     /// How it ended.
     pub end: StreamEnd,
@@ -40,7 +40,7 @@ pub struct Unflattened {
 ///
 /// # Errors
 ///
-/// Only when `out` cannot be written to; what is wrong with the stream is told by [`Unflattened::end`].
+/// Only when `out` cannot be written to; [`Unflattened::end`] returns what is wrong with the stream.
 pub fn unflatten(stream: &mut dyn Read, out: &dyn Sink) -> Result<Unflattened, Error> {
     let mut state = Unflattened { foreign: None, end: StreamEnd::Whole, received: 0, pieces: 0, len: 0 };
     let mut header = [0; HEADER_LEN];
@@ -106,7 +106,7 @@ fn pieces(stream: &mut dyn Read, out: &dyn Sink, state: &mut Unflattened) -> Res
     }
 }
 
-/// Reads until `bytes` is full or the stream ends, and answers how much came, and why no more did.
+/// Reads until `bytes` is full or the stream ends, and returns how much came, and why no more did.
 fn fill(stream: &mut dyn Read, bytes: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut have = 0;
     while have < bytes.len() {

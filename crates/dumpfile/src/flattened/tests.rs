@@ -218,7 +218,7 @@ fn bytes_behind_the_end_are_ignored_and_said() {
     flat.extend(b"noise");
     let input = open_flat(flat).unwrap();
     assert!(!input.is_cut());
-    assert!(input.remark().unwrap().starts_with("5 bytes behind the end record"));
+    assert!(input.remark().unwrap().starts_with("5 bytes after the end record"));
 }
 
 #[test]

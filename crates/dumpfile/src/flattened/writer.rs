@@ -7,13 +7,13 @@ use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Pieces are held back until they have so many bytes, the more the longer the stream is. crash keeps a sorted list of all
+/// Pieces are held back until they have this many bytes, the more the longer the stream is. crash keeps a sorted list of all
 /// pieces and moves most of it for each one that is out of order, so there should be few; what is held back is lost when
 /// the stream is cut, which should be a small share of it.
 const HELD_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
 /// The share of the stream that is held back at most, within these bounds.
 const HELD_SHARE: u64 = 32;
-/// How many pieces are held back at once: a writer goes on in two places in turn, with bytes and with what says where
+/// How many pieces are held back at once: a writer continues in two places in turn, with bytes and with what says where
 /// they are.
 const HELD: usize = 2;
 
@@ -72,7 +72,7 @@ impl<W: Write + Send> FlattenedSink<W> {
         Ok(sink)
     }
 
-    /// Goes on with a stream of which `out` has the header, and whole pieces, behind it.
+    /// Continues a stream of which `out` has the header and whole pieces after it.
     pub fn continued(out: W, name: impl Into<PathBuf>) -> Self {
         let state = State { out, bytes: 0, held: Vec::new(), spare: Vec::new(), broken: false };
         Self { path: name.into(), state: Mutex::new(state) }
@@ -83,7 +83,7 @@ impl<W: Write + Send> FlattenedSink<W> {
         self.lock().bytes
     }
 
-    /// Ends the stream, and answers the output and how many bytes went out. A stream that is not ended is, to whoever reads
+    /// Ends the stream, and returns the output and how many bytes went out. A stream that is not ended is, to whoever reads
     /// it, one that was cut off.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::Error;
 use crate::input::Input;
 use vmcore::{Arch, ByteOrder, Machine, Notes, PageSize, WordSize};
 
-/// The newest version whose meaning is known is 6; a higher one is read as that, but a number beyond this is none.
+/// The newest version whose meaning is known is 6; a higher one is read as that, but a number beyond this is not a version.
 const MAX_VERSION: u32 = 0xffff;
 
 /// The headers of a file, and what was odd about them.
@@ -115,8 +115,7 @@ impl Headers {
                 (declared, Some(why))
             }
             _ if total >= one_len => {
-                let why =
-                    "the file has one bitmap: pages that were left out cannot be told from absent memory";
+                let why = "the file has one bitmap: pages that were left out cannot be distinguished from absent memory";
                 (single, Some(why.to_owned()))
             }
             _ => {
@@ -144,7 +143,7 @@ impl Headers {
         used
     }
 
-    /// Reports whether descriptors may stand at `at`: the first are lost pages or point behind, and not all are lost.
+    /// Reports whether descriptors may be at `at`: the first are lost pages or point to what follows, and not all are lost.
     fn look_like_descriptors(&self, input: &Input, at: u64) -> bool {
         let mut bytes = [0; 16 * PAGE_DESC_LEN];
         let have =
@@ -182,7 +181,7 @@ impl Headers {
         if self.layout.abi == Abi::Bits64 { wide } else { narrow }
     }
 
-    /// The machine for a header without its name: the length of the registers of a CPU tells, else the user.
+    /// The machine for a header without its name: from the length of a CPU's registers, else from the user.
     pub(super) fn machine(
         &mut self,
         input: &Input,
@@ -210,7 +209,7 @@ impl Headers {
             if let Some(machine) =
                 assumed.filter(|m| m.order == order && (m.word == WordSize::Bits32) == narrow)
             {
-                self.remarks.push(format!("the header does not tell the machine; {machine} was given"));
+                self.remarks.push(format!("the header does not name the machine; {machine} was given"));
                 self.machine = Some(machine);
                 return Ok(machine);
             }

@@ -1,9 +1,9 @@
 //! Marking a file as incomplete after its stream was cut off.
 //!
-//! makedumpfile's flattened stream brings headers and bitmaps first, then descriptors and pages side by side. What is left
-//! of a stream that was cut off is a dump in which some descriptors are missing, which readers know as lost pages, and
-//! others may point at pages that did not arrive, on which crash stops and libkdumpfile dies. And nothing says that it is
-//! not whole.
+//! makedumpfile's flattened stream has headers and bitmaps first, then descriptors and pages side by side. What is left
+//! of a stream that was cut off is a dump in which some descriptors are missing, which readers take for lost pages, and
+//! others may point at pages that did not arrive, at which crash stops and libkdumpfile aborts. Nor is it marked
+//! incomplete.
 
 use super::layout::{PAGE_DESC_LEN, PageDesc, STATUS_INCOMPLETE};
 use super::reader::{self, File as Kdump};
@@ -56,7 +56,7 @@ pub fn mark_incomplete(file: &File, path: &Path) -> Result<Marked, Error> {
     let there = (end.saturating_sub(geometry.descriptors) / PAGE_DESC_LEN as u64).min(within);
     let table_end = geometry.descriptors + within * PAGE_DESC_LEN as u64;
     if end < table_end {
-        // A descriptor that arrived in part is none.
+        // A descriptor that arrived in part does not count.
         file.set_len(geometry.descriptors + there * PAGE_DESC_LEN as u64)
             .and_then(|()| file.set_len(table_end))
             .map_err(|e| failed("extend it", e))?;

@@ -1,6 +1,6 @@
 //! The kdump-compressed format: makedumpfile's file of single compressed pages.
 //!
-//! A main header, a sub header with the ELF notes behind it, two bitmaps (frames that have memory, frames that are in
+//! A main header, a sub header with the ELF notes after it, two bitmaps (frames that have memory, frames that are in
 //! the file), a descriptor for each page in the file, and the pages' bytes wherever the descriptors say. The
 //! structures are in [`layout`]. The file says nowhere which byte order and word size it has: they are those of the
 //! machine that dumped, so [`write`](fn@write) takes them from the dump and the reader infers them.

@@ -1,9 +1,9 @@
-//! A file without its pages, for whoever writes one that cannot be read again.
+//! A file without its pages, for a writer that cannot read what it wrote.
 //!
-//! A save that encrypts what it writes has no key to read it with. What it has to know to go on after an interruption is
-//! kept beside it, in the clear: the headers, VMCOREINFO, the bitmaps and the descriptors, which tell how many bytes each
-//! page takes and nothing of what they are. The registers, and every other note, are left out: their room is there and
-//! holds zeros.
+//! A save that encrypts what it writes has no key to read it with. What it needs to be resumed after an interruption is
+//! kept beside it, unencrypted: the headers, VMCOREINFO, the bitmaps and the descriptors, which show how many bytes each
+//! page takes and nothing of their content. The registers and all other notes are left out: there are zeros in their
+//! place.
 
 use super::header::Headers;
 use super::layout::{PAGE_DESC_LEN, SKELETON_SIGNATURE};
@@ -15,14 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vmcore::{Notes, PageSize};
 
-/// All of a kdump-compressed file but its pages and registers: as long as the file, with a hole for what is left out.
+/// All of a kdump-compressed file except its pages and registers: as long as the file, with holes for what is left out.
 ///
 /// It is written with the writes that make the file, in their order, and
-/// [`Unfinished::open`](super::Unfinished::open) takes it for the file. Its first bytes are others, so that nobody else does.
+/// [`Unfinished::open`](super::Unfinished::open) reads it in place of the file. Its signature differs, so other readers
+/// reject it.
 ///
-/// What is durable of it has to be so before the same is of the file, but for what [`Writer::resume`](super::Writer::resume)
-/// writes first, up to where it makes that durable: old descriptors that are cleared must not be forgotten here while they
-/// are still there.
+/// Writes to it must be durable before the same writes to the file, except those that
+/// [`Writer::resume`](super::Writer::resume) makes first, until it makes them durable: an old descriptor must not be
+/// cleared here while it is still in the file.
 #[derive(Debug)]
 pub struct Skeleton {
     out: OutputFile,
@@ -49,12 +50,12 @@ enum Front {
 }
 
 impl Skeleton {
-    /// Begins the skeleton of a file that a [`Writer`](super::Writer) begins.
+    /// Begins the skeleton of a new file, which a [`Writer`](super::Writer) writes.
     pub fn new(out: OutputFile) -> Self {
         Self { out, state: Mutex::new(State { pages: 0, front: Front::Nothing, len: 0 }) }
     }
 
-    /// Goes on with one.
+    /// Opens a skeleton to resume its save.
     ///
     /// # Errors
     ///
@@ -68,7 +69,7 @@ impl Skeleton {
         Ok(Self { out, state: Mutex::new(State { pages, front: Front::Notes, len: file.input.len() }) })
     }
 
-    /// Gives it its last name: it is no longer needed to go on.
+    /// Gives it its final name: it is no longer needed for resuming.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl Sink for Skeleton {
     }
 }
 
-/// The sub header at `block`, with the notes behind it, and zeros in place of what the notes hold but for VMCOREINFO.
+/// The sub header at `block`, with the notes after it, and zeros in place of what the notes hold but for VMCOREINFO.
 fn without_registers(header: &[u8], block: u64, bytes: &[u8], path: &Path) -> Result<Vec<u8>, Error> {
     let mut front = header.to_vec();
     front.resize(block as usize, 0);
@@ -149,7 +150,7 @@ fn without_registers(header: &[u8], block: u64, bytes: &[u8], path: &Path) -> Re
     let raw = raw.ok_or_else(unknown)?;
     let order = headers.layout.order;
     let notes = Notes::parse(raw, order).or_else(|error| Notes::parse(&raw[..error.offset], order));
-    // Made anew of what was understood, so that nothing else stays.
+    // Made from what was understood, so that nothing else remains.
     let mut clean = Notes::default();
     for note in notes.unwrap_or_default().iter() {
         let mut note = note.clone();

@@ -32,7 +32,7 @@ impl SegmentMemory {
         self.table.total(Content::Lost)
     }
 
-    /// Reads bytes from `from` on of a [`Content::Data`] piece, and hands on what the stretches of it are.
+    /// Reads bytes from `from` on of a [`Content::Data`] piece, and reports what each stretch of it is.
     ///
     /// What cannot be read is cleared and lost.
     fn read_data(

@@ -27,7 +27,7 @@ pub(crate) struct Piece {
     /// Physical addresses.
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Where the byte at `start` stands in the file, of meaning for [`Content::Data`] only.
+    /// Where the byte at `start` is in the file, of meaning for [`Content::Data`] only.
     pub(crate) offset: u64,
     pub(crate) content: Content,
     /// The number of the PT_LOAD in the file: the first one wins.
@@ -35,13 +35,13 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    /// Where `addr`, inside the piece, stands in the file.
+    /// Where `addr`, inside the piece, is in the file.
     pub(crate) fn file_offset(&self, addr: u64) -> u64 {
         // Wraps only for virtual addresses, which a table may hold as well.
         self.offset.wrapping_add(addr - self.start)
     }
 
-    /// Reports whether `next` goes on where `self` ends, in memory and in the file.
+    /// Reports whether `next` continues where `self` ends, in memory and in the file.
     fn continues_as(&self, next: &Self) -> bool {
         self.end == next.start
             && self.content == next.content

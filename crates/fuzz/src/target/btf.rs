@@ -24,7 +24,7 @@ impl Writer {
         if name.is_empty() { 0 } else { at }
     }
 
-    /// A type: its kind, the number of parts, the flag, its size or the type it refers to, and words behind it.
+    /// A type: its kind, the number of parts, the flag, its size or the type it refers to, and words after it.
     fn entry(&mut self, name: &str, (kind, parts, flag): (u32, u32, u32), size_or_type: u32, rest: &[u32]) {
         let name = self.name(name);
         for word in [name, flag << 31 | kind << 24 | parts, size_or_type].iter().chain(rest) {

@@ -18,7 +18,7 @@ fn seeds() -> Vec<Seed> {
         .into_iter()
         .map(|(machine, size)| {
             let bytes = sample::elf(&sample::dump(machine, size));
-            // The ELF header, the first program headers, and the notes behind the room for all of them.
+            // The ELF header, the first program headers, and the notes after the room for all of them.
             let vmcoreinfo = bytes.windows(10).position(|w| w == b"VMCOREINFO").unwrap_or(0x1000);
             Seed { hot: vec![0..64, 52..320, vmcoreinfo.saturating_sub(400)..vmcoreinfo + 100], bytes }
         })

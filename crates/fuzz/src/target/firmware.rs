@@ -1,4 +1,4 @@
-//! What the firmware and the crashed kernel leave in memory and properties: each structure by itself.
+//! What the firmware and the crashed kernel leave in memory and properties: each structure on its own.
 
 use super::{Seed, Target};
 use crate::pack::{pack, unpack};

@@ -1,6 +1,6 @@
 //! The journal of a save.
 //!
-//! An input has records without their checksums: nothing else would come behind them. It is also read as it is.
+//! An input has records without their checksums: nothing else would come after them. It is also read as it is.
 
 use super::{Seed, Target};
 use dumpfile::Written;
@@ -101,7 +101,7 @@ fn run(bytes: Vec<u8>) -> bool {
     let Ok((Some(history), good)) = History::parse(path, &summed) else { return false };
     assert!(good <= summed.len());
     std::hint::black_box((history.released_in("77"), history.gone.total()));
-    // What is cut off behind the good records is read alike.
+    // What is cut off after the good records is read alike.
     let again = History::parse(path, &summed[..good]).expect("its records are good");
     assert_eq!(again, (Some(history), good));
     true

@@ -58,7 +58,7 @@ fn records(index: usize, to: &Writer) -> Seed {
     let next = buffer.len() as u32;
     buffer.resize(96, 0xee);
     buffer.extend(record(1, "first"));
-    // A header of zeros: the ring goes on at its start.
+    // A header of zeros: the ring continues at its start.
     buffer.resize(buffer.len() + 24, 0);
     let mut head = to.word(region(1));
     head.resize(16, 0);

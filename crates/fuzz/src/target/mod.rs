@@ -29,13 +29,13 @@ pub struct Seed {
     pub hot: Vec<Range<usize>>,
 }
 
-/// A reader that anybody may hand anything.
+/// A reader, and how to give it input.
 pub struct Target {
     /// As `--target` spells it.
     pub name: &'static str,
     /// Makes the inputs that hostile ones are made from.
     pub seeds: fn() -> Vec<Seed>,
-    /// Hands an input to the reader, looks at all that it answers, and tells whether the reader took it.
+    /// Hands an input to the reader, looks at all that it answers, and says whether the reader took it.
     pub run: fn(Vec<u8>) -> bool,
 }
 

@@ -1,4 +1,4 @@
-//! A sealed dump: age files, one behind the other, opened with a key that everybody knows.
+//! A sealed dump: age files, one after another, opened with a published key.
 
 use super::{Seed, Target};
 use crate::pack::{pack, unpack};

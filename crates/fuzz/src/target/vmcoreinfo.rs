@@ -38,7 +38,7 @@ fn run(bytes: Vec<u8>) -> bool {
     taken
 }
 
-/// Asks everything of a text, and tells whether it can be one.
+/// Asks everything of a text, and says whether it can be one.
 fn ask(info: &VmcoreInfo) -> bool {
     let symbols: Vec<_> = info.symbols().collect();
     for (name, addr) in symbols.iter().take(8) {

@@ -184,7 +184,7 @@ impl Types for Btf {
 }
 
 impl Btf {
-    /// Where a member lies whose struct does not tell the width of bit fields: its integer type may.
+    /// Where a member is whose struct does not have the width of bit fields: its integer type may.
     fn old_bit_field(&self, kind: TypeId, bit_offset: u32) -> Result<(u32, Option<u64>), Error> {
         let Some((_, raw)) = self.peel(kind)? else { return Ok((bit_offset, None)) };
         let Some((offset, bits)) = raw.integer_bits().filter(|_| raw.kind == Kind::Int) else {

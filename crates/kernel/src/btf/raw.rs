@@ -35,7 +35,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// By number, with the bytes after the entry: so many by themselves and so many for each of `vlen`.
+    /// By number, with the bytes after the entry: a fixed number and a number for each of `vlen`.
     fn of(number: u32) -> Option<(Self, usize, usize)> {
         Some(match number {
             1 => (Self::Int, 4, 0),
@@ -67,7 +67,7 @@ impl Kind {
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'b> {
     pub(super) kind: Kind,
-    /// Where the name stands among the strings.
+    /// Where the name is among the strings.
     pub(super) name: u32,
     pub(super) size_or_type: u32,
     flag: bool,
@@ -76,12 +76,12 @@ pub(super) struct Raw<'b> {
     rest: &'b [u8],
 }
 
-/// A member of a struct as it stands there.
+/// A member of a struct as BTF has it.
 pub(super) struct RawMember {
     pub(super) name: u32,
     pub(super) kind: u32,
     pub(super) bit_offset: u32,
-    /// The width of a bit field, 0 for none, when the struct tells.
+    /// The width of a bit field, 0 for none, when the struct has it.
     pub(super) bits: Option<u8>,
 }
 

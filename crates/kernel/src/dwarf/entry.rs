@@ -126,7 +126,7 @@ impl<'u> Entry<'u> {
         )
     }
 
-    /// The type that this entry, of number `id`, describes, or where to go on.
+    /// The type that this entry, of number `id`, describes, or where to continue.
     pub(super) fn kind(&self, id: TypeId, dimensions: &[Option<u64>]) -> (Option<Type>, TypeId) {
         if self.is_alias() {
             return (None, self.kind);
@@ -154,7 +154,7 @@ impl<'u> Entry<'u> {
         (Some(known), TypeId(0))
     }
 
-    /// The length of each dimension of an array; `entries` stands behind the entry itself.
+    /// The length of each dimension of an array; `entries` is after the entry itself.
     pub(super) fn dimensions(
         &self,
         entries: &mut EntriesRaw<'_, Slice<'u>>,

@@ -1,7 +1,7 @@
 //! Types from a vmlinux's DWARF, versions 4 and 5.
 //!
 //! Only what is asked for is kept: `.debug_info` is gone through a compilation unit at a time, at its top level, until
-//! every name is found; types are then read where they stand. Packed sections are unpacked on the way. At no time is
+//! every name is found; types are then read where they are. Packed sections are unpacked on the way. At no time is
 //! more of `.debug_info` in memory than some units.
 
 mod entry;
@@ -99,7 +99,7 @@ impl<'v> Dwarf<'v> {
         }
     }
 
-    /// Reads the entry of type `id`, and lets `more` go on from behind it with what its unit holds.
+    /// Reads the entry of type `id`, and lets `more` read on in the unit after it.
     fn at<R>(
         &self,
         id: TypeId,

@@ -21,7 +21,7 @@ pub(super) struct Wanted {
     enumerators: Names<i64>,
 }
 
-/// A variable's type. The one of its definition tells an array's length, which declarations may leave out.
+/// A variable's type. Only that of its definition has an array's length, which declarations may leave out.
 #[derive(Clone, Copy)]
 struct Variable {
     kind: TypeId,
@@ -94,7 +94,7 @@ impl Wanted {
     }
 }
 
-/// Looks through the top level of a unit; answers whether something was found.
+/// Looks through the top level of a unit; returns whether something was found.
 pub(super) fn unit(dwarf: &Dwarf<'_>, unit: &Unit, wanted: &mut Wanted) -> Result<bool, Error> {
     let header = dwarf.header(unit)?;
     let abbreviations = dwarf.abbreviations(unit)?;

@@ -51,7 +51,7 @@ fn a_file_without_debug_information_says_so() {
     assert!(error.contains("no symbol linux_banner"), "{error}");
     let text = tempfile::NamedTempFile::new().unwrap();
     let error = Vmlinux::open(text.path()).err().unwrap().to_string();
-    assert!(error.contains("this is no vmlinux"), "{error}");
+    assert!(error.contains("this is not a vmlinux"), "{error}");
 }
 
 #[test]

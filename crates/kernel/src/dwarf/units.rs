@@ -62,7 +62,7 @@ impl<'v> Units<'v> {
         Ok(Some(Rc::new(Unit { start, bytes, abbreviations: RefCell::default(), string_base: Cell::new(0) })))
     }
 
-    /// Reads the length of the next unit and remembers its place; answers the bytes read.
+    /// Reads the length of the next unit and remembers its place; returns the bytes read.
     fn length(&mut self, walk: &mut Walk<'v>) -> Result<Option<Vec<u8>>, Error> {
         let stream = &mut walk.stream;
         let start = stream.position();

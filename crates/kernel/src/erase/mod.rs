@@ -44,7 +44,7 @@ impl Expression {
 enum What {
     /// What the type says; a string up to its end.
     All,
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
     /// As many bytes as stand there.
     BytesIn(Expression),
@@ -111,7 +111,7 @@ pub struct Erasure {
 pub struct Erasures {
     /// The bytes, in the order of the rules.
     pub erasures: Vec<Erasure>,
-    /// What rules did not lead to, a sentence each.
+    /// What rules did not lead to, one sentence per entry.
     pub remarks: Vec<String>,
 }
 
@@ -146,8 +146,8 @@ impl Rules {
 }
 
 impl Erasures {
-    /// The dump's memory without the bytes, and the record in `dump.source.erase_info`; answers what could not be
-    /// erased, a sentence each.
+    /// The dump's memory without the bytes, and the record in `dump.source.erase_info`; returns what could not be
+    /// erased, one sentence per entry.
     ///
     /// # Errors
     ///
@@ -190,7 +190,7 @@ impl Erasures {
     }
 }
 
-/// The ELF note that tells of erasures: named `ERASEINFO`, of type 0, with the text of [`vmcore::Source::erase_info`]
+/// The ELF note about erasures: named `ERASEINFO`, of type 0, with the text of [`vmcore::Source::erase_info`]
 /// (makedumpfile: `ERASEINFO_NOTE_NAME`).
 pub fn note(record: &[u8]) -> Note {
     Note { name: b"ERASEINFO".to_vec(), kind: 0, desc: record.to_vec() }

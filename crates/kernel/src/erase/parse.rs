@@ -12,7 +12,7 @@ use std::iter::Peekable;
 pub struct SyntaxError {
     /// Where.
     pub at: Position,
-    /// What stands there and what was expected.
+    /// What is there and what was expected.
     pub message: String,
 }
 
@@ -100,7 +100,7 @@ struct Parser {
 }
 
 impl Parser {
-    /// The next word, which is none of the language's own; `what` says what is expected.
+    /// The next word, which is not a keyword; `what` says what is expected.
     fn name(&mut self, what: &str) -> Result<(Position, String), SyntaxError> {
         match self.words.next() {
             Some((at, Token::Word(word))) if !KEYWORDS.contains(&word.as_str()) => Ok((at, word)),

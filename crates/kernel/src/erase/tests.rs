@@ -257,14 +257,14 @@ fn a_rule_with_unknown_names_or_the_wrong_kind_is_refused_by_name() {
         ("erase one.none", "line 1, column 7: one.none leads to no member none"),
         ("erase one.bit", "line 1, column 7: bit of one.bit is a bit field"),
         ("erase one.key", "line 1, column 7: the size of what one.key points to is not known: add 'size'"),
-        ("erase one.buffer nullify", "line 1, column 7: one.buffer is no pointer"),
-        ("erase one.key size one.buffer", "line 1, column 20: one.buffer is no number"),
+        ("erase one.buffer nullify", "line 1, column 7: one.buffer is not a pointer"),
+        ("erase one.key size one.buffer", "line 1, column 20: one.buffer is not a number"),
         ("for x in head erase x endfor", "line 1, column 10: head is a list_head: add 'within"),
-        ("for x in one within item:list erase x endfor", "line 1, column 10: one is no list_head"),
+        ("for x in one within item:list erase x endfor", "line 1, column 10: one is not a list_head"),
         ("for x in head within none:list erase x endfor", "line 1, column 10: the kernel has no struct none"),
         ("for x in head within item:none erase x endfor", "struct item has no member none"),
-        ("for x in head within item:key erase x endfor", "key of struct item is no list_head"),
-        ("for x in one via key_size erase x endfor", "key_size of one is no pointer to the next"),
+        ("for x in head within item:key erase x endfor", "key of struct item is not a list_head"),
+        ("for x in one via key_size erase x endfor", "key_size of one is not a pointer to the next"),
     ] {
         let error = resolved(text, LE64).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");

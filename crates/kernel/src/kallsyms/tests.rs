@@ -37,7 +37,7 @@ fn names(kernel: &mut FakeKernel, names: &[&[u8]]) {
         kernel.put(NAMES + at, &[&head, *name].concat());
         at += (head.len() + len) as u64;
     }
-    // The page goes on after the names.
+    // The page continues after the names.
     kernel.put(NAMES + at, &vec![0xff; 8192 - at as usize % 4096]);
     kernel.put_u32(0x1000, names.len() as u32);
 }

@@ -22,7 +22,7 @@ pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error>
     let file = File::open(path).map_err(failed)?;
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
     let text = text(&bytes).ok_or_else(|| {
-        unusable("this is no VMCOREINFO: it has no line OSRELEASE=…; a note or its text is needed".into())
+        unusable("this is not a VMCOREINFO: it has no line OSRELEASE=…; a note or its text is needed".into())
     })?;
     let info = VmcoreInfo::parse(text);
     refuse_another_build(dump, path, info.release(), info.get("BUILD-ID"))?;
@@ -89,10 +89,10 @@ pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u
     }
 }
 
-/// The text in a file: from its first line on, up to a NUL. A note's header may stand before it.
+/// The text in a file: from its first line on, up to a NUL. A note's header may be before it.
 fn text(bytes: &[u8]) -> Option<&[u8]> {
     let at = memchr::memmem::find(bytes, FIRST_KEY)?;
-    // Keys may stand before it in a text; in a note, bytes that are none.
+    // Keys may be before it in a text; in a note, bytes that are none.
     let start = if bytes[..at].contains(&0) { at } else { 0 };
     let text = &bytes[start..];
     Some(&text[..memchr::memchr(0, text).unwrap_or(text.len())])

@@ -1,4 +1,4 @@
-//! Where a kernel lies in a dump whose VMCOREINFO does not tell.
+//! Where a kernel is in a dump whose VMCOREINFO does not say it.
 //!
 //! The kernel's image is one piece of physical memory, so one variable found is all found. The variable is the kernel's
 //! name, whose content is known from the vmlinux. How far addresses moved besides (KASLR) is read off the kernel's own

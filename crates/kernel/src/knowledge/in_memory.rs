@@ -1,7 +1,7 @@
 //! VMCOREINFO where the crashed kernel keeps it in its own memory.
 //!
 //! The kernel writes the text when it starts, and a note around it (`vmcoreinfo_note`), which it brings up to date when
-//! it crashes. Both lie at places that only the kernel's symbols tell, so all memory is searched for the first line.
+//! it crashes. Both are at places that only the kernel's symbols give, so all memory is searched for the first line.
 
 use super::scan::find_all;
 use crate::{Error, Kernel};
@@ -13,7 +13,7 @@ pub(super) const FIRST_KEY: &[u8] = b"OSRELEASE=";
 /// The most bytes of a text: one page of the kernel, of which VMCOREINFO fills a few thousand bytes.
 const MAX_TEXT: usize = 1 << 16;
 
-/// What stands before the text in a note: sizes and type, 32 bits each, and the name `VMCOREINFO` padded to 12 bytes.
+/// What is before the text in a note: sizes and type, 32 bits each, and the name `VMCOREINFO` padded to 12 bytes.
 const NOTE_HEADER: usize = 24;
 const NAME: &[u8] = b"VMCOREINFO\0";
 

@@ -1,9 +1,9 @@
-//! What a dump does not say of its kernel, from elsewhere: its own memory, a VMCOREINFO, a vmlinux.
+//! Completes a dump's VMCOREINFO from its own memory, a file or a vmlinux.
 //!
-//! Everything that hadump does with pages begins with VMCOREINFO. [`complete`] sees to it that a dump has one: given by
-//! the user, found in the crashed kernel's memory, or made from the kernel's vmlinux; and that it is of the kernel that
-//! crashed, which is proven by reading the kernel's name where it leads. What it lacks is taken from the kernel's BTF
-//! and symbols. A dump's own note is handed on as it is.
+//! Everything that hadump does with pages begins with VMCOREINFO. [`complete`] ensures that a dump has one (given by the
+//! user, found in the crashed kernel's memory, or made from the kernel's vmlinux) and that it is that of the kernel that
+//! crashed, which is verified by reading the kernel's name at the address that it gives. What it lacks is taken from the
+//! kernel's BTF and symbols. A dump's own note is passed through unchanged.
 
 mod given;
 mod image;
@@ -35,14 +35,14 @@ const SHOWN: usize = 12;
 /// The name of the note.
 const NAME: &str = "VMCOREINFO";
 
-/// Gives `dump` the VMCOREINFO it lacks, and answers what was done, a sentence each.
+/// Gives `dump` the VMCOREINFO it lacks, and returns what was done, one sentence per entry.
 ///
 /// What is given goes before what is found. A dump without VMCOREINFO in which none is found either stays without,
 /// which is no error: it can be converted whole.
 ///
 /// # Errors
 ///
-/// When what is given belongs to another kernel or cannot be read, when memory holds two kernels and nothing tells
+/// When what is given belongs to another kernel or cannot be read, when memory holds two kernels and nothing shows
 /// which one crashed, and when the dump is damaged.
 pub fn complete(dump: &mut Dump, given: &Given<'_>) -> Result<Vec<String>, Error> {
     let mut remarks = Vec::new();

@@ -7,7 +7,7 @@ use vmcore::{PageState, Pfn, PhysAddr, PhysicalMemory};
 /// Bytes that are read at once by each thread.
 const PIECE: u64 = 1 << 20;
 
-/// The most places that are remembered: whoever puts more there wants to keep us busy.
+/// The most places that are remembered: only a hand-made dump has more.
 const MAX_PLACES: usize = 4096;
 
 /// Where the `needles` stand in memory, ascending, for each of them. A needle that crosses from one frame into the next is

@@ -32,7 +32,7 @@ pub(super) fn read(
         }));
     }
     let end = counter(memory, symbol(memory, "log_end")?)?;
-    // `log_end` overflows after 4 GiB of log; `logged_chars` is capped at the buffer's length and then tells
+    // `log_end` overflows after 4 GiB of log; `logged_chars` is capped at the buffer's length and then says
     // that the buffer is full all the same.
     let logged = match memory.info().symbol("logged_chars") {
         Some(at) => counter(memory, at)?,
@@ -46,7 +46,7 @@ pub(super) fn read(
 
 /// Reads `log_end` or `logged_chars`.
 ///
-/// They were `unsigned long` up to 2.6.24 and `unsigned` after, which VMCOREINFO does not tell. Little-endian
+/// They were `unsigned long` up to 2.6.24 and `unsigned` after, which VMCOREINFO does not say. Little-endian
 /// machines have the number at the same place. On big-endian ones the upper half of a long comes first and is
 /// zero; a log that is really empty does not crash.
 fn counter(memory: &dyn KernelMemory, at: VirtAddr) -> Result<u32, Error> {
@@ -81,7 +81,7 @@ fn copy(
                 Err(error) => {
                     progress.skip(|| format!("{step} bytes of the log are missing: {error}"));
                     if progress.summary.skipped > super::MAX_UNREADABLE {
-                        progress.remark(|| "the log's memory is missing; gave up".into());
+                        progress.remark(|| "the log's memory is missing; the rest was skipped".into());
                         return Ok(());
                     }
                 }

@@ -48,11 +48,11 @@ pub struct LogSummary {
     pub records: u64,
     /// The number of records that the kernel meant to keep and whose text is not in the dump.
     pub skipped: u64,
-    /// What was wrong with the log, a sentence each; not more than a few.
+    /// What was wrong with the log, one sentence per entry; only the first few.
     pub remarks: Vec<String>,
 }
 
-/// Why the log could not be read or handed on.
+/// Why the log could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
@@ -64,7 +64,7 @@ pub enum LogError {
     Write(#[from] io::Error),
 }
 
-/// The most remarks that one log is worth; of more only the number is told.
+/// The most remarks that one log is worth; of more only the number is reported.
 const MAX_REMARKS: u64 = 8;
 
 /// The most unreadable pieces of a log before its memory counts as missing: a hostile head could promise billions.

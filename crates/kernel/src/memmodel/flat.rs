@@ -27,7 +27,7 @@ impl Flat {
         let symbol = info.symbol("mem_map").ok_or_else(|| missing("SYMBOL(mem_map)"))?;
         let base = kernel.read_word(symbol)?;
         let page_struct = page_struct(kernel)?;
-        // With `mem=` the array is shorter than memory. The only node tells how long it is.
+        // With `mem=` the array is shorter than memory. The only node says how long it is.
         let first = first_frame(kernel);
         let from = if (first.0 as i64) < 0 { Pfn(0) } else { first };
         let mut frames = Range::new(from, kernel.memory_map().max_pfn());

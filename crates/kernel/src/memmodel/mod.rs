@@ -51,7 +51,7 @@ impl MemModel {
     }
 
     /// Appends the arrays that hold the `struct page`s of `frames`, ascending. Frames in none of them have no
-    /// `struct page` that the dump tells of.
+    /// `struct page` that the dump describes.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use vmcore::{Arch, PageSize, Pfn, Range, VirtAddr};
 
 /// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`.
 const VALID: u64 = 0b11;
-/// Sections looked at to tell the table from a pointer to it.
+/// Sections looked at to distinguish the table from a pointer to it.
 const SAMPLE: usize = 64;
 
 /// The table of sections.
@@ -78,7 +78,7 @@ impl Sparse {
             .filter(|(section, physmem)| (*section..=60).contains(physmem))
             .map(|&(section, physmem)| (section as u32, 1 << (physmem - section)))
             .collect();
-        // Roots are used unless the length says that every section stands in the table. An unknown length means
+        // Roots are used unless the length says that every section is in the table. An unknown length means
         // roots: kernels that leave it out (4.15) allocate them at run time.
         let extreme = |n: u64| length.is_none_or(|l| l == n.div_ceil(per_root));
         let (section_bits, sections, per_root) =
@@ -222,11 +222,11 @@ impl Sparse {
     }
 }
 
-/// The bits of a section's size and of physical addresses: those that VMCOREINFO tells, or all pairs that are possible.
+/// The bits of a section's size and of physical addresses: those that VMCOREINFO gives, or all pairs that are possible.
 fn bits(kernel: &Kernel<'_>) -> Result<Vec<(u64, u64)>, Error> {
     let info = kernel.info();
     let (sections, physmem) = before_the_note_told(kernel.machine().arch, kernel.physical().page_size());
-    // Only the length of the table tells one pair from another.
+    // Only the length of the table distinguishes the pairs.
     let length = info.length("mem_section").is_some();
     let told = |key: &str, before: &[u32]| match info.number(key) {
         Some(bits) => Ok(vec![bits as u64]),

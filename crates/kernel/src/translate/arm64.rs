@@ -153,7 +153,7 @@ impl Arm64 {
         let turned = self.text.is_none_or(|text| text >> (self.configured.min(48) - 1) & 1 != 0);
         let before = (!turned).then(|| from(self.configured - 1)).flatten();
         let since = |bits: u32| turned.then(|| from(bits)).flatten();
-        // 5.4 to 5.8 do not tell the bits that the hardware has.
+        // 5.4 to 5.8 do not say how many bits the hardware has.
         let fewer = if self.actual < self.configured { self.actual } else { self.configured.min(48) };
         [before.or(since(self.configured)), since(fewer), from(self.configured - 1)]
     }

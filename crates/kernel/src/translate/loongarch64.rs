@@ -1,6 +1,6 @@
 //! 64-bit LoongArch: windows that map memory directly, and page tables for vmalloc and vmemmap.
 //!
-//! Page tables are walked by software, and what stands in them is up to the kernel: entries hold the next table's
+//! Page tables are walked by software, and what is in them is up to the kernel: entries hold the next table's
 //! address in the window of cached memory, and where nothing is mapped they hold that of a table of invalid entries.
 
 use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels, page_sized};
@@ -63,7 +63,7 @@ impl LoongArch64 {
         Ok(Self { table })
     }
 
-    /// Answers why addresses outside the windows cannot be translated, if so.
+    /// Returns why addresses outside the windows cannot be translated, if so.
     pub(super) fn check(&self, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<(), Error> {
         match self.table {
             Ok(_) => Ok(()),
@@ -112,12 +112,12 @@ impl LoongArch64 {
         if addr.0 >> 62 != 0b11 {
             return Err(stop("it is not an address of the kernel"));
         }
-        // The part that page tables are for starts anew at each multiple of what they map.
+        // The part that page tables are for starts over at each multiple of what they map.
         self.table.as_ref().map_err(|why| stop(why))?.walk(physical, addr)
     }
 }
 
-/// How many levels the tables from `at` on have, which the configuration decides and nothing tells.
+/// How many levels the tables from `at` on have, which the configuration decides and nothing records.
 ///
 /// Each entry of a table but the last names another one, mapped or not, so following any of them finds the last; unless
 /// it maps a large page.

@@ -21,7 +21,7 @@ impl Lowmem {
     pub(super) fn open(arch: Arch, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
         let text = info.symbol("_stext").ok_or_else(|| missing("SYMBOL(_stext)", "address translation"))?;
         if !(0x4000_0000..0xf000_0000).contains(&text.0) {
-            return Err(not_mapped(text, "_stext is no address of a 32-bit kernel"));
+            return Err(not_mapped(text, "_stext is not an address of a 32-bit kernel"));
         }
         let (end, phys) = match arch {
             // 128 MiB are vmalloc's, 256 MiB elsewhere.

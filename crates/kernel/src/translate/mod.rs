@@ -124,7 +124,7 @@ impl Translator {
         Ok(Self { way, segments })
     }
 
-    /// Answers why the kernel's own tables cannot be used, if so: struct pages are not found without them.
+    /// Returns why the kernel's own tables cannot be used, if so: struct pages are not found without them.
     pub(crate) fn check(&self, dump: &Dump, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<(), Error> {
         match &self.way {
             Way::Ppc64(way) => way.check(dump.machine.order, info, physical),

@@ -74,7 +74,7 @@ impl Rest {
     fn open(order: ByteOrder, info: &VmcoreInfo, physical: &Physical<'_>) -> Result<Self, Error> {
         let radix = is_radix(order, info, physical)?;
         let vmemmap = VmemmapList::open(order, info, physical)?;
-        // Hash kernels changed table sizes and entries six times until 4.17, and nothing in VMCOREINFO tells which they
+        // Hash kernels changed table sizes and entries six times until 4.17, and nothing in VMCOREINFO says which they
         // have. Those that name MAX_PHYSMEM_BITS (5.9) have the last ones. Older ones keep vmalloc addresses to
         // themselves; struct pages and everything else that is asked for lies elsewhere.
         let known = radix || info.number("MAX_PHYSMEM_BITS").is_some();
@@ -108,7 +108,7 @@ impl Ppc64 {
         Ok(Self { vmalloc_start: info.number("VMALLOC_START").map(|n| n as u64), rest })
     }
 
-    /// Answers why addresses outside the linear map cannot be translated, if so.
+    /// Returns why addresses outside the linear map cannot be translated, if so.
     pub(super) fn check(
         &self,
         order: ByteOrder,
@@ -137,7 +137,7 @@ impl Ppc64 {
         let rest = self.rest.as_ref().map_err(|why| stop(why))?;
         match &rest.table {
             Some(table) => table.walk(physical, addr),
-            None => Err(stop("VMCOREINFO does not tell the kernel's page table and how it is made")),
+            None => Err(stop("VMCOREINFO does not give the kernel's page table and its layout")),
         }
     }
 
@@ -149,7 +149,7 @@ impl Ppc64 {
         }
     }
 
-    /// The linear map. It reaches as far as memory does: kernels before 6.9 do not tell where other regions start, but
+    /// The linear map. It reaches as far as memory does: kernels before 6.9 do not say where other regions start, but
     /// all lie above any memory.
     fn linear(&self, physical: &Physical<'_>, addr: VirtAddr) -> Option<Mapping> {
         if addr.0 >> 60 != 0xc {

@@ -16,7 +16,7 @@ const LEAF: u64 = 0b1110;
 const PFN_SHIFT: u32 = 10;
 const PFN: u64 = (1 << 44) - 1;
 /// Svnapot: the entry is one of 16 equal ones, which map 64 KiB together. On T-Head's cores the top five bits are a
-/// memory type, of which bit 63 by itself is device memory.
+/// memory type, of which bit 63 alone means device memory.
 const NAPOT: u64 = 1 << 63;
 const NAPOT_PAGES: u64 = 16;
 
@@ -106,7 +106,7 @@ impl Riscv64 {
         if let (Some(image), Some(va_bits)) = (told, va_bits) {
             return Ok(Self { table: table(va_bits, image)?, image, text, page_offset, ram_base });
         }
-        // Before 6.5 nothing tells where the image is, and before 6.1 how many levels there are. The image begins a
+        // Before 6.5 nothing says where the image is, and before 6.1 how many levels there are. The image begins a
         // multiple of 2 MiB after the first memory, mostly none.
         let link = number("KERNEL_LINK_ADDR").unwrap_or(IMAGES);
         let lowest = ram_base.unwrap_or(physical.start().0) & !(IMAGE_ALIGN - 1);

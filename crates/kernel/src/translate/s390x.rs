@@ -107,7 +107,7 @@ impl Tree for Tables {
 pub(super) struct S390x {
     tables: Tables,
     layout: Layout,
-    /// The image, where `os_info` tells it.
+    /// The image, where `os_info` gives it.
     image: Option<VirtSegment>,
 }
 
@@ -156,7 +156,7 @@ impl S390x {
             (None, None) => Layout::default(),
         };
         let root = PhysAddr(symbol.0.wrapping_sub(layout.image) & !0xfff);
-        // Every entry of a region table tells its type, used or not.
+        // Every entry of a region table has its type, used or not.
         let first = physical.entry(root, ByteOrder::Big, "swapper_pg_dir")?;
         let image = os_info.and_then(|values| {
             let len = values[IMAGE_END].checked_sub(values[IMAGE_START]).filter(|&len| len <= IMAGE_SIZE)?;

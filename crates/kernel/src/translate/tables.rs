@@ -12,7 +12,7 @@ const MOST_BELOW: usize = 1 << 18;
 /// Tables looked at in all. Remembering them takes less than 10 MiB.
 const MOST_TABLES: usize = 1 << 19;
 
-/// Who is told of tables and of the memory they map.
+/// Receives the tables and the memory that they map.
 pub(crate) trait TableVisitor {
     /// A table lies here.
     fn table(&mut self, at: Range<PhysAddr>);

@@ -5,7 +5,7 @@ use crate::physical::Physical;
 use crate::uts;
 use vmcore::{MemoryMap, PhysAddr, Range, VirtAddr, VirtSegment, VmcoreInfo};
 
-/// Ranges of memory that are looked up to tell whether a distance is that of the direct map.
+/// Ranges of memory that are looked up to say whether a distance is that of the direct map.
 const SAMPLES: usize = 32;
 /// Mappings that are looked at to find the direct map: more than it can be away from the start of the kernel's addresses,
 /// with a full table of each level between.
@@ -92,7 +92,7 @@ impl Finder<'_, '_> {
     }
 
     /// The distance of the first mapping from `start` on that is that of the direct map. x86_64 kernels with KASLR put it
-    /// anywhere and tell it in no note.
+    /// anywhere and say so in no note.
     fn search(&self, start: u64) -> Option<u64> {
         let mut addr = start;
         for _ in 0..STEPS {

@@ -49,7 +49,7 @@ pub(super) struct X86_64 {
 }
 
 /// The physical address of link address 0: NUMBER(phys_base), or for kernels before 4.10 what the segment of the
-/// kernel's image says, or where its own name stands, or what the header of the input says.
+/// kernel's image says, or where its own name is, or what the header of the input says.
 fn phys_base(
     dump: &Dump,
     info: &VmcoreInfo,
@@ -70,7 +70,7 @@ fn phys_base(
     }
 }
 
-/// Looks for the base at which the variable `phys_base` holds that very base and the kernel's name stands in its place.
+/// Looks for the base at which the variable `phys_base` holds that very base and the kernel's name is in its place.
 ///
 /// Kernels before 4.10 name only the variable, whose address says nothing until the base is known. Most of them run
 /// where they were linked, the others below 4 GiB.

@@ -1,4 +1,4 @@
-//! The keys of VMCOREINFO that can be told from symbols and types, in the kernel's order (`kernel/vmcore_info.c`,
+//! The keys of VMCOREINFO that follow from symbols and types, in the kernel's order (`kernel/vmcore_info.c`,
 //! `kernel/printk/printk.c`, `arch/*/kernel/vmcore_info.c`) with makedumpfile's additions for older kernels.
 
 /// SYMBOL(name) of kernels today.
@@ -156,7 +156,7 @@ pub(super) const OFFSETS: &[&str] = &[
     "cpu_spec.mmu_features",
 ];
 
-/// Members whose array's length is told too.
+/// Members whose array's length has a key, too.
 pub(super) const MEMBER_LENGTHS: &[&str] =
     &["zone.free_area", "free_area.free_list", "dev_printk_info.subsystem", "dev_printk_info.device"];
 
@@ -168,7 +168,7 @@ pub(super) fn length_name(path: &str) -> String {
     }
 }
 
-/// Variables whose array's length is told.
+/// Variables whose array's length has a key.
 pub(super) const VARIABLE_LENGTHS: &[&str] = &["mem_section", "node_data", "pgdat_list"];
 
 /// NUMBER(enumerator).
@@ -191,7 +191,7 @@ pub(super) fn enumerators() -> Vec<&'static str> {
     ENUMERATORS.iter().copied().chain(types).chain(["PG_head"]).collect()
 }
 
-/// What every kernel that has a symbol table in VMCOREINFO (6.0) must tell for its pages to be told apart; of each
+/// What every kernel that has a symbol table in VMCOREINFO (6.0) must have for its pages to be classified; of each
 /// list one key.
 pub(super) const NEEDED: &[&[&str]] = &[
     &["SIZE(page)"],

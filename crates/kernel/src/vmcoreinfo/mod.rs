@@ -97,7 +97,7 @@ fn init_memory(symbol: impl Fn(&str) -> Option<u64>) -> std::ops::Range<u64> {
     }
 }
 
-/// What types tell: SIZE, OFFSET, LENGTH of members and NUMBER of enumerators.
+/// What follows from types: SIZE, OFFSET, LENGTH of members and NUMBER of enumerators.
 fn types_of(text: &mut String, types: &dyn Types, word: u64) -> Result<(), Error> {
     let mut names: Vec<(Named, &str)> = Vec::new();
     let structs = keys::OFFSETS.iter().map(|path| path.split('.').next().unwrap_or(path));
@@ -128,7 +128,7 @@ fn types_of(text: &mut String, types: &dyn Types, word: u64) -> Result<(), Error
         }
     }
     for name in keys::ENUMERATORS {
-        // Page types share names with flags and are told apart by their values.
+        // Page types share names with flags and are distinguished by their values.
         if let Some(value) = types.enumerator(name)?.filter(|value| (0..64).contains(value)) {
             line(text, format_args!("NUMBER({name})={value}"));
         }

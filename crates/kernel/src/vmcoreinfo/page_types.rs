@@ -7,7 +7,7 @@ use crate::types::Types;
 pub(super) struct PageType {
     /// NUMBER of VMCOREINFO.
     key: &'static str,
-    /// Since 6.12 an enumerator whose value stands in the top byte.
+    /// Since 6.12 an enumerator whose value is in the top byte.
     pub(super) number: &'static str,
     /// In 6.11 an enumerator whose bit is clear in an otherwise set word; before, a macro of the same name.
     pub(super) bit: &'static str,
@@ -52,7 +52,7 @@ pub(super) const TYPES: [PageType; 5] = [
 /// Before 4.18 a page had no type but the buddy allocator's mark (2.6.39: `PAGE_BUDDY_MAPCOUNT_VALUE`).
 const OLD_BUDDY: i64 = -128;
 
-/// Keys and values of the types that the kernel has. `mentions` answers whether the kernel's strings
+/// Keys and values of the types that the kernel has. `mentions` returns whether the kernel's strings
 /// have a key, which it then prints: only then is a macro's value taken.
 pub(super) fn page_types(
     types: &dyn Types,

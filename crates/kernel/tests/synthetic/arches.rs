@@ -9,7 +9,7 @@ const MEBI: u64 = 1 << 20;
 /// Lengths of the two banks of memory.
 const LOW: u64 = 64 * MEBI;
 const HIGH: u64 = 32 * MEBI;
-/// The image: where in the low bank, how long, and what its initialisation gave back.
+/// The image: where in the low bank, how long, and what its initialisation freed.
 const IMAGE: u64 = 2 * MEBI;
 pub(crate) const IMAGE_LEN: u64 = 8 * MEBI;
 const FREED: (u64, u64) = (4 * MEBI, MEBI);
@@ -183,7 +183,7 @@ fn loong(kib: u64, count: u32) -> Spec {
     }
 }
 
-/// How an s390x kernel tells its layout.
+/// How an s390x kernel says its layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Z {
     /// Virtual addresses are physical ones: until 6.9.

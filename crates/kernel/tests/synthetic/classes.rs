@@ -105,7 +105,7 @@ fn a_swap_cache_with_a_flag_of_its_own_needs_no_second_one() {
     w.image.without("NUMBER(PG_swapbacked)").key("NUMBER(PG_swapcache)", 15);
     w.write(200, Page { flags: 1 << 15, ..Page::default() });
     assert!(w.image.dropped(2).contains(&200));
-    // Below PG_private the flag has two meanings, and nothing tells them apart.
+    // Below PG_private the flag has two meanings, and nothing distinguishes them.
     w.image.key("NUMBER(PG_swapcache)", 10);
     let selected = w.image.select(2).unwrap();
     assert!(!dropped(&selected).contains(&102));

@@ -89,7 +89,7 @@ const GENERATIONS: [Generation; 11] = [
         mark: |w, pfn, order, huge| {
             put(w, pfn + 1, 16, 1, if huge { 2 } else { 1 });
             put(w, pfn + 1, 17, 1, order.into());
-            // What else may stand in the word.
+            // What else may be in the word.
             put(w, pfn + 1, 18, 2, 0xffff);
         },
     },
@@ -202,7 +202,7 @@ fn huge_pages_are_told_by_every_generation_of_kernels() {
 
 #[test]
 fn a_compound_page_of_impossible_size_counts_as_one_page() {
-    // Too large, not aligned, and without a tail behind it.
+    // Too large, not aligned, and without a tail after it.
     for (order, pfn, tail) in [(23, 0, 1), (63, 0, 1), (255, 0, 1), (3, 204, 1), (3, 208, 0)] {
         let mut w = World::new(Kind::X86Four, 4096);
         w.write(pfn, Page { flags: HEAD | LRU, mapping: ANON, ..Page::default() });

@@ -1,4 +1,4 @@
-//! Damaged kernels: whatever stands in memory and in VMCOREINFO, an answer comes and nothing panics.
+//! Damaged kernels: whatever is in memory and in VMCOREINFO, an answer comes and nothing panics.
 
 use crate::pages::{HEAD, LRU, Page, World};
 use crate::tables::KINDS;

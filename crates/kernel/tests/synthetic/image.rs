@@ -78,7 +78,7 @@ impl Image {
         self.machine.order
     }
 
-    /// Appends a line to VMCOREINFO; a key that stands there already gets the new value.
+    /// Appends a line to VMCOREINFO; a key that is there already gets the new value.
     pub(crate) fn key(&mut self, key: &str, value: impl Display) -> &mut Self {
         self.info.push_str(&format!("{key}={value}\n"));
         self

@@ -28,20 +28,20 @@ impl Arrays {
         self.machine.image.ram_frames()
     }
 
-    /// Adds an array for `count` frames from `first` on; answers its virtual address.
+    /// Adds an array for `count` frames from `first` on; returns its virtual address.
     fn add(&mut self, first: u64, count: u64) -> u64 {
         let phys = self.machine.image.alloc(count * SIZE, self.machine.image.page.bytes());
         self.parts.push((first, count, phys));
         self.machine.linear(phys)
     }
 
-    /// A block of `len` bytes; answers its physical and its virtual address.
+    /// A block of `len` bytes; returns its physical and its virtual address.
     fn block(&mut self, len: u64) -> (u64, u64) {
         let phys = self.machine.image.alloc(len, self.machine.image.page.bytes());
         (phys, self.machine.linear(phys))
     }
 
-    /// Makes every seventh frame anonymous; answers the image and those frames that have a struct page.
+    /// Makes every seventh frame anonymous; returns the image and those frames that have a struct page.
     fn finish(mut self) -> (Image, BTreeSet<u64>) {
         let mut anonymous = BTreeSet::new();
         for &(first, count, phys) in &self.parts {
@@ -121,7 +121,7 @@ fn discontigmem_has_one_array_a_node() {
 }
 
 /// Writes sections, each with an array of its own, from `table` on in steps of 32 bytes; the second is missing.
-/// Answers how many frames it leaves without struct pages.
+/// Returns how many frames it leaves without struct pages.
 fn sections(a: &mut Arrays, table: u64, offset: u64) -> u64 {
     let per_section = a.machine.image.page.frames(SECTION);
     for section in (0..a.frames() / per_section).rev() {
@@ -148,7 +148,7 @@ fn sparsemem_without_roots_has_every_section_in_its_table() {
     }
 }
 
-/// SPARSEMEM_EXTREME; answers the virtual address of the roots and the frames that are missing.
+/// SPARSEMEM_EXTREME; returns the virtual address of the roots and the frames that are missing.
 fn extreme(a: &mut Arrays) -> (u64, u64, u64) {
     let page = a.machine.image.page.bytes();
     let (table, table_virt) = a.block(page);

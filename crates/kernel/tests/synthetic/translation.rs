@@ -21,7 +21,7 @@ fn the_name_is_read_on_every_kind_of_kernel() {
 #[test]
 fn a_radix_kernel_with_4k_pages_is_not_read_through_the_first_page_of_its_root() {
     // The root is 64 KiB. vmemmap is in its slot 6144; modulo a page of 4 KiB that is slot 0, the linear map, and
-    // makedumpfile takes what stands at physical 0 for struct pages.
+    // makedumpfile takes what is at physical 0 for struct pages.
     let mut w = World::new(Kind::Radix4K, 16384);
     for pfn in 4096..4160 {
         w.write(pfn, Page { flags: LRU, mapping: 0x5001, ..Page::default() });

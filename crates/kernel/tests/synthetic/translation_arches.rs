@@ -151,7 +151,7 @@ fn the_image_is_read_where_a_dump_lacks_page_tables() {
     for_each(|spec| {
         let mut made = spec.make();
         let frame = made.tree.root >> spec.page.shift();
-        // What tells the levels or the type is in the root of these.
+        // The root of these has the number of levels or the type.
         if spec.name.starts_with("s390x") || spec.name.contains("untold") {
             return;
         }

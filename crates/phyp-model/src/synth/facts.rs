@@ -109,7 +109,7 @@ pub(crate) fn section_bytes(options: &SynthOptions) -> u64 {
     count * 8 + ((end >> SECTION_BITS) / per_root + 2) * options.page_size
 }
 
-/// Writes `mem_section` (SPARSEMEM_EXTREME); answers with its virtual address and its length.
+/// Writes `mem_section` (SPARSEMEM_EXTREME); returns its virtual address and its length.
 pub(crate) fn sections(
     options: &SynthOptions,
     memory: &mut Memory,

@@ -2,7 +2,7 @@
 //!
 //! The image is a ppc64 kernel 6.12 after a crash, as far as a filter looks: page tables (radix) or `vmemmap_list`
 //! (hash), `mem_section`, a `struct page` for every frame, the free lists and counters of its zone, the names of
-//! `init_uts_ns`, a printk ring buffer with known lines, and a VMCOREINFO note that tells where all of it is. Layouts
+//! `init_uts_ns`, a printk ring buffer with known lines, and a VMCOREINFO note that says where all of it is. Layouts
 //! are those of Linux 6.12 as its VMCOREINFO gives them; the image holds no code.
 //!
 //! Address translation ([`radix`], [`hash`]), page classes ([`pages`]) and the note ([`facts`]) are apart, so that

@@ -54,7 +54,7 @@ pub(crate) fn map(
             let next = bits.get(level + 1).copied().unwrap_or(0);
             let bytes = 8u64 << next;
             let new = pool.take(bytes, bytes)?;
-            // The low byte tells the size of the table it points to.
+            // The low byte is the size of the table it points to.
             memory.write(slot, &(VALID | new | u64::from(next)).to_be_bytes())?;
             new
         } else {

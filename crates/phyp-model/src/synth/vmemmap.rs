@@ -159,7 +159,7 @@ impl Vmemmap {
         self.spare.pop().ok_or(crate::ModelError::Options { what: "share_vmemmap", found: piece, expected })
     }
 
-    /// Maps all pieces, and answers with some addresses and where they lead.
+    /// Maps all pieces, and returns some addresses and where they lead.
     pub(crate) fn finish(
         &mut self,
         options: &SynthOptions,

@@ -13,7 +13,7 @@ const PHYP_COPY: u64 = 256 * MIB;
 const FADUMP_MIN: u64 = 320 * MIB;
 
 impl Work<'_> {
-    /// Where the crash-info header of a fadump kernel lies: behind the copies of all boot memory.
+    /// Where the crash-info header of a fadump kernel lies: after the copies of all boot memory.
     pub(super) fn crash_info_at(&self) -> Option<PhysAddr> {
         if let Some(opal) = &self.opal {
             return Some(opal.kernel.crash_info);
@@ -77,7 +77,7 @@ impl Work<'_> {
             start.is_some_and(|start| pages.iter().any(|page| page.addr(page.pfn(PhysAddr(start))) == first))
         };
         if [copy, copied, self.plan.boot_end.0].into_iter().any(top) {
-            self.plan.behind.push(Range::new(first, PhysAddr(memory_end)));
+            self.plan.after.push(Range::new(first, PhysAddr(memory_end)));
         }
     }
 
@@ -88,7 +88,7 @@ impl Work<'_> {
             let order = crash.map_or(ByteOrder::Big, |c| c.order);
             let headers = vmcoreinfo::program_headers(&self.image, elf, order).unwrap_or(0);
             let end = elf.0.saturating_add(64 + 56 * u64::from(headers));
-            self.plan.behind.push(Range::new(elf, align(end)));
+            self.plan.after.push(Range::new(elf, align(end)));
         }
         self.add_opal_area(page);
     }

@@ -28,7 +28,7 @@ impl Work<'_> {
         }
         if kernel.regions.len() < kernel.listed.into() {
             self.findings.damage(format!(
-                "OPAL's kernel metadata lists {} regions and holds {}",
+                "OPAL's kernel metadata claims {} regions but contains {}",
                 kernel.listed,
                 kernel.regions.len()
             ));
@@ -64,7 +64,7 @@ impl Work<'_> {
                 metadata.version, metadata.cpu_data_version
             ));
         }
-        // As the private note has it: a thread's size, and the data behind it, which may be long and is here once.
+        // As the private note has it: a thread's size, and the data after it, which may be long and is here once.
         const BEFORE: usize = 4;
         let mut desc = metadata.thread_size.to_be_bytes().to_vec();
         for region in &metadata.regions {
@@ -91,14 +91,14 @@ impl Work<'_> {
         Ok(cpus)
     }
 
-    /// Adds to the dump area what it has on OPAL besides: the kernel's metadata in whole pages behind the crash-info
+    /// Adds to the dump area what it has on OPAL besides: the kernel's metadata in whole pages after the crash-info
     /// header (`opal_fadump_get_metadata_size`), and the CPU data, where that lies in memory of the partition.
     pub(super) fn add_opal_area(&mut self, page: PageSize) {
         let Some(opal) = &self.opal else { return };
         let length = page.frames(KernelMetadata::LEN as u64) * page.bytes();
-        let end = self.plan.behind.iter().map(|r| r.end).max().unwrap_or(opal.kernel.crash_info);
+        let end = self.plan.after.iter().map(|r| r.end).max().unwrap_or(opal.kernel.crash_info);
         let cpu = opal.cpu.iter().flat_map(|m| m.regions.iter().map(|r| r.copy()));
         let parts: Vec<Range<PhysAddr>> = std::iter::once(span(end, length)).chain(cpu).collect();
-        self.plan.behind.extend(parts);
+        self.plan.after.extend(parts);
     }
 }

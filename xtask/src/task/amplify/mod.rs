@@ -1,6 +1,6 @@
 //! `cargo xtask amplify`: a large dump out of a small one.
 //!
-//! The small dump's memory is repeated as often as the size asks for, each copy behind the one before, and the kernel's
+//! The small dump's memory is repeated as often as the size asks for, each copy after the one before, and the kernel's
 //! own tables are extended so that every copy has `struct page`s: those that were copied along with it. So page
 //! contents, classes and their mixture stay those of a real kernel at any size, for hadump and makedumpfile alike.
 
@@ -63,11 +63,11 @@ struct Patch {
 struct Tables {
     /// The distance between copies: the memory whose `struct page`s fill whole entries of a page table.
     stride: u64,
-    /// The most copies that the tables at hand can tell of.
+    /// The most copies that the existing tables can map.
     most: u64,
 }
 
-/// Writes a dump of at least `size` bytes to `output`, and answers how many copies it has.
+/// Writes a dump of at least `size` bytes to `output`, and returns how many copies it has.
 pub(crate) fn amplify(input: &Path, output: &Path, size: u64, sparse: bool) -> Result<u64> {
     let dump = Original::open(input)?;
     let copies = size.div_ceil(dump.loads.iter().map(|load| load.filesz).sum()).max(1);
@@ -141,11 +141,11 @@ impl Original {
         Ok(bytes / self.number("SIZE(page)")? * self.number("PAGESIZE")?)
     }
 
-    /// The dump's memory rounded up to what a page of `bytes` bytes of `struct page`s tells of.
+    /// The dump's memory rounded up to what a page of `bytes` bytes of `struct page`s covers.
     fn stride(&self, bytes: u64) -> Result<u64> {
         let unit = self.told_by(bytes)?;
         let section = 1 << self.number("NUMBER(SECTION_SIZE_BITS)")?;
-        ensure!(unit.is_multiple_of(section), "a page table entry tells of less than a section");
+        ensure!(unit.is_multiple_of(section), "a page table entry covers less than a section");
         Ok(self.end().next_multiple_of(unit))
     }
 

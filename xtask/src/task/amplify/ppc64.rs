@@ -1,7 +1,7 @@
 //! POWER with the radix MMU and pages of 64 KiB.
 //!
 //! One entry of 2 MiB maps the `struct page`s of 2 GiB, which is more than the small dumps have. It is replaced by a
-//! table of 64 KiB pages, which tells of 64 MiB each; these tables go behind the table they hang from, into the rest of
+//! table of 64 KiB pages, which covers 64 MiB each; these tables go after the table they hang from, into the rest of
 //! the page that the kernel had taken for it.
 
 use super::{Original, Patch, Tables};

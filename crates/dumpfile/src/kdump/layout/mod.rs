@@ -68,7 +68,7 @@ impl Layout {
         }
     }
 
-    /// Where [`Header::status`] stands.
+    /// Where [`Header::status`] is.
     pub fn status_offset(self) -> usize {
         match self.abi {
             Abi::Bits64 => 424,
@@ -103,7 +103,7 @@ pub struct Header {
     pub status: u32,
     /// 428 (416): the dumped kernel's page size in bytes, and the unit of the file's layout.
     pub block_size: u32,
-    /// 432 (420): blocks of the sub header with the notes behind it.
+    /// 432 (420): blocks of the sub header with the notes after it.
     pub sub_hdr_size: u32,
     /// 436 (424): blocks of both bitmaps.
     pub bitmap_blocks: u32,
@@ -115,7 +115,7 @@ pub struct Header {
     pub nr_cpus: u32,
 }
 
-/// Where the numbers behind the strings start, before alignment.
+/// Where the numbers after the strings start, before alignment.
 const HEADER_NUMBERS: usize = 12 + UTSNAME_LEN;
 
 impl Header {
@@ -207,7 +207,7 @@ impl SubHeader {
         v.wide(&mut self.max_mapnr_64);
     }
 
-    /// Decodes a sub header from the start of `bytes`. Fields that are newer than `version` are 0, whatever stands in
+    /// Decodes a sub header from the start of `bytes`. Fields that are newer than `version` are 0, whatever is in
     /// their place.
     ///
     /// # Panics

@@ -27,7 +27,7 @@ struct Entry {
     blocks: [u32; BLOCKS],
 }
 
-/// Answers which pages are in the file, and how many precede them.
+/// Returns which pages are in the file, and how many precede them.
 #[derive(Debug)]
 pub(super) struct Index {
     kept: u64,
@@ -178,7 +178,7 @@ impl Index {
     }
 
     /// Reads the bits of `count` frames from `first` on into `bits`, whose bit 0 is then that of frame `first` rounded
-    /// down to a block, and answers the number of pages before frame `first` and where its bit is.
+    /// down to a block, and returns the number of pages before frame `first` and where its bit is.
     pub(super) fn look_up(
         &self,
         input: &Input,

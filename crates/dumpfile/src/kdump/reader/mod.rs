@@ -47,8 +47,8 @@ impl File {
 ///
 /// # Errors
 ///
-/// When the headers or bitmaps are damaged or cut off, nothing tells which machine the dump is of, or the files do not
-/// belong together. A part that is missing is none: its pages are lost, which a remark tells.
+/// When the headers or bitmaps are damaged or cut off, nothing says which machine the dump is of, or the files do not
+/// belong together. A missing part is not an error: its pages are lost, with a remark.
 pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     let files = inputs.into_iter().map(File::read).collect::<Result<Vec<_>, _>>()?;
     let mut files = part::in_order(files)?;
@@ -113,7 +113,7 @@ fn format(headers: &Headers) -> String {
     format!("{name} v{} ({methods})", headers.header.version)
 }
 
-/// The compressions that a header's status tells.
+/// The compressions that a header's status names.
 fn methods(status: u32) -> impl Iterator<Item = &'static str> {
     Method::ALL.into_iter().filter(move |method| status & method.flag() != 0).map(Method::name)
 }
@@ -127,16 +127,16 @@ fn dump_level(headers: &mut Headers) -> Option<DumpLevel> {
     level
 }
 
-/// What the files say was erased inside of pages, one behind the other.
+/// What the files say was erased inside of pages, one after another.
 fn read_erase_info(files: &mut [File]) -> Result<Vec<u8>, ReadError> {
     let mut all = Vec::new();
     for File { input, headers, .. } in files {
         let (offset, size) = (headers.sub.offset_eraseinfo, headers.sub.size_eraseinfo);
         let text = read_pointed(input, headers, "eraseinfo", offset, size)?;
         if !text.is_empty() {
-            headers.remarks.push(format!("{} bytes tell what was erased from memory", text.len()));
+            headers.remarks.push(format!("{} bytes of text say what was erased from memory", text.len()));
         }
-        // Each part of a set repeats it, or tells of its own pages.
+        // Each part of a set repeats it, or has that of its own pages.
         if !all.ends_with(&text) && all.len() as u64 + size <= MAX_NOTES {
             all.extend(text);
         }
@@ -216,6 +216,8 @@ fn find_vmcoreinfo(
     }
     let info = VmcoreInfo::parse(&desc);
     notes.push(Note { name: b"VMCOREINFO".into(), kind: 0, desc }, headers.layout.order);
-    headers.remarks.push("VMCOREINFO is no note of the file, only the sub header points at it".into());
+    headers
+        .remarks
+        .push("VMCOREINFO is not among the notes of the file; only the sub header points at it".into());
     Ok(Some(info))
 }

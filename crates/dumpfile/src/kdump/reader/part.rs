@@ -100,7 +100,7 @@ fn belongs(first: &File, other: &mut File) -> Result<(), Error> {
     Ok(())
 }
 
-/// Compares the bitmaps of two files, and answers a frame near which they differ.
+/// Compares the bitmaps of two files, and returns a frame near which they differ.
 fn other_bits(a: &File, b: &File) -> Result<Option<u64>, ReadError> {
     let len = a.geometry.max_pfn.div_ceil(8);
     let mut buffers = [vec![0; COMPARED as usize], vec![0; COMPARED as usize]];

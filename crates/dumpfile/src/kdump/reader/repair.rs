@@ -1,4 +1,4 @@
-//! What a header lacks and other parts of the dump tell.
+//! What a header lacks and other parts of the dump have.
 
 use super::index::Bitmaps;
 use crate::kdump::header::Headers;

@@ -45,7 +45,7 @@ proptest! {
             let header = Header::decode(&bytes, layout);
             let sub = SubHeader::decode(&bytes[4096..], layout, 6);
             prop_assert_eq!((sub.split, sub.start_pfn_64, sub.end_pfn_64), (1, part.start.0, part.end.0));
-            // Where `makedumpfile --reassemble` looks for the page of zeros: behind the descriptors of all parts.
+            // Where `makedumpfile --reassemble` looks for the page of zeros: after the descriptors of all parts.
             let bitmaps = (1 + header.sub_hdr_size + header.bitmap_blocks) as usize * 4096;
             let zeros = bitmaps + 24 * selection.kept() as usize;
             prop_assert!(bytes[zeros..zeros + 4096].iter().all(|&b| b == 0));

@@ -98,7 +98,7 @@ fn both_32_bit_layouts_are_told_apart_without_a_name() {
         let mut sample = Sample::new(name);
         sample.header.utsname.machine.clear();
         assert_eq!(sample.layout.abi, abi);
-        // The registers of a CPU tell the architecture: cut the first note's to what that one has.
+        // The length of a CPU's registers depends on the architecture: cut the first note's to what that one has.
         let note = sample.sub.offset_note as usize;
         sample.bytes[note + 4..note + 8].copy_from_slice(&[desc_len, 0, 0, 0]);
         let next = note + 20 + usize::from(desc_len);
@@ -236,7 +236,7 @@ fn stored_pages_may_come_in_any_order_with_gaps_and_be_shared() {
         let size = u32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
         bytes[offset..offset + size].to_vec()
     };
-    // Pages 3, 1, 0 with gaps, far behind; page 2 shares page 0's.
+    // Pages 3, 1, 0 with gaps, far away; page 2 shares page 0's.
     let stored: Vec<_> = (0..4).map(|i| desc(&bytes, i)).collect();
     for (i, gap) in [(3, 13), (1, 5000), (0, 2 << 20)] {
         bytes.resize(bytes.len() + gap, 0xee);
@@ -339,7 +339,7 @@ fn a_diskdump_is_read_with_one_bitmap_or_two() {
     for (name, version) in [("i686", 0), ("x86_64", 1), ("ppc64", 0)] {
         let mut sample = Sample::new(name);
         sample.header.version = version;
-        // What stands in the sub header are registers.
+        // What is in the sub header are registers.
         sample.sub = SubHeader::default();
         sample.open().unwrap();
         sample.bytes[..8].copy_from_slice(b"DISKDUMP");

@@ -42,7 +42,7 @@ impl PhysicalMemory for Pages {
     }
 }
 
-/// What stands in a page of a test.
+/// What is in a page of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     Zeros,

@@ -30,7 +30,7 @@ fn contents(pages: u64) -> Vec<(u64, Content)> {
         2 => Content::Noise(pfn as u8),
         _ => Content::Text(pfn as u8),
     };
-    // Two chunks, so that ranks begin anew.
+    // Two chunks, so that ranks start over.
     (0..pages)
         .map(|i| if i < pages / 2 { i } else { CHUNK_FRAMES - 20 + i })
         .map(|p| (p, content(p)))
@@ -147,7 +147,7 @@ fn a_file_that_is_ended_before_its_last_page_stays_marked_and_says_what_it_lacks
 struct Disk {
     path: PathBuf,
     writes: Mutex<Vec<Event>>,
-    /// After so many events the machine is without power.
+    /// After this many events the machine is without power.
     power: usize,
 }
 

@@ -142,6 +142,6 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     let text = fails(&[&parts[0], &other]);
     assert!(text.contains("its bitmaps differ near frame 0xf0"), "{text}");
     let text = fails(&[&parts[0], b"\x7fELF"]);
-    assert!(text.contains("an ELF core is no part of a set"), "{text}");
+    assert!(text.contains("an ELF core is not part of a set"), "{text}");
     assert!(fails(&[]).contains("no file"));
 }

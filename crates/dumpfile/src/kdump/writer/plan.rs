@@ -27,7 +27,7 @@ pub(super) struct Plan {
     pub(super) pages: u64,
 }
 
-/// All frames: those of a file that is no part of a set.
+/// All frames: those of a file that is not part of a set.
 pub(super) const ALL_FRAMES: Range<Pfn> = Range { start: Pfn(0), end: Pfn(u64::MAX) };
 
 impl Plan {

@@ -161,7 +161,7 @@ impl Resolver<'_, '_> {
             return match pointer {
                 true => Ok(Some((place.at, self.word(), true))),
                 false => {
-                    let why = format!("{} is no pointer, so it cannot be nullified", erase.target.text());
+                    let why = format!("{} is not a pointer, so it cannot be nullified", erase.target.text());
                     Err(refused(erase.target.at, why))
                 }
             };
@@ -207,7 +207,7 @@ impl Resolver<'_, '_> {
         let mut bytes = [0; 8];
         let len = usize::try_from(len).ok().filter(|len| [1, 2, 4, 8].contains(len));
         let Some(len) = len else {
-            return Err(refused(size.at, format!("{} is no number, so it is no size", size.text())));
+            return Err(refused(size.at, format!("{} is not a number, so it cannot be a size", size.text())));
         };
         self.memory.read(VirtAddr(at), &mut bytes[..len])?;
         Ok(match len {

@@ -93,7 +93,8 @@ impl Resolver<'_, '_> {
                 place = Place { at: place.at.wrapping_add(field.bit_offset / 8), kind: field.kind };
             }
             let Some(kind) = self.pointee(place.kind)? else {
-                let why = format!("{} of {} is no pointer to the next element", next.join("."), list.text());
+                let why =
+                    format!("{} of {} is not a pointer to the next element", next.join("."), list.text());
                 return Err(refused(list.at, why));
             };
             elements.push(element);
@@ -125,14 +126,14 @@ impl Resolver<'_, '_> {
             place = Place { at: self.memory.read_word(VirtAddr(place.at))?, kind };
         }
         if !self.is_list_head(place.kind)? {
-            return Err(refuse(format!("{} is no list_head, which 'within' needs", head.text())));
+            return Err(refuse(format!("{} is not a list_head, which 'within' needs", head.text())));
         }
         let kind = self.types.structure(structure)?;
         let kind = kind.ok_or_else(|| refuse(format!("the kernel has no struct {structure}")))?;
         let hook = self.types.member(kind, member)?;
         let hook = match hook {
             Some(hook) if self.is_list_head(hook.kind)? => hook,
-            Some(_) => return Err(refuse(format!("{member} of struct {structure} is no list_head"))),
+            Some(_) => return Err(refuse(format!("{member} of struct {structure} is not a list_head"))),
             None => return Err(refuse(format!("struct {structure} has no member {member}"))),
         };
         let next = self.member(place.kind, &by)?;

@@ -53,7 +53,7 @@ impl<'a> Rows<'a> {
     pub(super) fn get(&mut self, index: u64) -> Result<&[u8], Error> {
         if !self.held.contains(&index) {
             let many = (MAX_STRUCT / self.size as u64).clamp(1, self.count - index);
-            // When a page behind the element is missing, the element itself may still be there.
+            // When a page after the element is missing, the element itself may still be there.
             self.fill(index, many).or_else(|_| self.fill(index, 1))?;
         }
         let at = (index - self.held.start) as usize * self.size;

@@ -42,7 +42,7 @@ pub(in crate::log) fn read(
             Ok(Found::Lost(why)) => progress.skip(|| format!("record {id:#x} of the log {why}")),
             Ok(Found::Text { block, ts_nsec, caller }) => {
                 let Some(left) = budget.checked_sub(block) else {
-                    progress.remark(|| format!("the log's records overlap at {id:#x}; gave up"));
+                    progress.remark(|| format!("the log's records overlap at {id:#x}; the rest was skipped"));
                     break;
                 };
                 budget = left;
@@ -54,7 +54,7 @@ pub(in crate::log) fn read(
                 progress.skip(|| format!("record {id:#x} of the log: {error}"));
                 unreadable += 1;
                 if unreadable > MAX_UNREADABLE {
-                    progress.remark(|| "the log's memory is missing; gave up".into());
+                    progress.remark(|| "the log's memory is missing; the rest was skipped".into());
                     break;
                 }
             }
@@ -63,7 +63,7 @@ pub(in crate::log) fn read(
     Ok(())
 }
 
-/// What stands under a record's number.
+/// What is under a record's number.
 enum Found {
     /// No record, or one without text.
     Nothing,
@@ -108,7 +108,7 @@ fn record(
     let len = machine.u16(&info[ring.layout.text_len..]) as u64;
     let ts_nsec = machine.u64(&info[ring.layout.ts_nsec..]);
     let caller = ring.layout.caller_id.map(|at| Caller(machine.u32(&info[at..])));
-    // The kernel tells the whole length also of a text that it had to cut.
+    // The kernel stores the whole length even of a text that it had to cut.
     let len = len.min(block - word as u64) as usize;
     text.resize(word + len, 0);
     ring.memory.read(VirtAddr(ring.text.0.wrapping_add(at)), text)?;

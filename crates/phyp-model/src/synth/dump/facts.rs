@@ -76,7 +76,7 @@ fn ppc64(spec: &Spec, space: &Space, places: &Places, memory: &mut Memory, pool:
         _ if spec.huge_vmemmap => 21,
         _ => spec.page_size.trailing_zeros(),
     };
-    // MMU_PAGE_2M stands between those of the hashed table.
+    // MMU_PAGE_2M is between those of the hashed table.
     let index = if shift == 21 { 7 } else { page_size_index(shift) };
     memory.write(misc + 0x110, &order.u32(index))?;
     memory.write(misc + 0x400 + u64::from(index) * 96, &order.u32(shift))?;

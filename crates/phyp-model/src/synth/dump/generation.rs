@@ -1,26 +1,26 @@
 //! What differs from release to release of Linux: where `struct page` keeps what, and how a page is marked.
 //!
 //! Sources: `include/linux/mm_types.h` and `page-flags.h` of each release, and `kernel/kexec.c`, `crash_core.c` and
-//! `vmcore_info.c` for what VMCOREINFO tells of it.
+//! `vmcore_info.c` for what VMCOREINFO exports of it.
 
 use crate::synth::dump::arch::Arch;
 
 /// Releases of Linux between which something changed that a filter must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Generation {
-    /// Free pages have a flag that VMCOREINFO does not tell; slab and compound pages are not told either.
+    /// Free pages have a flag that VMCOREINFO does not export; nor does it export what marks slab and compound pages.
     V2_6_32,
-    /// `struct page` rearranged for SLUB; free pages have the map count -128, still not told.
+    /// `struct page` rearranged for SLUB; free pages have the map count -128, still not exported.
     V3_2,
-    /// Free, slab and broken pages are told (3.9).
+    /// Free, slab and broken pages are exported (3.9).
     V3_10,
-    /// Heads of compound pages and hugetlb are told (3.17).
+    /// Heads of compound pages and hugetlb are exported (3.17).
     V3_19,
     /// `compound_head`; order and destructor as numbers of 32 bits.
     V4_4,
     /// PG_waiters; PG_swapcache shares its bit.
     V4_14,
-    /// `struct page` rearranged, page types (4.18), offline pages told (4.20), PG_workingset; order and destructor as
+    /// `struct page` rearranged, page types (4.18), offline pages exported (4.20), PG_workingset; order and destructor as
     /// bytes.
     V5_10,
     /// `struct slab`, names of `uname` at the beginning of `uts_namespace`.
@@ -37,13 +37,13 @@ pub enum Generation {
     V6_11,
     /// Page types as a number in the top byte.
     V6_12,
-    /// Pages that the kernel has not accepted from its host are told; PG_dropbehind.
+    /// Pages that the kernel has not accepted from its host are exported; PG_dropbehind.
     V6_16,
     /// `compound_info`: a mask, where the head's address was.
     V7_1,
 }
 
-/// Types of pages that stand where the map count is.
+/// Types of pages that are where the map count is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     Buddy,
@@ -72,9 +72,9 @@ pub(crate) struct Layout {
 pub(crate) enum Compound {
     /// `lru.prev` and `lru.next`, a function's address.
     List,
-    /// Numbers of 32 bits behind `compound_head`.
+    /// Numbers of 32 bits after `compound_head`.
     Words,
-    /// Bytes behind `compound_head`.
+    /// Bytes after `compound_head`.
     Bytes,
     /// The low byte of the flags, which has no destructor.
     Flags,
@@ -405,7 +405,7 @@ impl Generation {
             (Self::V3_2 | Self::V3_10 | Self::V3_19 | Self::V4_4 | Self::V4_14, Type::Buddy) => {
                 Some(0xffff_ff80)
             }
-            // A balloon's page; VMCOREINFO does not tell.
+            // A balloon's page; VMCOREINFO does not say so.
             (Self::V3_19 | Self::V4_4 | Self::V4_14, Type::Offline) => Some(0xffff_ff00),
             (Self::V3_2 | Self::V3_10 | Self::V3_19 | Self::V4_4 | Self::V4_14, _) => None,
             (Self::V6_11, Type::Buddy) => cleared(0x4000_0000),
@@ -434,22 +434,22 @@ impl Generation {
         }
     }
 
-    /// Whether VMCOREINFO tells which pages are heads and how large their compound is.
+    /// Whether VMCOREINFO says which pages are heads and how large their compound is.
     pub(crate) fn tells_compounds(self) -> bool {
         self >= Self::V3_19
     }
 
-    /// Whether it tells broken pages, where the kernel has any.
+    /// Whether it exports what marks broken pages, where the kernel has any.
     pub(crate) fn tells_hwpoison(self) -> bool {
         self >= Self::V3_10
     }
 
-    /// Whether it tells offline pages.
+    /// Whether it exports what marks offline pages.
     pub(crate) fn tells_offline(self) -> bool {
         self >= Self::V5_10
     }
 
-    /// Whether it tells pages that were never accepted from the host.
+    /// Whether it exports what marks pages that were never accepted from the host.
     pub(crate) fn tells_unaccepted(self) -> bool {
         self >= Self::V6_16
     }

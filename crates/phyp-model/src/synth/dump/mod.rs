@@ -142,15 +142,15 @@ pub struct Dump {
     pub memory: Memory,
     /// The PT_LOADs.
     pub loads: Vec<Load>,
-    /// All notes, as they stand in PT_NOTE.
+    /// All notes, as they are in PT_NOTE.
     pub notes: Vec<u8>,
     /// The text of VMCOREINFO.
     pub vmcoreinfo: String,
     /// What `uname -r` said.
     pub release: String,
-    /// What every frame of the dump is to who knows what VMCOREINFO tells.
+    /// What every frame of the dump is by what VMCOREINFO exports.
     pub truth: Truth,
-    /// What it is in truth: older kernels tell less than there is.
+    /// What it is in truth: older kernels export less than there is.
     pub nature: Truth,
     /// Frames in the buddy allocator, absent ones included; the zones' counters are this less what processors hold back.
     pub free_frames: u64,
@@ -245,7 +245,7 @@ pub fn build(spec: &Spec) -> Result<Dump> {
     })
 }
 
-/// Sets memory aside behind the image for all that the kernel allocates.
+/// Sets memory aside after the image for all that the kernel allocates.
 fn plan_pool(spec: &Spec, space: &Space, covered: &[(u64, u64)]) -> Result<Pool> {
     let image = Extent::new(space.image_at, image::SIZE);
     let bank = spec.banks.iter().find(|bank| bank.extent.intersect(image) == image);
@@ -347,7 +347,7 @@ fn new_map(spec: &Spec, space: &Space, covered: &[(u64, u64)]) -> Map {
     Map::new((spec.generation, spec.mmu.arch(), spec.order), spec.struct_page, top, covered)
 }
 
-/// Writes the `struct page` of every frame, holes included; answers what the blocks are.
+/// Writes the `struct page` of every frame, holes included; returns what the blocks are.
 fn write_pages(
     spec: &Spec,
     space: &Space,

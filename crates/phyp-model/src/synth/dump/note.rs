@@ -15,7 +15,7 @@ pub(crate) fn destructor(id: u8) -> u64 {
     if id == 2 { FREE_HUGE_PAGE } else { FREE_COMPOUND_PAGE }
 }
 
-/// Where the name is in `uts_namespace`: behind a counter until 5.10.
+/// Where the name is in `uts_namespace`: after a counter until 5.10.
 pub(crate) fn uts_name(generation: Generation) -> u64 {
     if generation < Generation::V6_1 { 4 } else { 0 }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Part {
 /// What the top of the flags says of a frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Top {
-    /// Banks of memory: first frame, frame behind, node.
+    /// Banks of memory: first frame, the frame past the last, node.
     pub(crate) banks: Vec<(u64, u64, u64)>,
     /// The first frame of zone 1.
     pub(crate) normal: u64,

@@ -13,7 +13,7 @@ use crate::synth::dump::pool::Pool;
 use crate::synth::dump::scene::Block;
 use crate::synth::dump::{Model, Spec};
 
-/// Frames that get a `struct page`: first and number, one for each array that is allocated by itself.
+/// Frames that get a `struct page`: first and number, one for each array that is allocated separately.
 pub(crate) fn covered(spec: &Spec, space: &Space, free_orders: u32) -> Vec<(u64, u64)> {
     let banks = spec.frames();
     let grain = 1u64 << (free_orders - 1);

@@ -276,7 +276,7 @@ fn draw(kinds: &[(Kind, u64)], sum: u64, rng: &mut Rng) -> Kind {
     Kind::Kernel
 }
 
-/// Writes the pages of a block; answers what its frames are to a filter. `address` is that of the block's first
+/// Writes the pages of a block; returns what its frames are to a filter. `address` is that of the block's first
 /// `struct page`; `linear` of some memory of the kernel; the pages from `until` on share another's memory.
 pub(crate) fn write(
     map: &mut Map,
@@ -439,7 +439,7 @@ fn slab_count(map: &mut Map, frame: u64, rng: &mut Rng) {
     }
 }
 
-/// What a block is, whether the kernel tells it or not.
+/// What a block is, whether the kernel exports it or not.
 pub(crate) fn nature(block: Block) -> Run {
     let class = match block.kind {
         Kind::Free | Kind::Unaccepted => Class::Free,

@@ -29,7 +29,7 @@ pub(crate) trait Entries {
     /// An entry of `level` that maps memory; `None` where the architecture has none there.
     fn leaf(&self, level: usize, physical: u64) -> Option<u64>;
 
-    /// What stands in an entry of `level` that maps nothing.
+    /// What is in an entry of `level` that maps nothing.
     fn blank(&self, _level: usize) -> u64 {
         0
     }

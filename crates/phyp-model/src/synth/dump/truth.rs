@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::extent::Extent;
 
-/// What a page is to a filter that knows what the kernel's VMCOREINFO tells.
+/// What a page is to a filter that knows what the kernel's VMCOREINFO exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// The kernel's own, and whatever cannot be told apart from it. Never left out.
+    /// The kernel's own, and whatever cannot be distinguished from it. Never left out.
     Kernel,
     /// In the buddy allocator, or never accepted from the host: level 16.
     Free,

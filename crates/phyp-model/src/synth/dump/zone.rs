@@ -73,8 +73,8 @@ struct Zone {
     lru: [u64; 5],
 }
 
-/// Where the LRU lists are counted in `vm_stat`: behind NR_FREE_PAGES, or one further, where NR_ALLOC_BATCH (3.12 to 4.7)
-/// or NR_FREE_PAGES_BLOCKS (6.15) stands between.
+/// Where the LRU lists are counted in `vm_stat`: after NR_FREE_PAGES, or one further, where NR_ALLOC_BATCH (3.12 to 4.7)
+/// or NR_FREE_PAGES_BLOCKS (6.15) is between.
 fn lru_at(generation: Generation) -> u64 {
     let between =
         matches!(generation, Generation::V3_19 | Generation::V4_4) || generation >= Generation::V6_16;
@@ -96,7 +96,7 @@ fn lagging(rng: &mut Rng, count: u64) -> u64 {
     (count + rng.below(2 * SLACK)).saturating_sub(SLACK.min(count))
 }
 
-/// Writes nodes and zones, and links the free blocks; answers the frames that the zones count as free.
+/// Writes nodes and zones, and links the free blocks; returns the frames that the zones count as free.
 pub(crate) fn write(
     spec: &Spec,
     space: &Space,
@@ -196,7 +196,7 @@ pub(crate) fn write(
     Ok(total)
 }
 
-/// Makes a ring of a list's head and its blocks; answers the head's two pointers.
+/// Makes a ring of a list's head and its blocks; returns the head's two pointers.
 fn link(map: &mut Map, places: &Places, head: u64, frames: &[u64]) -> (u64, u64) {
     let lru = map.layout().lru as u64;
     let node = |frame: u64| places.address(frame).wrapping_add(lru);

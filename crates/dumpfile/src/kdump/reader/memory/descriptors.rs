@@ -143,7 +143,7 @@ impl KdumpMemory {
             return Err(("size", size.to_string(), format!("1 to {page_len}")));
         }
         if offset < file.descriptors {
-            let expected = format!("an offset behind the bitmaps, from {:#x} on", file.descriptors);
+            let expected = format!("an offset after the bitmaps, from {:#x} on", file.descriptors);
             return Err(("offset", format!("{offset:#x}"), expected));
         }
         if offset.checked_add(size.into()).is_none_or(|end| end > file.input.len()) {

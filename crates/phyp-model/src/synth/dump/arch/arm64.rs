@@ -2,7 +2,7 @@
 //!
 //! Until 5.3 the linear map was the upper half of the kernel's addresses, since then it is the lower one. A kernel built
 //! for 52 bits runs on processors with fewer: with 64 KiB pages it keeps its top table and uses the end of it, with
-//! smaller pages (LPA2, 6.9) it leaves a level out, and its entries have shareability where the address would go on.
+//! smaller pages (LPA2, 6.9) it leaves a level out, and its entries have shareability where the address would continue.
 
 use super::{Basis, Mmu, Space};
 use crate::bytes::ByteOrder;

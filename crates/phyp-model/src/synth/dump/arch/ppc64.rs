@@ -28,7 +28,7 @@ impl Entries for Radix {
     }
 
     fn table(&self, level: usize, physical: u64) -> u64 {
-        // The low byte tells the size of the table it points to.
+        // The low byte is the size of the table it points to.
         VALID | physical | u64::from(self.levels[level + 1].bits)
     }
 

@@ -35,7 +35,7 @@ impl Entries for Table {
         let flags = 0x8000_0000_0000_0163 | self.encrypted;
         match self.levels[level].shift {
             12 => Some(physical | flags),
-            // PSE, and PAT where it stands in large entries.
+            // PSE, and PAT where it is in large entries.
             21 | 30 => Some(physical | flags | 0x1080),
             _ => None,
         }
