@@ -152,15 +152,6 @@ impl OutputFile {
         self.file.disable_cleanup(false);
     }
 
-    /// An empty file without a name in the output's directory, for data that outgrows memory.
-    ///
-    /// # Errors
-    ///
-    /// When the directory takes no more files.
-    pub fn spill_file(&self) -> io::Result<File> {
-        tempfile::tempfile_in(&self.directory)
-    }
-
     /// Makes the file durable and gives it its name.
     ///
     /// # Errors
@@ -443,13 +434,11 @@ mod tests {
     }
 
     #[test]
-    fn a_spill_file_has_no_name() {
+    fn a_work_file_has_no_name() {
         let dir = tempfile::tempdir().unwrap();
-        let out = OutputFile::create(&dir.path().join("vmcore"), false).unwrap();
-        let before = names(dir.path());
-        let spill = out.spill_file().unwrap();
-        spill.write_all_at(b"x", 100).unwrap();
-        assert_eq!(names(dir.path()), before);
+        let file = crate::output::work_file(dir.path()).unwrap();
+        file.write_all_at(b"x", 100).unwrap();
+        assert!(names(dir.path()).is_empty());
     }
 
     #[test]
