@@ -3,6 +3,7 @@
 use crate::input::{self, Prefer};
 use crate::{Outcome, cli, report, units};
 use anyhow::Result;
+use phyp::notes::{OWNER, PRIVATE};
 use serde::Serialize;
 use vmcore::{ByteOrder, Dump, Utsname, WordSize};
 
@@ -148,7 +149,9 @@ impl Facts {
             line("level", format!("{level}"))?;
         }
         for n in &self.notes {
-            line("note", format!("{} type {:#x}, {} bytes", n.name, n.kind, n.bytes))?;
+            let own = PRIVATE.iter().find(|(kind, _)| n.name == OWNER && n.kind == *kind);
+            let what = own.map_or(String::new(), |(_, what)| format!(" ({what})"));
+            line("note", format!("{} type {:#x}{what}, {} bytes", n.name, n.kind, n.bytes))?;
         }
         line("vmcoreinfo", format!("{} keys", self.vmcoreinfo_keys))?;
         if !self.complete {

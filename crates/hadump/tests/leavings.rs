@@ -223,6 +223,16 @@ fn a_dump_without_page_table_entries_says_so_and_is_none_the_worse() {
 }
 
 #[test]
+fn info_names_the_areas_that_a_dump_carries_along() {
+    for dump in [corpus::POWER, corpus::POWER_BE].into_iter().filter_map(corpus::dump) {
+        let root = machine(&dump);
+        let info = run::hadump([Path::new("info"), root.path()]).ok().stdout;
+        assert!(info.contains("HADUMP type 0x101 (register save area), "), "{info}");
+        assert!(info.contains("HADUMP type 0x103 (device-tree property ibm,kernel-dump), "), "{info}");
+    }
+}
+
+#[test]
 fn status_of_a_real_machine_counts_what_its_boot_memory_held() {
     for dump in [corpus::POWER, corpus::POWER_BE].into_iter().filter_map(corpus::dump) {
         let root = machine(&dump);
