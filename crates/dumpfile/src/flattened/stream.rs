@@ -95,10 +95,10 @@ fn pieces(stream: &mut dyn Read, out: &dyn Sink, state: &mut Unflattened) -> Res
             let (have, failed) = fill(stream, &mut buffer);
             if have > 0 {
                 out.write_at(offset, &buffer[..have])?;
+                state.len = state.len.max(offset + have as u64);
             }
             state.received += have as u64;
             (offset, left) = (offset + have as u64, left - have as u64);
-            state.len = state.len.max(offset);
             if have < buffer.len() {
                 return Ok(StreamEnd::Cut(failed));
             }

@@ -88,6 +88,19 @@ fn any_pieces() -> impl Strategy<Value = Vec<(i64, i64, Vec<u8>)>> {
     prop::collection::vec((0i64..200, data).prop_map(|(offset, data)| piece(offset * 13, &data)), 1..30)
 }
 
+#[test]
+fn a_piece_of_which_nothing_came_adds_nothing_to_the_files_length() {
+    let (one, both) =
+        (stream(&[piece(0, b"some")], false), stream(&[piece(0, b"some"), piece(13, b"more")], false));
+    for (came, len) in
+        [(&both[..both.len() - 4], 4), (&both[..both.len() - 3], 14), (&one[..one.len() - 4], 0)]
+    {
+        let sink = Memory::default();
+        assert_eq!(unflatten(&mut &*came, &sink).unwrap().len, len);
+        assert_eq!(open_flat(came.to_vec()).map_or(0, |input| input.len()), len);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
