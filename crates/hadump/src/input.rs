@@ -79,12 +79,12 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
                 );
             }
             let mut dump = assemble(args, leavings, memory)?;
-            if !system.given_back.is_empty() {
+            if !system.released.is_empty() {
                 tracing::warn!(
                     "{} bytes were released by an earlier save and are treated as lost",
-                    system.given_back.total()
+                    system.released.total()
                 );
-                dump.memory = Box::new(::save::Guarded::new(dump.memory, &system.given_back));
+                dump.memory = Box::new(::save::Guarded::new(dump.memory, &system.released));
             }
             Ok(dump)
         }

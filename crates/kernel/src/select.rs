@@ -21,7 +21,7 @@ const CHUNKS_PER_THREAD: usize = 4;
 pub struct Selected {
     /// The pages to keep and why the others go.
     pub selection: Selection,
-    /// What could not be decided, a sentence each; the pages concerned are kept.
+    /// What could not be decided, one sentence per entry; the pages concerned are kept.
     pub remarks: Vec<String>,
     /// Pages kept because the dump does not hold their `struct page`.
     pub undecided: u64,
@@ -35,7 +35,7 @@ struct Prepared {
     model: MemModel,
     /// Empty where free pages are marked.
     free: FreeList,
-    /// What is looked at before anything is left out; `None` for those who know.
+    /// What is looked at before anything is left out; `None` with `--no-gate`.
     guard: Option<Guard>,
 }
 
@@ -43,7 +43,7 @@ struct Prepared {
 struct Decided<'a> {
     index: u64,
     scan: Scan<'a>,
-    /// What there was to decide about, when somebody will ask.
+    /// What there was to decide about, if it is needed later.
     before: Option<Chunk>,
 }
 
@@ -74,9 +74,9 @@ impl Sums {
 impl Kernel<'_> {
     /// Decides which pages `level` keeps, on the current rayon pool. `spill` is an empty file for what outgrows memory.
     ///
-    /// Broken and offline pages go at every level where the kernel tells them; pages of zeros (bit 1) stay, as only a
-    /// writer that reads them can know. At levels 0 and 1 a kernel whose structures are not understood has all its pages
-    /// kept, with a remark.
+    /// Broken and offline pages go at every level where the kernel exports how they are marked; pages of zeros (bit 1)
+    /// stay, as only a writer that reads them can know. At levels 0 and 1 a kernel whose structures are not understood
+    /// has all its pages kept, with a remark.
     ///
     /// What VMCOREINFO and the struct pages say is held against what must be true of the kernel ([`Gate`]). Regions of
     /// memory of which nonsense is said are kept whole. If the kernel as a whole is not understood, be it because
@@ -242,7 +242,7 @@ impl Kernel<'_> {
     ) -> Result<Option<Prepared>, Error> {
         if self.machine().word != WordSize::Bits64 {
             return Err(Error::Unsupported(format!(
-                "pages of 32-bit kernels ({}) are not told apart; dump levels 0 and 1 need not tell them apart",
+                "pages of 32-bit kernels ({}) are not classified; dump levels 0 and 1 do not need that",
                 self.machine()
             )));
         }
@@ -289,13 +289,13 @@ impl Kernel<'_> {
         self.everything(zeros, spill, remarks, gate)
     }
 
-    /// Decides chunk `index` by itself.
+    /// Decides chunk `index` on its own.
     fn decide<'a>(&self, prepared: &'a Prepared, index: u64) -> Result<Decided<'a>, Error> {
         let (scan, before) = self.scan(prepared, index, 0)?;
         Ok(Decided { index, scan, before })
     }
 
-    /// Scans chunk `index`, of which the regions `whole` are kept; answers what there was before, too, if there is a
+    /// Scans chunk `index`, of which the regions `whole` are kept; returns what there was before, too, if there is a
     /// guard.
     fn scan<'a>(
         &self,

@@ -19,7 +19,7 @@ pub const REGISTERED_ON: &str = "var/lib/hadump/registered-on";
 
 /// Where the memory of the dump that was released in this boot is noted, relative to the root: a range `START-END` in
 /// hexadecimal on each line, written before the memory is released. The kernel keeps no such list.
-pub const GIVEN_BACK: &str = "run/hadump/given-back";
+pub const RELEASED: &str = "run/hadump/released";
 
 const MAX_TEXT: u64 = 1 << 20;
 const MAX_ANSWER: u64 = 16 << 20;
@@ -88,7 +88,7 @@ pub struct System {
     /// When this system was booted, in seconds since 1970.
     pub boot_time: Option<u64>,
     /// Memory of the dump that was released range by range: something else is there by now.
-    pub given_back: vmcore::RangeSet<PhysAddr>,
+    pub released: vmcore::RangeSet<PhysAddr>,
     /// What could not be read or made no sense.
     pub findings: Findings,
 }
@@ -118,7 +118,7 @@ impl System {
         let sections = structure.and_then(Result::ok).map(|s| s.sections).unwrap_or_default();
         sections.iter().filter(|s| s.is_requested() && !s.is_in_place()).any(|section| {
             let end = PhysAddr(section.destination.0.saturating_add(section.copied));
-            self.given_back.within(vmcore::Range::new(section.destination, end)).next().is_some()
+            self.released.within(vmcore::Range::new(section.destination, end)).next().is_some()
         })
     }
 }
@@ -228,8 +228,8 @@ impl Look<'_> {
         self.system.memory = self.exists("dev/mem");
         self.system.vmcore = self.exists("proc/vmcore");
         self.system.registered_on = self.line(&[REGISTERED_ON]);
-        let given_back = self.bytes(GIVEN_BACK, MAX_ANSWER).unwrap_or_default();
-        self.system.given_back = String::from_utf8_lossy(&given_back).lines().filter_map(range).collect();
+        let released = self.bytes(RELEASED, MAX_ANSWER).unwrap_or_default();
+        self.system.released = String::from_utf8_lossy(&released).lines().filter_map(range).collect();
         if let Some(kernel) = self.bytes("opal-mpipl/kernel-metadata", MAX_ANSWER) {
             let top = self.bytes("opal-mpipl/boot-memory-top", 8);
             self.system.leavings.opal = Some(OpalAnswers {

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// The method has levels, and this is none of them.
+    /// The method has levels, and this is not one of them.
     #[error("{method} has no level {level}, only {} to {}", levels.start(), levels.end())]
     Level {
         /// The method.

@@ -1,6 +1,6 @@
 //! How single pages are compressed in kdump files.
 //!
-//! Every page of a kdump-compressed file is a stream of its own, or stands raw where compression would not
+//! Every page of a kdump-compressed file is a stream of its own, or is stored raw where compression would not
 //! shrink it. A [`Method`] is one of the four compressions that readers of the format know; an [`Encoder`]
 //! belongs to one worker thread and one page size; a [`Decoder`] takes whatever method a page descriptor
 //! names. Both keep their state from page to page and allocate nothing for a page.
@@ -62,7 +62,7 @@ impl Encoder {
         self.out_len
     }
 
-    /// Compresses `page` into the front of `out` and answers the length, when that is less than the page's
+    /// Compresses `page` into the front of `out` and returns the length, when that is less than the page's
     /// own.
     ///
     /// `None` means that the page is to be stored raw; `out` then holds nothing of use.

@@ -26,7 +26,7 @@ impl Decoder {
         Self(snap::raw::Decoder::new())
     }
 
-    /// Answers how many bytes the block made.
+    /// Returns how many bytes the block made.
     pub(super) fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<usize, CodecError> {
         let made = self.0.decompress(stored, page);
         made.map_err(|error| CodecError::stream(Method::Snappy, stored, page, error))

@@ -14,7 +14,7 @@ fn size(bytes: u64) -> PageSize {
     PageSize::new(bytes).unwrap()
 }
 
-/// Encodes, decodes, compares, and answers the stream; `None` when the page is to stand raw.
+/// Encodes, decodes, compares, and returns the stream; `None` when the page is to be stored raw.
 fn round_trip(encoder: &mut Encoder, decoder: &mut Decoder, method: Method, page: &[u8]) -> Option<Vec<u8>> {
     let mut out = vec![0xee; encoder.out_len()];
     let len = encoder.encode(page, &mut out)?;

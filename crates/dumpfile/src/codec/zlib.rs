@@ -15,7 +15,7 @@ impl Encoder {
         self.0.reset();
         match self.0.compress(page, out, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => Some(self.0.total_out() as usize),
-            // Out of room, which is no error to flate2.
+            // Out of room, which is not an error to flate2.
             _ => None,
         }
     }
@@ -28,7 +28,7 @@ impl Decoder {
         Self(Decompress::new(true))
     }
 
-    /// Answers how many bytes the stream made; its end must be reached.
+    /// Returns how many bytes the stream made; its end must be reached.
     pub(super) fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<usize, CodecError> {
         self.0.reset(true);
         let status = self

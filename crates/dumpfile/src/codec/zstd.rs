@@ -17,7 +17,7 @@ impl Encoder {
 
     /// An `out` as long as the page is enough: what does not fit is stored raw.
     ///
-    /// The level's own parameters stand: smaller tables (`hashLog` 10 to 12) gain at most 2 % of speed on real
+    /// The level's own parameters are kept: smaller tables (`hashLog` 10 to 12) gain at most 2 % of speed on real
     /// pages of 4 KiB and cost up to 5 % of size on those of 64 KiB; `minMatch` and `targetLength` cost more
     /// than they gain.
     pub(super) fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
@@ -32,7 +32,7 @@ impl Decoder {
         Decompressor::new().map(Self).map_err(setup)
     }
 
-    /// Answers how many bytes the frames made.
+    /// Returns how many bytes the frames made.
     pub(super) fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<usize, CodecError> {
         let made = self.0.decompress_to_buffer(stored, page);
         made.map_err(|error| CodecError::stream(Method::Zstd, stored, page, error))

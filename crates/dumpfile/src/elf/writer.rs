@@ -25,7 +25,7 @@ use vmcore::{ByteOrder, Dump, Note, Notes, PageSize, PageState, Pfn, Range, Sele
 /// # Errors
 ///
 /// When the output cannot be written, the input is damaged, the pages to keep are in too many separate runs, or
-/// `progress` asks to stop. What was written until then is no dump: for that see [`Writer::finish`].
+/// `progress` asks to stop. What was written until then is not a dump: for that see [`Writer::finish`].
 pub fn write(
     dump: &Dump,
     selection: &Selection,
@@ -40,7 +40,7 @@ pub fn write(
 
 /// An ELF core being written.
 ///
-/// Headers are written last, when it is known which segments there are: until then the file is no dump.
+/// Headers are written last, when it is known which segments there are: until then the file is not a dump.
 pub struct Writer<'d> {
     core: Core<'d>,
     builder: Builder,
@@ -102,7 +102,7 @@ impl<'d> Writer<'d> {
     ///
     /// # Errors
     ///
-    /// When the output cannot be written; the file is no dump then.
+    /// When the output cannot be written; the file is not a dump then.
     pub fn finish(self) -> Result<Written, Error> {
         let Self { core, builder, marks } = self;
         let mut marks = marks.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +113,7 @@ impl<'d> Writer<'d> {
             mark.written.unwritten_pages = core.selection.kept().saturating_sub(mark.written.seen());
             if mark.written.unwritten_pages > 0 {
                 cut(&mut stretches, mark, core.plan.page_size);
-                // Part of a batch may be behind it.
+                // Part of a batch may be after it.
                 core.out.cut_off(mark.offset);
                 lost.cut(mark.end);
                 add_unwritten(&mut lost, core.selection, mark.end);
@@ -202,7 +202,7 @@ impl Core<'_> {
             end += plan.page_size.bytes();
         }
         if written.data_pages == 0 && end > plan.notes_at + plan.notes_len {
-            // Segments without bytes stand at the end of the file as well; it has to reach that far.
+            // Segments without bytes are at the end of the file as well; it has to reach that far.
             out.write_at(end - 1, &[0])?;
         }
         let mut own = self.own.clone();
@@ -225,7 +225,7 @@ impl Core<'_> {
         Ok(Written { bytes: end, ..written })
     }
 
-    /// Writes the ELF header and the table behind it.
+    /// Writes the ELF header and the table after it.
     fn write_headers(&self, stretches: &[Stretch], count: u32, incomplete: bool) -> Result<(), Error> {
         let Self { dump, out, plan, .. } = self;
         let endian = match dump.machine.order {
@@ -309,7 +309,7 @@ struct Record {
     counts: Written,
     /// Where in the file pages of zeros between others lie, and their bytes.
     holes: Vec<(u64, u64)>,
-    /// Where in the file the bytes behind the batch go.
+    /// Where in the file the bytes after the batch go.
     offset: u64,
 }
 

@@ -1,11 +1,11 @@
-//! Cores that are cut short: a full disk, somebody who stops the writer.
+//! Cores that are cut short: a full disk, a stopped writer.
 
 use super::*;
 use std::collections::BTreeSet;
 
 const BLOCK: u64 = 4096;
 
-/// A disk with room for so many blocks, which holes do not take.
+/// A disk with room for this many blocks, which holes do not take.
 struct Disk {
     room: usize,
     file: Mutex<(Vec<u8>, BTreeSet<u64>)>,
@@ -73,7 +73,7 @@ fn model() -> Model {
     Model::new(PageSize::K4, (0..4000).map(state).collect())
 }
 
-/// Every page of `bytes` up to some frame is what it was made of, and none behind; answers how many those are.
+/// Every page of `bytes` up to some frame is what it was made of, and none above; returns how many those are.
 fn check(bytes: &[u8], written: &Written) -> u64 {
     check_rules(bytes);
     let output = reopen(bytes);
@@ -146,7 +146,7 @@ fn a_full_disk_leaves_a_core_of_the_pages_that_have_room_beside_the_headers() {
     assert!(best > 3000);
 }
 
-/// A disk in front of which somebody loses patience.
+/// A disk whose user loses patience.
 struct Impatient<'a>(Disk, &'a Progress);
 
 impl Sink for Impatient<'_> {

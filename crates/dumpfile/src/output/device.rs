@@ -28,7 +28,7 @@ impl RawDevice {
     ///
     /// # Errors
     ///
-    /// When it is no block device; when it is mounted, swapped to or used otherwise; when it cannot be opened.
+    /// When it is not a block device; when it is mounted, swapped to or used otherwise; when it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |e: io::Error| write_error(path, "open the device", e);
         let unfit = || write_error(path, "use as a raw device what is no block device", Errno::NOTBLK);
@@ -95,7 +95,7 @@ impl Sink for RawDevice {
             let action = format!("hold {len} bytes at offset {offset:#x}: the device has {}", self.len);
             return Err(write_error(&self.path, action, Errno::NOSPC));
         }
-        // Disks forget ranges faster than they are told zeros, but only ranges of whole sectors.
+        // Disks discard ranges faster than they write zeros, but only ranges of whole sectors.
         let end = offset + len;
         self.touch(offset, len as usize);
         let (first, last) = (offset.next_multiple_of(SECTOR).min(end), end - end % SECTOR);

@@ -25,7 +25,7 @@ const STAGE: usize = 1 << 20;
 const LEAST: usize = 64 << 10;
 
 /// The file systems on which this is as fast as the disk, by their `f_type` (`linux/magic.h`): ext2, ext3 and ext4, and
-/// XFS. NFS would make each write durable by itself; others copy the data after all, for their checksums.
+/// XFS. NFS would make each write durable on its own; others copy the data after all, for their checksums.
 const FILE_SYSTEMS: [u64; 2] = [0xef53, 0x5846_5342];
 
 /// Another way into a file that is being written.
@@ -52,7 +52,7 @@ impl Direct {
         same.then(|| Self { file: direct, stage: Mutex::default() })
     }
 
-    /// Writes `parts` one behind the other from `offset` on, and zeros behind them to the end of the block; reports
+    /// Writes `parts` one after another from `offset` on, and zeros after them to the end of the block; reports
     /// whether it did so: it does not when they are few bytes. `file` is the first way into the file.
     pub(super) fn append(
         &self,
@@ -100,15 +100,15 @@ struct Stage {
     /// Where in the file the first of them goes, a multiple of [`BLOCK`], and how many there are.
     start: u64,
     len: usize,
-    /// Where in the file the bytes behind them go, between two appends. The last of the bytes, those that do not fill a block,
-    /// stay here to be written again.
+    /// Where in the file the bytes after them go, between two appends. The last of the bytes, those that do not fill a
+    /// block, stay here to be written again.
     next: Option<u64>,
     /// The system takes no such writes after all.
     refused: bool,
 }
 
 impl Stage {
-    /// Prepares for bytes at `offset`, with what stands before them in the same block.
+    /// Prepares for bytes at `offset`, with what precedes them in the same block.
     fn begin(&mut self, ways: &Ways<'_>, offset: u64) -> Result<(), Error> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; STAGE + BLOCK];
@@ -175,7 +175,7 @@ fn write_whole(file: &File, mut bytes: &[u8], mut offset: u64) -> bool {
     true
 }
 
-/// Reads `bytes` from `offset` on; what lies behind the end of the file is zeros.
+/// Reads `bytes` from `offset` on; what is past the end of the file is zeros.
 fn read_or_zeros(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.read_at(bytes, offset) {
@@ -212,7 +212,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// Appends behind a gap, in parts.
+        /// Appends after a gap, in parts.
         Append {
             gap: usize,
             len: usize,

@@ -20,14 +20,14 @@ use tempfile::{NamedTempFile, TempPath};
 /// There are two kinds. A file that [`OutputFile::create`] makes has a name of no meaning until it is done, and
 /// dropped without [`OutputFile::commit`] or [`OutputFile::keep_incomplete`] it leaves nothing behind. One that
 /// [`OutputFile::create_resumable`] makes is called `NAME-incomplete` from the first byte on and stays whatever happens, so that a
-/// killed or crashed writer can [`OutputFile::reopen`] it and go on.
+/// killed or crashed writer can be continued with [`OutputFile::reopen`].
 #[derive(Debug)]
 pub struct OutputFile {
     file: NamedTempFile,
     /// Whether the file has the name `NAME-incomplete` already.
     resumable: bool,
     direct: Option<Direct>,
-    /// How long the file is to be: the end of what was written, without the zeros that fill a block behind it.
+    /// How long the file is to be: the end of what was written, without the zeros that fill a block after it.
     end: AtomicU64,
     syncing: Syncing,
     target: PathBuf,
@@ -86,19 +86,23 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// When there is none; when it is no regular file, belongs to another user or has other names, for then somebody else made
+    /// When there is none; when it is no regular file, belongs to another user or has other names, for then someone else made
     /// it; when another process is writing it.
     pub fn reopen(target: &Path, force: bool) -> Result<Self, Error> {
         refuse_existing(target, force)?;
         let name = incomplete_name(target)?;
-        // Without NONBLOCK a FIFO of that name would block until somebody reads.
+        // Without NONBLOCK a FIFO of that name would block until it has a reader.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&name);
-        let file = file.map_err(|e| write_error(&name, "open it to go on with it", e))?;
+        let file = file.map_err(|e| write_error(&name, "open it to resume", e))?;
         let metadata = file.metadata().map_err(|e| write_error(&name, "look at it", e))?;
         let ours = metadata.uid() == rustix::process::geteuid().as_raw();
         if !metadata.is_file() || !ours || metadata.nlink() != 1 {
-            return Err(write_error(&name, "go on with a file that somebody else made", Errno::PERM));
+            return Err(write_error(
+                &name,
+                "resume a file that another user owns or that has other names",
+                Errno::PERM,
+            ));
         }
         Self::visible(file, &name, target, force)
     }
@@ -157,14 +161,14 @@ impl OutputFile {
     /// # Errors
     ///
     /// When the system cannot write the file out, or another file took the name meanwhile and `force` was not
-    /// given. A file that was written out but not renamed stays under the name that the error tells.
+    /// given. A file that was written out but not renamed stays under the name in the error.
     pub fn commit(self) -> Result<PathBuf, Error> {
         let (target, force) = (self.target.clone(), self.force);
         self.finish(&target, force)?;
         Ok(target)
     }
 
-    /// As [`OutputFile::commit`] for a dump that is cut short: it is named `NAME-incomplete`, and answers its path.
+    /// As [`OutputFile::commit`] for a dump that is cut short: it is named `NAME-incomplete`, and its path is returned.
     ///
     /// Without `force` an older incomplete dump is left alone and a number appended to the name. A file that has its
     /// name already is only made durable.

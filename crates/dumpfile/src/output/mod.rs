@@ -32,7 +32,7 @@ pub trait Sink: Send + Sync {
     /// [`Error::Write`], with the offset, when the system refuses; part of the bytes may be written then.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error>;
 
-    /// Writes `parts` one behind the other from `offset` on.
+    /// Writes `parts` one after another from `offset` on.
     ///
     /// # Errors
     ///
@@ -45,8 +45,8 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// As [`Sink::write_parts_at`], for the bulk of a dump, one call at a time: behind these bytes stands nothing yet, and there
-    /// may be up to 4095 zeros until something does.
+    /// As [`Sink::write_parts_at`], for the bulk of a dump, one call at a time: nothing follows these bytes yet, and
+    /// there may be up to 4095 zeros until something does.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ pub trait Sink: Send + Sync {
         self.write_parts_at(offset, parts)
     }
 
-    /// Makes durable what was written; a stream hands on what it holds back.
+    /// Makes durable what was written; a stream sends what it holds back.
     ///
     /// # Errors
     ///

@@ -20,11 +20,11 @@ pub(crate) struct Page<'a> {
 pub(crate) struct Run<'a> {
     /// The first frame.
     pub(crate) first: Pfn,
-    /// How many pages of the output come before it, in frame order; 0 when nobody counts them.
+    /// How many pages of the output come before it, in frame order; 0 when they are not counted.
     pub(crate) rank: u64,
     /// The state of each page.
     pub(crate) states: &'a [PageState],
-    /// The content of all pages, one behind the other.
+    /// The content of all pages, one after another.
     pub(crate) bytes: &'a [u8],
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Batch {
     runs: Vec<(Range<Pfn>, u64)>,
     states: Vec<PageState>,
     buffer: Vec<u8>,
-    /// Frames that nobody has, in place of pages.
+    /// Frames that no input has, in place of pages.
     lost: Range<Pfn>,
 }
 
@@ -68,7 +68,7 @@ impl Batch {
         self.lost
     }
 
-    /// The frame behind the last one.
+    /// The frame after the last one.
     pub(crate) fn end(&self) -> Pfn {
         self.runs.last().map_or(self.lost.end, |(frames, _)| frames.end)
     }

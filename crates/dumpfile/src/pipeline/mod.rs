@@ -4,11 +4,11 @@
 //! that a place in the file and write it. Here workers, one per thread of the current rayon pool, each take the next
 //! [`Batch`] of pages and [`PageJob::encode`] it; finished batches are given their places strictly in order by
 //! [`PageJob::place`], which is quick; and a thread of its own gives them to [`PageJob::write`] in the same order. The
-//! output is therefore the same for any number of threads, and nobody who could compress waits for the disk.
+//! output is therefore the same for any number of threads, and no worker waits for the disk.
 //!
-//! A worker that is done early leaves its batch in a queue and takes another, so one slow batch stalls nobody. The
-//! queue is bounded, and with it memory: [`BATCH_BYTES`] of pages and about as much output for each of
-//! `2 * threads + 2` batches, which are used again and again.
+//! A worker that is done early leaves its batch in a queue and takes another, so one slow batch does not stall the
+//! others. The queue is bounded, and with it memory: [`BATCH_BYTES`] of pages and about as much output for each of `2 *
+//! threads + 2` batches, which are used again and again.
 
 mod batch;
 mod ranks;
@@ -30,7 +30,7 @@ pub(crate) const BATCH_BYTES: usize = 1 << 20;
 
 /// What a writer does with pages.
 pub(crate) trait PageJob: Sync {
-    /// A thread's own tools, such as a compressor.
+    /// Per-thread state, such as a compressor.
     type Worker;
     /// What one batch becomes. Records are used again for later batches, so that their buffers are.
     type Record: Default + Send;
@@ -163,7 +163,7 @@ struct Pipeline<'m, J: PageJob> {
     placed: Condvar,
 }
 
-/// Stops the other threads when its own ends in a panic, which then goes on to the caller.
+/// Stops the other threads when its own ends in a panic, which is then passed to the caller.
 struct StopOnPanic<'p, 'm, J: PageJob>(&'p Pipeline<'m, J>);
 
 impl<J: PageJob> Drop for StopOnPanic<'_, '_, J> {
@@ -213,7 +213,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             if !slots.is_empty() {
                 state.outstanding -= slots.len();
                 state.free.append(&mut slots);
-                // To wake all would make thousands of threads, if somebody asks for them, stand in line at every batch.
+                // To wake all would make thousands of threads, if so many are asked for, wait in line at every batch.
                 // Each that takes a batch wakes another while there is room.
                 self.room.notify_one();
             }
@@ -234,7 +234,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
 
     /// The next batch, as soon as there is room for it; `None` when all are taken, or all must stop.
     ///
-    /// No worker waits while it holds a batch, so the batch that everybody waits for is always being worked on,
+    /// No worker waits while it holds a batch, so the batch that all wait for is always being worked on,
     /// even when rayon runs the workers one after the other.
     fn next(&self) -> Result<Option<Box<Slot<J::Record>>>, Error> {
         let mut state = self.lock();

@@ -3,7 +3,7 @@
 use crate::Error;
 use vmcore::{CHUNK_FRAMES, Chunk, Pfn, Selection};
 
-/// Answers a page's place among all pages of a selection, whatever order they are written in.
+/// Returns a page's place among all pages of a selection, whatever order they are written in.
 ///
 /// Held in memory are the pages before each chunk; the rest is counted in the chunk's own bitmap.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ struct Walk {
     first: Pfn,
     chunk: Chunk,
     ranks: Option<RankWalk>,
-    /// Where in it the walk stands.
+    /// Where in it the walk is.
     at: u64,
 }
 

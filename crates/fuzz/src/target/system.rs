@@ -31,7 +31,7 @@ const FILES: [&str; 20] = [
     "sys/kernel/debug/powerpc/fadump_region",
     "opal-mpipl/kernel-metadata",
     "opal-mpipl/cpu-metadata",
-    "run/hadump/given-back",
+    "run/hadump/released",
     "var/lib/hadump/registered-on",
 ];
 
@@ -56,7 +56,7 @@ fn seeds() -> Vec<Seed> {
         root::write(&run, &made.path().join("root"), &options).expect("the root can be written");
         let file = |name: &&str| {
             let bytes = match *name {
-                "run/hadump/given-back" => b"0x1000000-0x1400000\n0x2000000-0x2010000\n".to_vec(),
+                "run/hadump/released" => b"0x1000000-0x1400000\n0x2000000-0x2010000\n".to_vec(),
                 name => fs::read(made.path().join("root").join(name)).unwrap_or_default(),
             };
             Seed { hot: if bytes.is_empty() { Vec::new() } else { vec![0..bytes.len()] }, bytes }

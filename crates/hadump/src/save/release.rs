@@ -6,7 +6,7 @@ use crate::cli::{self, Save};
 use ::save::release::{Ground, ReleaseFile, Releaser};
 use anyhow::{Context, Result};
 use phyp::region::Reading;
-use phyp::system::{GIVEN_BACK, System};
+use phyp::system::{RELEASED, System};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -86,7 +86,7 @@ impl ReleaseMethod {
         note_released(root, &format!("{}-{:#x}", PhysAddr(0), u64::MAX)).with_context(failed)?;
         if let Err(error) = open.write_all(b"1") {
             // The kernel releases all or nothing.
-            let _ = std::fs::remove_file(root.join(GIVEN_BACK));
+            let _ = std::fs::remove_file(root.join(RELEASED));
             return Err(error).with_context(failed);
         }
         Ok(true)
@@ -96,7 +96,7 @@ impl ReleaseMethod {
 /// Notes what is about to be released: whatever is in this memory afterwards, no command may read it as part of the dump
 /// in this boot.
 fn note_released(root: &Path, range: &str) -> io::Result<()> {
-    let note = root.join(GIVEN_BACK);
+    let note = root.join(RELEASED);
     if let Some(parent) = note.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }

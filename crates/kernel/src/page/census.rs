@@ -6,7 +6,7 @@ use super::scan::CELL;
 use super::sound::Sound;
 use vmcore::Reason;
 
-/// Orders of free blocks that are told apart: all there are (see `Classes`).
+/// Orders of free blocks that are distinguished: all there are (see `Classes`).
 pub(crate) const ORDERS: usize = 24;
 
 /// Sums over struct pages.
@@ -68,7 +68,7 @@ impl Census {
         }
     }
 
-    /// Pages of which the kernel knew more than the dump tells. What has no `struct page` was in none of its counts.
+    /// Pages of which the kernel knew more than the dump shows. What has no `struct page` was in none of its counts.
     pub(crate) fn hidden(&self) -> u64 {
         self.bad_cells * CELL + self.unknown.saturating_sub(self.uncovered)
     }

@@ -19,7 +19,7 @@ pub(crate) struct Classes {
     /// Bytes of a `struct page`.
     pub(super) size: usize,
     flags: usize,
-    /// `_refcount`, `_count` before 4.6; `None` where VMCOREINFO does not tell.
+    /// `_refcount`, `_count` before 4.6; `None` where VMCOREINFO does not say.
     refcount: Option<usize>,
     mapcount: usize,
     mapping: usize,
@@ -29,7 +29,7 @@ pub(crate) struct Classes {
     /// Bit 0 of it, or 0 when the kernel has no such field.
     tail: u64,
     lru: u64,
-    /// All flags that a page in the swap cache has; 0 when that cannot be told.
+    /// All flags that a page in the swap cache has; 0 when they are not known.
     swap: u64,
     has_private: u64,
     slab: u64,
@@ -62,12 +62,11 @@ pub(super) enum Verdict {
 }
 
 impl Classes {
-    /// Prepares the tests for `level`; what cannot be told though the level asks for it becomes a sentence of `remarks`
-    /// when pages are kept because of it.
+    /// Prepares the tests for `level`. Classes that VMCOREINFO does not describe are kept, with a remark.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingKey`] for what every kernel of a kind must tell.
+    /// [`Error::MissingKey`] for what every kernel of a kind must export.
     pub(crate) fn new(
         info: &VmcoreInfo,
         page: PageSize,
@@ -107,7 +106,7 @@ impl Classes {
             lru: 0,
             swap: 0,
             has_private: 0,
-            // Since 6.10 slab is a type and its flag's number means something else: no default stands in for it.
+            // Since 6.10 slab is a type and its flag's number means something else: no default replaces it.
             slab: slab.unwrap_or(0),
             slab_kind: slab_kind.unwrap_or(Kind::NONE),
             hwpoison: layout.flag("PG_hwpoison").unwrap_or(0),
@@ -124,8 +123,8 @@ impl Classes {
         if any_cache || user {
             let purpose = if user { USER } else { CACHE };
             classes.mapping = layout.need("page.mapping", 8, purpose)?;
-            // Kernels before 3.9 tell neither slab nor where map counts are, and have no need to: until 6.2 nothing that
-            // slab writes into `mapping` is odd.
+            // Kernels before 3.9 export neither slab nor where map counts are, and have no need to: until 6.2 nothing
+            // that slab writes into `mapping` is odd.
             if slab.is_none() && slab_kind.is_none() && mapcount.is_some() {
                 return Err(missing("NUMBER(PG_slab)", purpose));
             }
@@ -137,7 +136,7 @@ impl Classes {
         }
         if user && !compound.tells_hugetlb() {
             remarks.push(
-                "VMCOREINFO does not tell huge pages of hugetlbfs (a kernel without them, or older than 3.17); \
+                "VMCOREINFO does not describe huge pages of hugetlbfs (a kernel without them, or older than 3.17); \
                  if there are any, they are kept"
                     .to_owned(),
             );
@@ -163,12 +162,12 @@ impl Classes {
         self.size
     }
 
-    /// Where the flags of the `struct page` at `page` stand.
+    /// Where the flags of the `struct page` at `page` are.
     pub(crate) fn flags_of(&self, page: VirtAddr) -> VirtAddr {
         VirtAddr(page.0.wrapping_add(self.flags as u64))
     }
 
-    /// Reports whether the kernel tells how many pages a compound has, as those since 3.17 do.
+    /// Reports whether the kernel exports how many pages a compound has, as those since 3.17 do.
     pub(crate) fn tells_sizes(&self) -> bool {
         self.compound.tells_sizes()
     }
@@ -244,7 +243,7 @@ impl Classes {
         }
     }
 
-    /// Reports whether a page that is no tail is slab.
+    /// Reports whether a page that is not a tail is slab.
     #[inline]
     pub(super) fn is_slab<O: Order>(&self, page: &[u8]) -> bool {
         word::<O>(page, self.flags) & self.slab != 0 || self.slab_kind.is(half::<O>(page, self.mapcount))
@@ -260,7 +259,7 @@ impl Classes {
         self.unaccepted.is(half::<O>(page, self.mapcount))
     }
 
-    /// The order of a page that is kept and no tail, as far as its head tells without regard to where it lies.
+    /// The order of a page that is kept and no tail, as its head has it, without regard to where it is.
     pub(super) fn order<O: Order>(&self, page: &[u8], next: &[u8]) -> u32 {
         if word::<O>(page, self.flags) & self.compound.head == 0 {
             return 0;

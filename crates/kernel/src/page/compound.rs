@@ -1,6 +1,6 @@
 //! Compound pages: how large one is, and whether it is a huge page of hugetlbfs.
 //!
-//! A head has NUMBER(PG_head_mask) in its flags. What else is known of the compound stands in the `struct page` after
+//! A head has NUMBER(PG_head_mask) in its flags. What else is known of the compound is in the `struct page` after
 //! it, at a place that changed often. Which place it is follows from the keys that VMCOREINFO offers:
 //!
 //! | kernel | order | hugetlb |
@@ -20,7 +20,7 @@ use vmcore::PageSize;
 /// The largest compound page that Linux makes: 16 GiB (`MAX_FOLIO_ORDER`, and the gigantic pages of POWER and Arm).
 pub(super) const LARGEST: u32 = 34;
 
-/// Where the order stands, in the `struct page` after the head.
+/// Where the order is, in the `struct page` after the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OrderAt {
     /// Nowhere that is known: each page counts alone.
@@ -43,14 +43,14 @@ enum Mark {
     Head(Kind),
 }
 
-/// How compound pages are told.
+/// How compound pages are recognised.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compound {
     /// The flag of a head; 0 when the kernel does not name it.
     pub(super) head: u64,
     order: OrderAt,
     mark: Mark,
-    /// Where a tail's bit 0 stands in the next `struct page`.
+    /// Where a tail's bit 0 is in the next `struct page`.
     tail: Option<usize>,
     max_order: u32,
 }
@@ -96,12 +96,12 @@ impl Compound {
         Ok(Self { head, order, mark, tail, max_order: LARGEST - page.shift() })
     }
 
-    /// Reports whether huge pages of hugetlbfs can be told.
+    /// Reports whether huge pages of hugetlbfs can be recognised.
     pub(super) fn tells_hugetlb(&self) -> bool {
         self.head != 0 && self.mark != Mark::Never
     }
 
-    /// Reports whether it can be told how many pages a compound has.
+    /// Reports whether the number of pages of a compound is known.
     pub(super) fn tells_sizes(&self) -> bool {
         self.head != 0 && self.order != OrderAt::Unknown
     }

@@ -1,4 +1,4 @@
-//! Free pages by the zones' free lists, for kernels that do not mark them in a way VMCOREINFO tells (before 3.9).
+//! Free pages by the zones' free lists, for kernels whose VMCOREINFO does not export how they are marked (before 3.9).
 //!
 //! `pglist_data.node_zones[].free_area[order].free_list[migratetype]` links the `struct page` of every free block through
 //! `page.lru` (`mm/page_alloc.c`).
@@ -112,7 +112,7 @@ impl FreeList {
     }
 }
 
-/// The addresses of all `pglist_data`; `None` when VMCOREINFO does not tell.
+/// The addresses of all `pglist_data`; `None` when VMCOREINFO does not say.
 fn nodes(kernel: &Kernel<'_>) -> Result<Option<Vec<u64>>, Error> {
     let info = kernel.info();
     let Some((table, count)) = info.symbol("node_data").zip(info.length("node_data")) else {

@@ -7,8 +7,8 @@ use super::sound::Sound;
 use crate::walk::Visitor;
 use vmcore::{ByteOrder, CHUNK_FRAMES, Chunk, Pfn, Range, Reason, ReasonCounts};
 
-/// Frames of one cell: what stands and falls together. Their struct pages fill a page of 4 KiB, and their bits one word
-/// of a chunk.
+/// Frames of one cell, which are kept or left out together. Their struct pages fill a page of 4 KiB, and their bits one
+/// word of a chunk.
 pub(crate) const CELL: u64 = 64;
 /// Frames of one region.
 pub(crate) const REGION: u64 = CHUNK_FRAMES / 64;
@@ -202,7 +202,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Looks at further pages of the block of 2^`order` that begins at `index`: the last one of each cell, and of the
-    /// block. (With huge pages whose struct pages were given back, the first ones of cells are copies of the head.)
+    /// block. (With huge pages whose struct pages were freed, the first ones of cells are copies of the head.)
     fn rest_is_sane<O: Order>(&self, sound: &Sound, bytes: &[u8], index: u64, order: u32) -> bool {
         let Some((head, _)) = self.at(bytes, index) else { return false };
         let free = self.classes.is_buddy::<O>(head);

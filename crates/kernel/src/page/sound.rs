@@ -1,8 +1,8 @@
 //! Whether a `struct page` looks like one.
 //!
 //! Nothing here says what a page is. It says what no `struct page` of a running kernel holds: a node that does not
-//! exist, a count beyond any number of users, a pointer that is none. Text, another structure's fields or an array read
-//! with the wrong stride fail sooner or later, and mostly at once.
+//! exist, a count beyond any number of users, a value that is not a pointer. Text, another structure's fields or an
+//! array read with the wrong stride fail sooner or later, and mostly at once.
 
 use super::fields::{Layout, Order, half, word};
 use super::kind::Kind;
@@ -32,10 +32,10 @@ pub(crate) struct Sound {
     /// Where the node's number begins in the flags; 64 when it is not looked at.
     node_shift: u32,
     nodes: [u64; MOST_NODES / 64],
-    /// The lowest number that stands for a type of page in `_mapcount`.
+    /// The lowest number that represents a type of page in `_mapcount`.
     lowest_type: i32,
     pointers: Pointers,
-    /// PG_lru, 0 when it is not told.
+    /// PG_lru, 0 when it is not known.
     pub(crate) lru_flag: u64,
     /// PG_private.
     pub(crate) private_flag: u64,
@@ -73,7 +73,7 @@ impl Pointers {
 }
 
 impl Sound {
-    /// Learns what VMCOREINFO tells; what it does not is not looked at. `memory` is where physical memory ends.
+    /// Takes what VMCOREINFO says; what it does not say is not looked at. `memory` is where physical memory ends.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl Sound {
         self.head.is_some_and(|head| word::<O>(page, head) & 1 != 0)
     }
 
-    /// Reports whether this could be the `struct page` of a page that is no tail.
+    /// Reports whether this could be the `struct page` of a page that is not a tail.
     #[inline]
     pub(crate) fn page<O: Order>(&self, page: &[u8]) -> bool {
         let flags = word::<O>(page, self.flags);
@@ -174,7 +174,8 @@ impl Sound {
             && self.mapping.is_none_or(|mapping| self.pointers.holds(word::<O>(page, mapping) & !3))
     }
 
-    /// Reports whether this could be the `struct page` of a tail: it points to its head, or since 7.1 tells the way.
+    /// Reports whether this could be the `struct page` of a tail: it points to its head, or since 7.1 says how to get
+    /// there.
     #[inline]
     pub(crate) fn tail<O: Order>(&self, page: &[u8]) -> bool {
         self.has_node(word::<O>(page, self.flags))
@@ -188,14 +189,14 @@ impl Sound {
         self.lru.is_none_or(|lru| self.pointers.holds(word::<O>(page, lru)))
     }
 
-    /// Reports whether this could be a further page of a free block: nobody uses it, and it has no type.
+    /// Reports whether this could be a further page of a free block: it has no users and no type.
     pub(crate) fn inside_free<O: Order>(&self, page: &[u8]) -> bool {
         self.has_node(word::<O>(page, self.flags))
             && self.refcount.is_none_or(|refcount| half::<O>(page, refcount) == 0)
             && self.mapcount.is_none_or(|mapcount| matches!(half::<O>(page, mapcount) as i32, -1 | 0))
     }
 
-    /// Reports whether this could be a further page of a compound: a tail, or not in use by itself.
+    /// Reports whether this could be a further page of a compound: a tail, or not in use on its own.
     pub(crate) fn inside_compound<O: Order>(&self, page: &[u8]) -> bool {
         self.is_tail::<O>(page)
             || self.head.is_none()

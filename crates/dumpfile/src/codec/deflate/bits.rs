@@ -40,7 +40,7 @@ impl<'a> BitWriter<'a> {
         self.filled &= 7;
     }
 
-    /// Fills the last byte up with zeros and answers where the stream ends.
+    /// Fills the last byte up with zeros and returns where the stream ends.
     pub(super) fn finish(mut self) -> usize {
         self.flush();
         if self.filled > 0 {

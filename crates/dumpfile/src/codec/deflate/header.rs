@@ -46,7 +46,7 @@ impl Header {
         }
     }
 
-    /// Prepares the header of these codes and answers its length in bits.
+    /// Prepares the header of these codes and returns its length in bits.
     pub(super) fn prepare(&mut self, literals: &[u8], distances: &[u8], builder: &mut Builder) -> u32 {
         let used = |lens: &[u8], least: usize| {
             lens.iter().rposition(|&len| len != 0).map_or(least, |last| (last + 1).max(least))

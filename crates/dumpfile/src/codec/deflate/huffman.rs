@@ -17,7 +17,7 @@ pub(super) struct Code {
     pub(super) total: u8,
 }
 
-/// Makes codes; its memory is used anew for each.
+/// Makes codes; its memory is used again for each.
 pub(super) struct Builder {
     /// Frequency above, symbol in the low 9 bits, sorted.
     sorted: [u64; 288],

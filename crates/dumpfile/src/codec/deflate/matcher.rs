@@ -1,6 +1,6 @@
 //! Finding repeats inside one page.
 //!
-//! Every place where three bytes stood is kept in a bucket of two; the longer of two repeats is taken at
+//! Every place of three bytes is kept in a bucket of two; the longer of two repeats is taken at
 //! once. zlib's level 1 does much the same with chains. Two things suit pages: the table is never cleared,
 //! because the pages of a matcher lie one after another in a number space of their own, and both candidates
 //! are weighed without a branch, because what memory holds gives the processor nothing to foresee.
@@ -115,7 +115,7 @@ fn load(page: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(page[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// How many bytes, up to eight, from `place` on are those of `here`, which stand at `at`.
+/// How many bytes, up to eight, from `place` on are those of `here`, which are at `at`.
 ///
 /// A place that is not before `at` belongs to an earlier page and says nothing; the page's first byte is as
 /// good a guess as any then, and guessing spares a branch.

@@ -14,7 +14,7 @@
 //! | ppc64, 4 KiB | 124 | .2605 | 321 | .2616 |
 //! | ppc64le, 64 KiB | 224 | .1710 | 523 | .1711 |
 //!
-//! `cargo bench -p dumpfile --bench codec` measures this side anew on the pages in `HADUMP_BENCH_PAGES`.
+//! `cargo bench -p dumpfile --bench codec` measures this side again on the pages in `HADUMP_BENCH_PAGES`.
 
 mod bits;
 mod header;
@@ -95,7 +95,7 @@ impl Encoder {
         }
     }
 
-    /// Answers the stream's length, `None` when it would be no shorter than the page. `out` is at least
+    /// Returns the stream's length, `None` when it would be no shorter than the page. `out` is at least
     /// [`bound`] long.
     pub(in crate::codec) fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         self.tokens.clear();

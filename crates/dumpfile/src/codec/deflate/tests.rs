@@ -4,7 +4,7 @@ use super::*;
 use flate2::{Decompress, FlushDecompress, Status};
 use proptest::prelude::*;
 
-/// Encodes, inflates with the library, compares; answers the length, `None` for a page that is to stand raw.
+/// Encodes, inflates with the library, compares; returns the length, `None` for a page that is to be stored raw.
 fn check(encoder: &mut Encoder, page: &[u8]) -> Option<usize> {
     let mut out = vec![0xee; bound(page.len())];
     let len = encoder.encode(page, &mut out)?;

@@ -42,7 +42,7 @@ pub(in crate::codec) const fn bound(len: usize) -> usize {
 /// Makes LZO1X streams of pages.
 pub(in crate::codec) struct Encoder(Table);
 
-/// Where four bytes with that hash stood last.
+/// Where four bytes with that hash were last.
 enum Table {
     Small(Box<[u16; SMALL]>),
     Large(Box<[u16; LARGE]>),
@@ -85,7 +85,7 @@ impl Encoder {
         })
     }
 
-    /// Answers the stream's length, which may exceed the page's. `page` has the length that the encoder was
+    /// Returns the stream's length, which may exceed the page's. `page` has the length that the encoder was
     /// made for, `out` at least that of [`bound`].
     pub(in crate::codec) fn encode(&mut self, page: &[u8], out: &mut [u8]) -> usize {
         match &mut self.0 {
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Encodes, decodes with the library, compares; answers the stream.
+    /// Encodes, decodes with the library, compares; returns the stream.
     fn check(encoder: &mut Encoder, page: &[u8]) -> Vec<u8> {
         let mut out = vec![0xee; bound(page.len())];
         let len = encoder.encode(page, &mut out);

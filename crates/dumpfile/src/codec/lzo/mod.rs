@@ -6,7 +6,7 @@ mod encode;
 
 pub(super) use encode::{Encoder, bound};
 
-/// Answers the length of a page; the library takes nothing else.
+/// Returns the length of a page; the library takes nothing else.
 #[cfg(feature = "lzo")]
 pub(super) fn decode(stored: &[u8], page: &mut [u8]) -> Result<usize, CodecError> {
     match lzo1x::decompress(stored, page) {

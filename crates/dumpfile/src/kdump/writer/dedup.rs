@@ -74,7 +74,7 @@ pub(super) fn is_equal(memory: &dyn PhysicalMemory, pfn: u64, page: &[u8], room:
     matches!(memory.read_page(Pfn(pfn), room), Ok(PageState::Present)) && *room == page
 }
 
-/// A hash of a page, quick and of no use against somebody who wants hashes to collide: then pages are compared in vain.
+/// A hash of a page, quick and not safe against collisions made on purpose: they cost comparisons in vain.
 pub(super) fn hash(page: &[u8]) -> u64 {
     // Odd numbers without pattern: the fractions of the square roots of 2, 3, 5 and 7.
     const KEYS: [u64; 4] =

@@ -29,7 +29,7 @@ enum Entry {
 #[derive(Default)]
 pub(super) struct Record {
     entries: Vec<Entry>,
-    /// Stored bytes of all pages, one behind the other, in the first `len` bytes. Without a compression they are not
+    /// Stored bytes of all pages, one after another, in the first `len` bytes. Without a compression they are not
     /// copied here, and only `len` says how many there are.
     data: Vec<u8>,
     len: usize,
@@ -55,7 +55,7 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Stores one page that has content, and answers how.
+    /// Stores one page that has content, and returns how.
     fn store(&self, encoder: Option<&mut Encoder>, page: &[u8], record: &mut Record) -> Entry {
         let raw = Entry::Stored { size: page.len() as u32, flags: 0 };
         record.counts.data_pages += 1;
@@ -89,7 +89,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// The cursor of a file that goes on at `next_offset`.
+    /// The cursor of a file that is continued at `next_offset`.
     pub(super) fn new(next_offset: u64) -> Self {
         Self { next_offset, room: Vec::new() }
     }
@@ -199,7 +199,7 @@ impl Job<'_> {
         let page_len = self.plan.page_size.bytes() as u32;
         let mut offset = record.offset;
         let mut entries = record.entries.iter();
-        // The rank of the first of the descriptors at hand, and the rank behind the last one.
+        // The rank of the first of the descriptors at hand, and the rank after the last one.
         let (mut first, mut next) = (0, 0);
         record.descriptors.clear();
         for run in batch.runs() {

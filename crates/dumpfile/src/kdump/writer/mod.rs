@@ -3,12 +3,12 @@
 //! The header is the first thing in the file and says "incomplete" (status bit 0x8) until the last page is durable;
 //! then its block is written once more without that bit. So a file that is cut off at any moment, by a full disk or by
 //! a second crash, opens as what it is: the bitmaps are there, descriptors that were not reached are zeros, which
-//! readers know as lost pages, and nobody takes it for a whole dump. A header written last would leave nothing
-//! of use. A stream takes no byte twice; there the missing end of the stream tells.
+//! readers take for lost pages, and it is not taken for a whole dump. A header written last would leave nothing
+//! of use. A stream takes no byte twice; there the missing end of the stream is the mark.
 //!
-//! A page's descriptor stands at the page's rank among all pages of the file, its bytes stand anywhere. So a [`Writer`]
-//! takes the pages in parts, of any order, the most valuable ones first, and tells between them how far the file is
-//! durable. An unfinished file can be gone on with: see [`Unfinished`].
+//! The position of a page's descriptor is the page's rank among all pages of the file; its bytes are anywhere. So a
+//! [`Writer`] takes the pages in parts, of any order, the most valuable ones first, and reports between them how far
+//! the file is durable. An unfinished file can be resumed: see [`Unfinished`].
 
 mod dedup;
 mod job;
@@ -35,7 +35,7 @@ pub struct Options {
     pub method: Option<Method>,
     /// The method's level, when not its default.
     pub level: Option<i32>,
-    /// The frames whose pages are written, when the file is a part of a split set. The file tells of the pages of the
+    /// The frames whose pages are written, when the file is a part of a split set. The file describes the pages of the
     /// whole set all the same.
     pub part: Option<Range<Pfn>>,
     /// Whether equal pages are stored once, as far as a table of 16 MiB remembers them; see [`Written::shared_pages`]. The
@@ -68,7 +68,7 @@ pub fn write(
 
 /// How far an unfinished file is durable.
 ///
-/// Whoever wants to go on after a crash of the machine keeps it somewhere durable, and gives it to [`Unfinished::open`].
+/// A save that is to be resumed after a crash of the machine keeps it somewhere durable, for [`Unfinished::open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Bytes of pages that lie below this offset of the file are durable, and so are their descriptors.
@@ -110,7 +110,7 @@ impl<'d> Writer<'d> {
         out.write_at(0, &plan.header(!out.is_stream()))?;
         front.write(selection, out)?;
         if out.is_stream() {
-            // What arrived of a stream that is cut off tells by its bitmaps which pages are missing.
+            // What arrived of a stream that is cut off has the bitmaps, which show which pages are missing.
             out.sync()?;
         }
         out.write_at(plan.zero_page, &vec![0; plan.page_size.len()])?;
@@ -121,7 +121,7 @@ impl<'d> Writer<'d> {
         Ok(Self { dump, options: *options, plan, ranks, out, cursor, table: None, done: Mutex::default() })
     }
 
-    /// Goes on with an unfinished file, which `out` writes to: its pages that are done stay, and `pages` of
+    /// Resumes an unfinished file, which `out` writes to: its pages that are done stay, and `pages` of
     /// [`Unfinished::remaining`] can be written. The headers, notes and bitmaps are those that the file has.
     ///
     /// Descriptors that an interrupted writer left and that are not to be trusted are cleared before anything else: new
@@ -130,8 +130,8 @@ impl<'d> Writer<'d> {
     /// # Errors
     ///
     /// When `dump` is not the one that the file was begun from, as far as the machine, page size and VMCOREINFO (which
-    /// holds the time of the crash) tell; when `options` ask for another method; when the file cannot be read or
-    /// written. Which part of a split set the file is stands in the file, not in `options`.
+    /// holds the time of the crash) show; when `options` ask for another method; when the file cannot be read or
+    /// written. Which part of a split set the file is, the file says, not `options`.
     pub fn resume(
         dump: &'d Dump,
         unfinished: &'d Unfinished,
@@ -144,7 +144,7 @@ impl<'d> Writer<'d> {
         unfinished.clear_rest(out)?;
         // Else the system might write a page before it clears the descriptor that points there.
         out.sync()?;
-        // What nobody points at any more only takes room.
+        // What no descriptor points at any more only takes room.
         out.cut_off(unfinished.next_offset());
         unfinished.repeat_zeros(out)?;
         Ok(Self {
@@ -190,7 +190,7 @@ impl<'d> Writer<'d> {
         Written { bytes: self.cursor.next_offset, unwritten_pages, ..*done }
     }
 
-    /// Makes the file durable as it is, and says how far that is. A stream only hands on what it holds back.
+    /// Makes the file durable as it is, and says how far that is. A stream only sends what it holds back.
     ///
     /// # Errors
     ///

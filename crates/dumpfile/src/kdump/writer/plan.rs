@@ -1,4 +1,4 @@
-//! Where everything goes that is known before the first page is read, and what stands before the pages.
+//! Where everything goes that is known before the first page is read, and what precedes the pages.
 
 use super::{Options, PAGE_DESC_LEN, STATUS_INCOMPLETE};
 use crate::codec::Method;
@@ -17,7 +17,7 @@ pub(super) struct Plan {
     /// The main header, not marked incomplete.
     pub(super) header: Vec<u8>,
     pub(super) descriptors: u64,
-    /// Where the shared page of zeros lies: right behind the descriptors, where `makedumpfile --reassemble` looks for it
+    /// Where the shared page of zeros is: right after the descriptors, where `makedumpfile --reassemble` looks for it
     /// in files whose dump level has bit 0.
     pub(super) zero_page: u64,
     /// The frames whose pages are in this file.
@@ -50,15 +50,15 @@ impl Plan {
         header
     }
 
-    /// Where the bytes of pages start, behind the page of zeros.
+    /// Where the bytes of pages start, after the page of zeros.
     pub(super) fn data(&self) -> u64 {
         self.zero_page + self.page_size.bytes()
     }
 }
 
-/// What stands between the main header and the descriptors.
+/// What is between the main header and the descriptors.
 pub(super) struct Front {
-    /// Where the sub header starts, and the sub header with the notes and the record of erased data behind it.
+    /// Where the sub header starts, and the sub header with the notes and the record of erased data after it.
     block: u64,
     sub_header: Vec<u8>,
     /// Where the first bitmap starts, and the length in bytes of each.
@@ -105,7 +105,7 @@ pub(super) fn plan(
     };
     let mut sub_header = sub_header.encode(layout);
     sub_header.extend(notes.raw());
-    // makedumpfile puts it behind the last page, of which nobody knows yet where it ends; readers go by the offset.
+    // makedumpfile puts it after the last page, whose end is not known yet; readers go by the offset.
     sub_header.extend(erase_info);
 
     let too_large = || Error::Unsupported {

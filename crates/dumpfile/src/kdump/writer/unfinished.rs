@@ -15,11 +15,12 @@ use vmcore::{CHUNK_FRAMES, Chunk, Dump, Machine, Pfn, Range, ReasonCounts, Selec
 /// A kdump-compressed file that a [`Writer`](super::Writer) began and did not end, and what it lacks.
 ///
 /// After a power cut the disk may hold any of the writes since the last time the file was made durable, in any order,
-/// each whole, torn or not at all. So a page counts as done only when its descriptor makes sense and its bytes lie below the
-/// [`Checkpoint`]: these were durable when the checkpoint was taken, and no later write touched them. A zero page has no
-/// bytes of its own, and its descriptor is one of two words that are written whole or not at all. Everything else is
-/// redone, whatever its descriptor says, and what it says is cleared first: bytes are given out anew from the checkpoint
-/// on, so an old descriptor would come to point at another page's bytes, below the next checkpoint.
+/// each whole, torn or not at all. So a page counts as done only when its descriptor makes sense and its bytes lie
+/// below the [`Checkpoint`]: these were durable when the checkpoint was taken, and no later write touched them. A zero
+/// page has no bytes of its own, and its descriptor is one of two words that are written whole or not at all.
+/// Everything else is redone, whatever its descriptor says, and what it says is cleared first: offsets are assigned
+/// again from the checkpoint on, so an old descriptor would come to point at another page's bytes, below the next
+/// checkpoint.
 #[derive(Debug)]
 pub struct Unfinished {
     input: Input,
@@ -42,8 +43,8 @@ impl Unfinished {
     ///
     /// # Errors
     ///
-    /// When the file is no kdump-compressed file that hadump began, or ends before the bytes of pages do begin; when it
-    /// cannot be read.
+    /// When the file is not a kdump-compressed file that hadump began, or ends before the bytes of pages do begin; when
+    /// it cannot be read.
     pub fn open(
         path: &Path,
         checkpoint: &Checkpoint,
@@ -86,7 +87,7 @@ impl Unfinished {
             let expected = format!("{:#x} or more in both, where the bytes of pages begin", plan.data());
             return Err(input.damaged("the checkpoint's next_offset", 0, found, expected).into());
         }
-        // Pages that were given their places and not written, as somebody asked to stop, are not in the file.
+        // Pages that were given their places and not written, because the writer was asked to stop, are not in the file.
         let next_offset = checkpoint.next_offset.min(input.len());
         let mut unfinished = Self {
             remaining: Selection::new(whole.map().clone(), level, spill()?),
@@ -134,7 +135,7 @@ impl Unfinished {
             "begun from another dump: its machine, page size or VMCOREINFO differ".to_owned()
         } else if options.method != self.method {
             let name = |method: Option<Method>| method.map_or("no compression", Method::name);
-            format!("begun with {}; go on with that, not with {}", name(self.method), name(options.method))
+            format!("begun with {}; resume with that, not with {}", name(self.method), name(options.method))
         } else {
             return Ok(());
         };
@@ -167,8 +168,8 @@ impl Unfinished {
         self.restate(out, |desc, done| (desc != [0; PAGE_DESC_LEN] && !done).then_some([0; PAGE_DESC_LEN]))
     }
 
-    /// Writes once more what nothing but a skeleton may hold. A skeleton is durable before the file that it is one of, so
-    /// descriptors of pages of zeros, which no checkpoint tells from others, may have been lost with the file's last bytes.
+    /// Rewrites zero-page descriptors that only the skeleton may have. A skeleton is durable before its file, so
+    /// descriptors of pages of zeros, which no checkpoint covers, may have been lost with the file's last bytes.
     pub(super) fn repeat_zeros(&self, out: &dyn Sink) -> Result<(), Error> {
         if !self.skeleton || self.done.zero_pages == 0 {
             return Ok(());
