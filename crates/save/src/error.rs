@@ -32,6 +32,15 @@ pub enum Error {
         /// What should be there.
         expected: &'static str,
     },
+    /// The file where the journal should be is something else.
+    #[error(
+        "{}: not a journal of hadump, so it is left as it is; move it away, or name another file with --journal",
+        path.display()
+    )]
+    NotAJournal {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process saves to the same place.
     #[error("{}: in use by another hadump", path.display())]
     Busy {

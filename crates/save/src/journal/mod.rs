@@ -115,7 +115,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// When it cannot be read or is damaged, or another process has locked it.
+    /// When it cannot be read, is damaged or is no journal, or another process has locked it.
     pub fn resume(path: &Path) -> Result<(Self, Option<History>), Error> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).custom_flags(NOFOLLOW);
@@ -124,6 +124,9 @@ impl Journal {
         let mut text = Vec::new();
         (&mut file).take(MAX_LEN).read_to_end(&mut text).map_err(journal_error(path, "read it"))?;
         let (history, good) = History::parse(path, &text)?;
+        if history.is_none() && !record::is_torn_begin(&text) {
+            return Err(Error::NotAJournal { path: path.to_owned() });
+        }
         file.set_len(good as u64).map_err(journal_error(path, "cut off its torn end"))?;
         file.sync_data().map_err(journal_error(path, "make it durable"))?;
         let next = history.as_ref().map_or(0, |history| history.records);

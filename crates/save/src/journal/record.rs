@@ -149,6 +149,15 @@ pub(super) fn decode(line: &[u8]) -> Option<(u64, Record)> {
     Some((number, record))
 }
 
+/// Whether a crash can have left these bytes of a first record: its beginning, or zeros that were to become it.
+pub(super) fn is_torn_begin(text: &[u8]) -> bool {
+    const START: &[u8] = b"0 begin version=1 ";
+    // The longest path, each byte of it escaped, and the other fields.
+    const MAX_LEN: usize = 3 * 4096 + 1024;
+    let written = text.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+    text.len() <= MAX_LEN && START.starts_with(&text[..written.min(START.len())])
+}
+
 fn decode_ranges(text: &str) -> Option<Vec<Range<PhysAddr>>> {
     let range = |text: &str| {
         let (start, end) = text.split_once('-')?;

@@ -116,6 +116,25 @@ fn a_new_boot_keeps_back_again_what_was_released_and_it_stays_unreadable() {
 }
 
 #[test]
+fn what_is_no_journal_is_refused_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.txt");
+    let first = encode(0, &Record::Begin(begin()));
+    let newer = first.replace("version=1", "version=2");
+    for text in ["precious\nnotes\n", "0 begin the day with a walk", &newer, &"\0".repeat(1 << 20)] {
+        std::fs::write(&path, text).unwrap();
+        assert!(matches!(Journal::resume(&path), Err(Error::NotAJournal { .. })), "{text}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    // What a crash leaves of the first record is a journal in which nothing happened.
+    for torn in ["", &first[..9], &first[..first.len() - 1], "\0\0\0\0", &format!("{}\0\0", &first[..30])] {
+        std::fs::write(&path, torn).unwrap();
+        assert!(Journal::resume(&path).unwrap().1.is_none(), "{torn}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+}
+
+#[test]
 fn a_journal_on_disk_is_locked_and_goes_on_where_it_was_cut() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vmcore.journal");
