@@ -25,6 +25,8 @@ pub enum Error {
     JournalDamaged {
         /// The journal.
         path: PathBuf,
+        /// The dump that its first record names, if that one is whole.
+        dump: Option<u64>,
         /// Where in it, in bytes.
         offset: u64,
         /// What is there.
@@ -48,7 +50,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// The journal belongs to another dump than the pending one.
-    #[error("{}: belongs to dump {found:016x}, but dump {expected:016x} is waiting here", path.display())]
+    #[error(
+        "{}: belongs to dump {found:016x}, but dump {expected:016x} is waiting here; to save that one, name another target, \
+         or replace the earlier save with --force instead of --resume", path.display()
+    )]
     OtherDump {
         /// The journal.
         path: PathBuf,

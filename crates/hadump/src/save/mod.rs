@@ -2,6 +2,7 @@
 //!
 //! `docs/save.md` says what is done in which order, and what is left when a save ends early.
 
+mod earlier;
 mod end;
 mod fresh;
 mod log;
@@ -15,10 +16,10 @@ mod target;
 use crate::cli;
 use crate::input::{self, Prefer};
 use crate::{Outcome, output, work};
-use ::save::Error;
 use ::save::journal::Journal;
 use ::save::session::Earlier;
 use ::save::target::{Target, free_space};
+use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
 use dumpfile::kdump;
 use dumpfile::output::RawDevice;
@@ -43,7 +44,7 @@ const FORCE: &str = "--force";
 /// Saves and reports.
 pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
     let threads = args.write.threads.unwrap_or_else(threads_that_fit);
-    cli::on_threads(Some(threads), || Saving { args, quiet, remarks: Vec::new() }.run())
+    cli::on_threads(Some(threads), || Saving { args, quiet, remarks: Vec::new(), opened: None }.run())
 }
 
 /// How many threads the free memory is enough for: a kernel booted in 256 MB has little of it.
@@ -61,6 +62,8 @@ struct Saving<'a> {
     quiet: bool,
     /// Anomalies and what was done about them, one sentence each.
     remarks: Vec<String>,
+    /// The dump, if it was looked at before it is saved.
+    opened: Option<Opened>,
 }
 
 /// A file or device of an earlier run to start over in, with its journal.
@@ -80,11 +83,12 @@ struct Opened {
 }
 
 impl Saving<'_> {
-    fn run(self) -> Result<Outcome> {
+    fn run(mut self) -> Result<Outcome> {
         let kind = TargetKind::of(self.args)?;
-        let earlier = match (&kind, self.args.resume) {
+        let earlier = match &kind {
             // A new save gets a directory of its own, and leaves others in the same place alone.
-            (TargetKind::Directory(_), false) => None,
+            TargetKind::Directory(_) if !self.args.resume => None,
+            TargetKind::Directory(parent) if self.args.journal.is_none() => self.earlier_in(&kind, parent)?,
             _ => target::earlier(&kind, self.args)?,
         };
         match earlier {
@@ -95,7 +99,7 @@ impl Saving<'_> {
             }
             None => {
                 if self.args.resume {
-                    self.say("resume", "no interrupted save found; starting a new one");
+                    self.say("resume", "no interrupted save of this dump found; starting a new one");
                 }
                 self.begin(&kind, None)
             }
@@ -112,27 +116,35 @@ impl Saving<'_> {
     }
 
     /// Makes room for a new save where an earlier one was interrupted, if that was asked for.
-    fn clear_away(&self, interrupted: InterruptedSave) -> Result<()> {
+    fn clear_away(&mut self, interrupted: InterruptedSave) -> Result<()> {
         let name = interrupted.name.display();
         let (journal, history) = match interrupted.found {
             Earlier::Nothing(None) => return Ok(()),
             Earlier::Nothing(Some(journal)) => (journal, None),
             Earlier::Begun(journal, history) | Earlier::Done(journal, history) => (journal, Some(history)),
         };
-        if history.is_some_and(|history| !history.gone.is_empty()) {
-            bail!(
-                "{name}: an interrupted save has already released memory, so it cannot be restarted; use --resume"
-            );
-        }
         if !self.args.force {
             bail!(
                 "{name}: an interrupted save is here; use --resume to continue it or --force to start over"
             );
         }
+        if let Some(history) = history.filter(|history| !history.gone.is_empty()) {
+            let opened = self.open()?;
+            // The memory of an earlier crash is no concern of this dump.
+            if identity(&opened.dump) == history.begin.dump {
+                bail!(
+                    "{name}: an interrupted save has already released memory, so it cannot be restarted; use --resume"
+                );
+            }
+            self.opened = Some(opened);
+        }
         Ok(interrupted.target.forget(journal)?)
     }
 
-    fn open(&self) -> Result<Opened> {
+    fn open(&mut self) -> Result<Opened> {
+        if let Some(opened) = self.opened.take() {
+            return Ok(opened);
+        }
         let started = Instant::now();
         let input = self.args.input();
         let mut dump = input::open(&input, Prefer::Vmcore)?;

@@ -5,7 +5,7 @@ use super::target::{self, InterruptedSave, TargetKind};
 use super::{Opened, Saving, StartOver, boot_id, log, release};
 use crate::{Outcome, progress};
 use ::save::engine::Limits;
-use ::save::journal::{History, Journal};
+use ::save::journal::{History, Journal, Record};
 use ::save::session::{self, Earlier, SaveJob};
 use ::save::target::Target;
 use ::save::{Error, Guarded, identity, skeleton_beside};
@@ -33,19 +33,22 @@ impl Saving<'_> {
             Earlier::Nothing(Some(journal)) => {
                 return self.begin(kind, Some(StartOver { target, journal, name }));
             }
-            Earlier::Done(journal, history) => return self.release_rest(&*target, journal, &history, &name),
+            Earlier::Done(journal, history) if history.is_of(&boot_id(&self.args.root)) => {
+                return self.release_rest(&*target, journal, &history, &name);
+            }
+            Earlier::Done(journal, history) => {
+                // A journal of an earlier boot says nothing about the dump of this one, unless it is the same. Closed,
+                // as no process may have it open when it is released.
+                drop(self.open_same(&journal, &history)?);
+                return self.release_rest(&*target, journal, &history, &name);
+            }
             Earlier::Begun(journal, history) => (journal, history),
         };
-        let mut opened = self.open()?;
-        let expected = identity(&opened.dump);
-        if expected != history.begin.dump {
-            let path = journal.path().to_owned();
-            bail!(Error::OtherDump { path, found: history.begin.dump, expected });
-        }
+        let mut opened = self.open_same(&journal, &history)?;
         if history.checkpoint.is_none() {
             // Without a checkpoint nothing was released either.
             self.say("resume", "nothing was durable yet: the save starts over");
-            drop(opened);
+            self.opened = Some(opened);
             return self.begin(kind, Some(StartOver { target, journal, name }));
         }
         self.found(&opened.dump);
@@ -53,6 +56,17 @@ impl Saving<'_> {
         let begun = Begun { target, journal, history: &history, name: &name };
         let result = self.resume_at(kind, begun, opened)?;
         self.end(result)
+    }
+
+    /// Opens the dump that waits, which must be the one that the journal is about.
+    fn open_same(&mut self, journal: &Journal, history: &History) -> Result<Opened> {
+        let opened = self.open()?;
+        let expected = identity(&opened.dump);
+        if expected != history.begin.dump {
+            let path = journal.path().to_owned();
+            bail!(Error::OtherDump { path, found: history.begin.dump, expected });
+        }
+        Ok(opened)
     }
 
     fn resume_at(&mut self, kind: &TargetKind, begun: Begun<'_>, opened: Opened) -> Result<SaveResult> {
@@ -134,7 +148,11 @@ impl Saving<'_> {
         if let Some(remark) = remark {
             self.remark(remark);
         }
-        let mut releaser = method.releaser(&self.args.root, &history.released_in(&boot_id(&self.args.root)));
+        let boot = boot_id(&self.args.root);
+        if !history.is_of(&boot) {
+            journal.append(&Record::Boot(boot.clone()))?;
+        }
+        let mut releaser = method.releaser(&self.args.root, &history.released_in(&boot));
         if let Some(releaser) = &mut releaser {
             releaser.rest(&mut journal)?;
         }

@@ -4,10 +4,10 @@ use super::FORCE;
 use crate::cli::Save;
 use crate::output;
 use crate::work::directory_of;
-use ::save::SealedTarget;
-use ::save::journal::Journal;
+use ::save::journal::{History, Journal};
 use ::save::session::{Earlier, find};
 use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside};
+use ::save::{Error, SealedTarget};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -155,6 +155,9 @@ pub(super) fn remarks(dump: &Dump) -> Vec<String> {
     dump.source.remarks.iter().chain(&dump.memory.damage().first).cloned().collect()
 }
 
+/// What a journal says, if its first record is whole.
+pub(super) type Found = Result<Option<History>, Error>;
+
 /// A target with something that an earlier run left.
 pub(super) struct InterruptedSave {
     pub(super) target: Box<dyn Target>,
@@ -173,11 +176,14 @@ pub(super) fn earlier(kind: &TargetKind, args: &Save) -> Result<Option<Interrupt
             Some(name) => name,
             None => return Ok(None),
         },
-        TargetKind::Directory(parent) => match begun_in(parent)? {
-            Some(directory) => directory.join(NAME),
-            None => return Ok(None),
-        },
+        // Which one it is depends on the dump.
+        TargetKind::Directory(_) => return Ok(None),
     };
+    earlier_at(kind, name, args)
+}
+
+/// Looks for an interrupted save of the dump `name`.
+pub(super) fn earlier_at(kind: &TargetKind, name: PathBuf, args: &Save) -> Result<Option<InterruptedSave>> {
     let target = of(kind, &name, args)?;
     let found = find(&*target)?;
     if let Earlier::Begun(_, history) | Earlier::Done(_, history) = &found {
@@ -205,8 +211,7 @@ pub(super) fn earlier(kind: &TargetKind, args: &Save) -> Result<Option<Interrupt
 /// The dump that a journal belongs to.
 fn named_by(journal: Option<&Path>) -> Result<Option<PathBuf>> {
     let Some(journal) = journal.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(None) };
-    let (_, history) = Journal::resume(journal)?;
-    let name = history.and_then(|history| {
+    let name = Journal::read(journal)?.and_then(|history| {
         let name = history.begin.output.file_name()?.to_str()?.strip_suffix("-incomplete")?;
         let name = name.strip_suffix(".skeleton").unwrap_or(name).to_owned();
         Some(history.begin.output.with_file_name(name))
@@ -214,24 +219,17 @@ fn named_by(journal: Option<&Path>) -> Result<Option<PathBuf>> {
     Ok(Some(name.with_context(|| format!("{}: does not say which dump it belongs to", journal.display()))?))
 }
 
-/// The directory in `parent` with an unfinished dump.
-fn begun_in(parent: &Path) -> Result<Option<PathBuf>> {
+/// The dumps in directories of `parent` that have a journal, and what each journal says.
+pub(super) fn journals_in(parent: &Path) -> Result<Vec<(PathBuf, Found)>> {
     let unreadable = || format!("{}: cannot be listed", parent.display());
-    let mut begun = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(parent).with_context(unreadable)? {
-        let directory = entry.with_context(unreadable)?.path();
-        let journal = journal_beside(&directory.join(NAME));
+        let name = entry.with_context(unreadable)?.path().join(NAME);
+        let journal = journal_beside(&name);
         if journal.symlink_metadata().is_ok() {
-            begun.push(directory);
+            found.push((name, Journal::read(&journal)));
         }
     }
-    begun.sort();
-    match &begun[..] {
-        [] => Ok(None),
-        [one] => Ok(Some(one.clone())),
-        several => {
-            let names: Vec<String> = several.iter().map(|p| p.join(NAME).display().to_string()).collect();
-            bail!("several interrupted saves are here; name the one to resume: --to {}", names.join(", or "))
-        }
-    }
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(found)
 }

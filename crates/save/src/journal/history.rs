@@ -32,11 +32,10 @@ impl History {
     ///
     /// [`Error::JournalDamaged`] when a good record follows a bad one, or records are not in order.
     pub fn parse(path: &Path, text: &[u8]) -> Result<(Option<Self>, usize), Error> {
-        let damaged = |offset: usize, found: &str, expected: &'static str| Error::JournalDamaged {
-            path: path.to_owned(),
-            offset: offset as u64,
-            found: found.to_owned(),
-            expected,
+        let damaged = |history: &Option<Self>, offset: usize, found: &str, expected: &'static str| {
+            let dump = history.as_ref().map(|history| history.begin.dump);
+            let (path, offset, found) = (path.to_owned(), offset as u64, found.to_owned());
+            Error::JournalDamaged { path, dump, offset, found, expected }
         };
         let mut history: Option<Self> = None;
         let (mut good, mut at, mut torn) = (0, 0, None);
@@ -50,6 +49,7 @@ impl History {
             };
             if let Some(torn) = torn {
                 return Err(damaged(
+                    &history,
                     torn,
                     "a record with a wrong checksum",
                     "good records before the last one",
@@ -57,16 +57,17 @@ impl History {
             }
             if number != expected {
                 let found = format!("record {number}");
-                return Err(damaged(start, &found, "records numbered one by one"));
+                return Err(damaged(&history, start, &found, "records numbered one by one"));
             }
             match (&mut history, record) {
                 (None, Record::Begin(begin)) => history = Some(Self::new(begin)),
-                (Some(history), record) => {
-                    if !history.apply(record) {
-                        return Err(damaged(start, "a begin record after a checkpoint", "one begin record"));
+                (Some(known), record) => {
+                    if !known.apply(record) {
+                        let found = "a begin record after a checkpoint";
+                        return Err(damaged(&history, start, found, "one begin record"));
                     }
                 }
-                (None, _) => return Err(damaged(start, "another record", "a begin record")),
+                (None, _) => return Err(damaged(&history, start, "another record", "a begin record")),
             }
             good = at;
         }
@@ -85,9 +86,14 @@ impl History {
         }
     }
 
+    /// Whether `boot` is the last boot that worked on the save; no boot is where it is not known.
+    pub fn is_of(&self, boot: &str) -> bool {
+        !boot.is_empty() && boot == self.boot
+    }
+
     /// What is certainly released in the boot `boot`.
     pub fn released_in(&self, boot: &str) -> RangeSet<PhysAddr> {
-        if boot.is_empty() || boot != self.boot { RangeSet::default() } else { self.released.clone() }
+        if self.is_of(boot) { self.released.clone() } else { RangeSet::default() }
     }
 
     fn apply(&mut self, record: Record) -> bool {

@@ -119,10 +119,9 @@ impl Journal {
     pub fn resume(path: &Path) -> Result<(Self, Option<History>), Error> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).custom_flags(NOFOLLOW);
-        let mut file = options.open(path).map_err(journal_error(path, "open it"))?;
+        let file = options.open(path).map_err(journal_error(path, "open it"))?;
         lock(&file, path)?;
-        let mut text = Vec::new();
-        (&mut file).take(MAX_LEN).read_to_end(&mut text).map_err(journal_error(path, "read it"))?;
+        let text = read(&file, path)?;
         let (history, good) = History::parse(path, &text)?;
         if history.is_none() && !record::is_torn_begin(&text) {
             return Err(Error::NotAJournal { path: path.to_owned() });
@@ -131,6 +130,19 @@ impl Journal {
         file.sync_data().map_err(journal_error(path, "make it durable"))?;
         let next = history.as_ref().map_or(0, |history| history.records);
         Ok((Self { path: path.to_owned(), storage: Box::new(file), next }, history))
+    }
+
+    /// Reads the journal at `path`, which is left as it is and may be another process's. There is no history unless the
+    /// first record is whole.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is damaged.
+    pub fn read(path: &Path) -> Result<Option<History>, Error> {
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).custom_flags(NOFOLLOW).open(path).map_err(journal_error(path, "open it"))?;
+        Ok(History::parse(path, &read(&file, path)?)?.0)
     }
 
     /// The file, for messages.
@@ -157,6 +169,12 @@ const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 fn journal_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Journal { path, action, source }
+}
+
+fn read(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    file.take(MAX_LEN).read_to_end(&mut text).map_err(journal_error(path, "read it"))?;
+    Ok(text)
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), Error> {

@@ -1,0 +1,53 @@
+//! Which of the saves that were interrupted in a directory is the one of the dump that waits.
+
+use super::target::{self, InterruptedSave, TargetKind};
+use super::{Saving, boot_id};
+use ::save::journal::History;
+use ::save::target::journal_beside;
+use ::save::{Error, identity};
+use anyhow::Result;
+use std::path::Path;
+
+impl Saving<'_> {
+    /// Looks for the interrupted save of the dump that waits among the directories in `parent`. Saves of other dumps, which
+    /// earlier crashes left, are left alone.
+    pub(super) fn earlier_in(&mut self, kind: &TargetKind, parent: &Path) -> Result<Option<InterruptedSave>> {
+        let journals = target::journals_in(parent)?;
+        if journals.is_empty() {
+            return Ok(None);
+        }
+        let boot = boot_id(&self.args.root);
+        // The dump may be gone by now, and no other waits in the same boot.
+        let is_done = |history: &History| history.finished.is_some() && history.is_of(&boot);
+        let done = journals.iter().find(|(_, found)| matches!(found, Ok(Some(history)) if is_done(history)));
+        if self.args.resume
+            && let Some((name, _)) = done
+        {
+            return target::earlier_at(kind, name.clone(), self.args);
+        }
+        let opened = self.open()?;
+        let dump = identity(&opened.dump);
+        let mut own = Vec::new();
+        for (name, found) in journals {
+            let journal = journal_beside(&name);
+            match found {
+                Ok(Some(history)) if history.begin.dump == dump => own.push((name, history)),
+                Ok(_) if !self.args.resume => {}
+                Ok(_) => {
+                    self.remark(format!("{}: not about this dump, so it is left alone", journal.display()));
+                }
+                Err(error @ Error::JournalDamaged { dump: Some(of), .. })
+                    if self.args.resume && of == dump =>
+                {
+                    return Err(error.into());
+                }
+                Err(error) => self.remark(format!("{:#}; it is left alone", anyhow::Error::from(error))),
+            }
+        }
+        self.opened = Some(opened);
+        // The one with the most that cannot be read again.
+        let durable = |history: &History| history.checkpoint.map(|checkpoint| checkpoint.next_offset);
+        let best = own.into_iter().max_by_key(|(_, h)| (h.finished, h.gone.total(), durable(h)));
+        best.map_or(Ok(None), |(name, _)| target::earlier_at(kind, name, self.args))
+    }
+}

@@ -1,0 +1,205 @@
+//! `hadump save` where a save of an earlier crash, or of an earlier boot, left something.
+
+mod common;
+
+use common::run::{self, HADUMP, Run as Output, Scratch, hadump};
+use phyp_model::layout::Layout;
+use phyp_model::root::{self, RootOptions};
+use phyp_model::scenario::{self, Dirt, Event, Run};
+use phyp_model::synth::{self, Fill, SynthOptions};
+use phyp_model::{Machine, Memory, Options};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A machine with a whole kernel in it, after its crash.
+fn crashed(options: &Options, seed: u64) -> Run {
+    let options = Options { seed, ..options.clone() };
+    let layout = Layout::plan(&options).expect("a layout");
+    let mut memory = Memory::new(options.ram_end());
+    let synth = SynthOptions { fill: Fill::OneIn(2), ..SynthOptions::for_machine(&options, layout.reserved) };
+    let kernel = synth::build(&synth, &mut memory).expect("a kernel");
+    let machine = Machine::with_memory(options, memory, Some(kernel.vmcoreinfo)).expect("a machine");
+    scenario::run(machine, Event::CRASH, &[], Dirt::Whole).expect("a run")
+}
+
+const RELEASE_MEM: &str = "sys/kernel/fadump/release_mem";
+
+/// The root of a machine that fadump saved, in a boot of this name. Its dump is another for each `seed`.
+fn fadump(seed: u64, boot: &str) -> Scratch {
+    let root = Scratch::new("root");
+    let run = crashed(&Options::small_fadump(), seed);
+    root::write(&run, root.path(), &RootOptions::default()).expect("a root");
+    set_boot(root.path(), boot);
+    root
+}
+
+fn set_boot(root: &Path, boot: &str) {
+    let random = root.join("proc/sys/kernel/random");
+    fs::create_dir_all(&random).expect("a directory");
+    fs::write(random.join("boot_id"), boot).expect("a boot");
+}
+
+/// A kernel that refuses to release memory, and one that does so.
+fn refuse(root: &Path, refuse: bool) {
+    let file = root.join(RELEASE_MEM);
+    if refuse {
+        fs::remove_file(&file).expect("the kernel's file");
+        fs::create_dir(&file).expect("a directory in its place");
+    } else {
+        fs::remove_dir(&file).expect("the directory in its place");
+        fs::write(&file, "").expect("the kernel's file");
+    }
+}
+
+fn released(root: &Path) -> String {
+    fs::read_to_string(root.join(RELEASE_MEM)).expect("the kernel's file")
+}
+
+fn command(root: &Path, to: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new(HADUMP);
+    command.args(["save", "--segment", "512K", "-c", "none", "--json", "--root"]).arg(root);
+    command.arg("--to").arg(to).args(options);
+    command
+}
+
+fn save(root: &Path, to: &Path, options: &[&str]) -> Output {
+    Output::of(&mut command(root, to, options))
+}
+
+/// What a unit runs at every boot.
+fn at_boot(root: &Path, to: &Path) -> Output {
+    save(root, to, &["--release", "progressive", "--resume"])
+}
+
+/// Saves until `enough`, and is killed then.
+fn killed(root: &Path, to: &Path, options: &[&str], enough: impl Fn() -> bool) {
+    let mut child = command(root, to, &["--limit-rate", "8M"]);
+    let mut child = child.args(options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hadump");
+    let began = Instant::now();
+    while !enough() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("to kill it");
+    assert_eq!(child.wait().expect("an end").code(), None, "it was done too early");
+    assert!(enough());
+}
+
+fn directory() -> Scratch {
+    let crash = Scratch::new("crash");
+    fs::create_dir(crash.path()).expect("a directory");
+    crash
+}
+
+/// The files in `directory`, with their directories.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+    }
+    all.sort();
+    all
+}
+
+fn checkpoint_in(directory: &Path) -> bool {
+    let journals = files(directory).into_iter().filter(|file| file.ends_with("vmcore.journal"));
+    journals
+        .into_iter()
+        .any(|journal| fs::read_to_string(journal).is_ok_and(|text| text.contains(" checkpoint ")))
+}
+
+#[track_caller]
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", output.stdout, output.stderr))
+}
+
+/// The dump that a run saved has what a conversion has.
+#[track_caller]
+fn saved_whole(root: &Path, output: Output) -> PathBuf {
+    let report = json(&output.ok());
+    assert_eq!((&report["output"]["complete"], &report["exit_code"]), (&true.into(), &0.into()), "{report}");
+    let (plain, path) = (Scratch::new("plain"), PathBuf::from(report["output"]["path"].as_str().unwrap()));
+    run::convert(&root.join("proc/vmcore"), plain.path(), &["-c", "none"]).ok();
+    hadump([Path::new("diff"), plain.path(), &path]).ok();
+    path
+}
+
+#[test]
+fn the_next_crash_is_saved_though_the_journal_of_a_finished_save_was_left() {
+    let crash = directory();
+    let first = fadump(3, "boot 1");
+    refuse(first.path(), true);
+    let one = saved_whole(first.path(), at_boot(first.path(), crash.path()));
+    let journal = one.with_extension("journal");
+    let left = fs::read(&journal).expect("the journal of a save whose memory is not released");
+    let second = fadump(4, "boot 2");
+    let output = at_boot(second.path(), crash.path());
+    assert!(
+        output.stderr.contains("vmcore.journal: not about this dump, so it is left alone"),
+        "{}",
+        output.stderr
+    );
+    let two = saved_whole(second.path(), output);
+    assert_eq!(released(second.path()), "1");
+    assert!(one.parent() != two.parent() && !two.with_extension("journal").exists());
+    assert_eq!(fs::read(&journal).expect("the first save's"), left);
+    // The same dump, in that boot and in another one, is not saved again: its memory is all that is left to do.
+    for boot in ["boot 1", "boot 3"] {
+        fs::write(&journal, &left).expect("the journal again");
+        refuse(first.path(), false);
+        set_boot(first.path(), boot);
+        let output = at_boot(first.path(), crash.path()).ok();
+        assert!(output.stderr.contains("the dump is saved"), "{}", output.stderr);
+        assert_eq!((released(first.path()).as_str(), journal.exists()), ("1", false), "{boot}");
+        fs::remove_dir_all(first.path().join("run")).expect("what was noted in this boot");
+        refuse(first.path(), true);
+    }
+    assert_eq!(fs::read_dir(crash.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn the_next_crash_is_saved_though_saves_of_others_were_interrupted_and_each_goes_on_with_its_own() {
+    let crash = directory();
+    let [first, second, third] = [fadump(3, "boot 1"), fadump(4, "boot 2"), fadump(5, "boot 3")];
+    killed(first.path(), crash.path(), &["--resume"], || checkpoint_in(crash.path()));
+    let begun = files(crash.path());
+    let journal = begun.iter().find(|file| file.ends_with("vmcore.journal")).expect("a journal");
+    // A directory in which no save ever began, and one whose journal is not ours.
+    for (name, text) in [("torn", "0 begin vers"), ("foreign", "my diary\n")] {
+        fs::create_dir(crash.path().join(name)).unwrap();
+        fs::write(crash.path().join(name).join("vmcore.journal"), text).unwrap();
+    }
+    let two = saved_whole(second.path(), at_boot(second.path(), crash.path()));
+    let three = saved_whole(third.path(), at_boot(third.path(), crash.path()));
+    assert!(two.parent() != three.parent() && begun.iter().all(|file| file.exists()));
+    let one = saved_whole(first.path(), at_boot(first.path(), crash.path()));
+    assert_eq!(one.parent(), journal.parent());
+    assert!(!journal.exists());
+    assert_eq!(fs::read(crash.path().join("foreign/vmcore.journal")).unwrap(), b"my diary\n");
+}
+
+#[test]
+fn a_file_that_was_named_keeps_an_earlier_save_until_force_says_otherwise() {
+    let (crash, first, second) = (directory(), fadump(3, "boot 1"), fadump(4, "boot 2"));
+    let to = crash.path().join("vmcore");
+    killed(first.path(), &to, &[], || checkpoint_in(crash.path()));
+    let left = files(crash.path());
+    let output = at_boot(second.path(), &to);
+    assert_eq!(output.code, Some(1));
+    for word in ["belongs to dump", "name another target", "--force instead of --resume"] {
+        assert!(output.stderr.contains(word), "{}", output.stderr);
+    }
+    assert_eq!((files(crash.path()), released(second.path()).as_str()), (left, ""));
+    assert_eq!(saved_whole(second.path(), save(second.path(), &to, &["--force"])), to);
+    // And a finished one.
+    fs::remove_file(&to).unwrap();
+    fs::remove_file(crash.path().join("vmcore-dmesg.txt")).unwrap();
+    refuse(first.path(), true);
+    at_boot(first.path(), &to).ok();
+    let output = at_boot(second.path(), &to);
+    assert!(output.stderr.contains("belongs to dump"), "{}", output.stderr);
+    assert_eq!((output.code, released(second.path()).as_str()), (Some(1), ""));
+}
