@@ -2,8 +2,10 @@
 
 mod common;
 
+use common::live::LiveRoot;
 use common::run::{self, HADUMP, Run as Output, Scratch, hadump};
 use phyp_model::layout::Layout;
+use phyp_model::release::Handler;
 use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event, Run};
 use phyp_model::synth::{self, Fill, SynthOptions};
@@ -202,4 +204,39 @@ fn a_file_that_was_named_keeps_an_earlier_save_until_force_says_otherwise() {
     let output = at_boot(second.path(), &to);
     assert!(output.stderr.contains("belongs to dump"), "{}", output.stderr);
     assert_eq!((output.code, released(second.path()).as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_new_save_does_not_read_what_another_one_released_in_an_earlier_boot() {
+    let run = crashed(&Options::small_phyp(), 5);
+    let Some(root) = LiveRoot::new(run, Handler::Shipped, Vec::new()) else { return };
+    let plain = Scratch::new("plain");
+    run::convert(root.path(), plain.path(), &["-c", "none", "-d", "0"]).ok();
+    let crash = directory();
+    let options = ["-d", "0", "--release", "progressive"];
+    killed(root.path(), crash.path(), &options, || root.live.lock().unwrap().release().log().len() > 4);
+    // Power goes, and the firmware keeps the dump.
+    set_boot(root.path(), "the next boot");
+    fs::remove_dir_all(root.path().join("run")).expect("what was noted in the last boot");
+    let output = save(root.path(), crash.path(), &["-d", "0"]);
+    let report = json(&output);
+    assert_eq!((output.code, &report["output"]["complete"]), (Some(4), &false.into()), "{report}");
+    assert!(report["pages"]["lost"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["remarks"].to_string().contains("--resume continues it"), "{report}");
+    assert_eq!(root.live.lock().unwrap().late_reads(), []);
+    // Which it still does.
+    let report = json(&save(root.path(), crash.path(), &["--resume"]).ok());
+    hadump([Path::new("diff"), plain.path(), Path::new(report["output"]["path"].as_str().unwrap())]).ok();
+    // A file that was named is not lost to the next crash because memory was released for the one before.
+    let to = crash.path().join("vmcore");
+    set_boot(root.path(), "and another");
+    killed(root.path(), &to, &options, || {
+        checkpoint_in(crash.path())
+            && files(crash.path()).iter().any(|file| {
+                file.ends_with("vmcore.journal")
+                    && fs::read_to_string(file).is_ok_and(|text| text.contains(" release "))
+            })
+    });
+    let next = fadump(4, "boot 4");
+    assert_eq!(saved_whole(next.path(), save(next.path(), &to, &["--force"])), to);
 }

@@ -2,15 +2,18 @@
 
 use super::target::{self, InterruptedSave, TargetKind};
 use super::{Saving, boot_id};
+use crate::units;
 use ::save::journal::History;
 use ::save::target::journal_beside;
-use ::save::{Error, identity};
+use ::save::{Error, Guarded, identity};
 use anyhow::Result;
 use std::path::Path;
+use vmcore::{PhysAddr, RangeSet};
 
 impl Saving<'_> {
     /// Looks for the interrupted save of the dump that waits among the directories in `parent`. Saves of other dumps, which
-    /// earlier crashes left, are left alone.
+    /// earlier crashes left, are left alone. Without `--resume` there is only a look at what was released for this dump, which
+    /// is not read again.
     pub(super) fn earlier_in(&mut self, kind: &TargetKind, parent: &Path) -> Result<Option<InterruptedSave>> {
         let journals = target::journals_in(parent)?;
         if journals.is_empty() {
@@ -25,7 +28,7 @@ impl Saving<'_> {
         {
             return target::earlier_at(kind, name.clone(), self.args);
         }
-        let opened = self.open()?;
+        let mut opened = self.open()?;
         let dump = identity(&opened.dump);
         let mut own = Vec::new();
         for (name, found) in journals {
@@ -44,7 +47,22 @@ impl Saving<'_> {
                 Err(error) => self.remark(format!("{:#}; it is left alone", anyhow::Error::from(error))),
             }
         }
+        // What was released in an earlier boot is overwritten.
+        let gone: RangeSet<PhysAddr> = own.iter().flat_map(|(_, history)| history.gone.iter()).collect();
+        if !gone.is_empty() {
+            opened.dump.memory = Box::new(Guarded::new(opened.dump.memory, &gone));
+        }
         self.opened = Some(opened);
+        if !self.args.resume {
+            for (name, history) in own.iter().filter(|(_, history)| !history.gone.is_empty()) {
+                let (name, released) = (name.display(), units::bytes(history.gone.total()));
+                self.remark(format!(
+                    "{name}: an interrupted save of this dump released {released}, which a new save cannot read; --resume \
+                     continues it"
+                ));
+            }
+            return Ok(None);
+        }
         // The one with the most that cannot be read again.
         let durable = |history: &History| history.checkpoint.map(|checkpoint| checkpoint.next_offset);
         let best = own.into_iter().max_by_key(|(_, h)| (h.finished, h.gone.total(), durable(h)));

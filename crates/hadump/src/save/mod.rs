@@ -87,8 +87,8 @@ impl Saving<'_> {
         let kind = TargetKind::of(self.args)?;
         let earlier = match &kind {
             // A new save gets a directory of its own, and leaves others in the same place alone.
-            TargetKind::Directory(_) if !self.args.resume => None,
             TargetKind::Directory(parent) if self.args.journal.is_none() => self.earlier_in(&kind, parent)?,
+            TargetKind::Directory(_) if !self.args.resume => None,
             _ => target::earlier(&kind, self.args)?,
         };
         match earlier {
