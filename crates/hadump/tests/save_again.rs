@@ -207,6 +207,26 @@ fn a_file_that_was_named_keeps_an_earlier_save_until_force_says_otherwise() {
 }
 
 #[test]
+fn a_save_that_may_replace_a_file_goes_on_to_replace_it() {
+    let (crash, root) = (directory(), fadump(3, "boot 1"));
+    let to = crash.path().join("vmcore");
+    fs::write(&to, "an old dump").unwrap();
+    killed(root.path(), &to, &["--force"], || checkpoint_in(crash.path()));
+    assert_eq!(fs::read(&to).unwrap(), b"an old dump");
+    assert_eq!(saved_whole(root.path(), save(root.path(), &to, &["--resume"])), to);
+    assert_eq!(files(crash.path()), [to.clone(), crash.path().join("vmcore-dmesg.txt")]);
+    // One that may not is refused at its end, and nothing is lost of either.
+    fs::remove_file(&to).unwrap();
+    fs::remove_file(crash.path().join("vmcore-dmesg.txt")).unwrap();
+    killed(root.path(), &to, &[], || checkpoint_in(crash.path()));
+    fs::write(&to, "another dump").unwrap();
+    let output = save(root.path(), &to, &["--resume"]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("already exists; move it away"), "{}", output.stderr);
+    assert_eq!(fs::read(&to).unwrap(), b"another dump");
+}
+
+#[test]
 fn a_new_save_does_not_read_what_another_one_released_in_an_earlier_boot() {
     let run = crashed(&Options::small_phyp(), 5);
     let Some(root) = LiveRoot::new(run, Handler::Shipped, Vec::new()) else { return };

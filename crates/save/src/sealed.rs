@@ -125,6 +125,10 @@ impl Target for SealedTarget {
         Ok(())
     }
 
+    fn replaces(&self) -> bool {
+        self.force
+    }
+
     fn create(&self, replace: bool) -> Result<Box<dyn Output>, Error> {
         let parts = self.parts()?;
         let skeleton = self.unfinished()?;

@@ -117,6 +117,7 @@ pub fn save(
         level: options.level,
         asked,
         more_kept,
+        replace: target.replaces(),
     };
     let fresh = journal.is_none();
     let mut journal = match journal {

@@ -69,6 +69,11 @@ pub trait Target: Sync {
     /// When the system refuses.
     fn forget(&self, journal: Journal) -> Result<(), Error>;
 
+    /// Whether the output may replace another file of its name. Whoever resumes the save has to ask for the same.
+    fn replaces(&self) -> bool {
+        false
+    }
+
     /// A new output, which replaces one that an earlier run began if `replace` is set.
     ///
     /// # Errors
@@ -140,6 +145,10 @@ impl Target for FileTarget {
 
     fn forget(&self, journal: Journal) -> Result<(), Error> {
         forget_journal(journal)
+    }
+
+    fn replaces(&self) -> bool {
+        self.force
     }
 
     fn create(&self, replace: bool) -> Result<Box<dyn Output>, Error> {

@@ -51,6 +51,7 @@ fn seeds() -> Vec<Seed> {
         level: Some(-3),
         asked: DumpLevel::new(31).expect("a level"),
         more_kept: true,
+        replace: false,
     };
     let plain = Begin { method: None, level: None, boot: String::new(), ..begin.clone() };
     let checkpoint = |next_offset: u64| {

@@ -93,7 +93,7 @@ impl Saving<'_> {
         }
         let (target, journal) = match over {
             Some(StartOver { target, journal, .. }) => (target, Some(journal)),
-            None => (target::of(kind, name, self.args)?, None),
+            None => (target::of(kind, name, self.args, self.args.force)?, None),
         };
         let started = Instant::now();
         let Fresh { dump, prepared, .. } = &fresh;

@@ -129,9 +129,9 @@ pub(super) fn make_directory(parent: &Path, host: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// The target of the dump `name`.
-pub(super) fn of(kind: &TargetKind, name: &Path, args: &Save) -> Result<Box<dyn Target>> {
-    let (rate, force) = (args.limit_rate.map(Into::into), args.force);
+/// The target of the dump `name`; with `force` it may replace another file.
+pub(super) fn of(kind: &TargetKind, name: &Path, args: &Save, force: bool) -> Result<Box<dyn Target>> {
+    let rate = args.limit_rate.map(Into::into);
     if let TargetKind::Device(_) = kind {
         let (device, journal) = (name.to_owned(), args.journal.clone());
         return Ok(Box::new(DeviceTarget { device, journal, rate }));
@@ -184,7 +184,10 @@ pub(super) fn earlier(kind: &TargetKind, args: &Save) -> Result<Option<Interrupt
 
 /// Looks for an interrupted save of the dump `name`.
 pub(super) fn earlier_at(kind: &TargetKind, name: PathBuf, args: &Save) -> Result<Option<InterruptedSave>> {
-    let target = of(kind, &name, args)?;
+    let journal = args.journal.clone().unwrap_or_else(|| journal_beside(&name));
+    // What was allowed when the save was begun is not asked again. What is wrong with the journal is said below.
+    let replaces = matches!(Journal::read(&journal), Ok(Some(history)) if history.begin.replace);
+    let target = of(kind, &name, args, args.force || replaces)?;
     let found = find(&*target)?;
     if let Earlier::Begun(_, history) | Earlier::Done(_, history) = &found {
         let (begun, here) = (&history.begin.output, target.unfinished()?);

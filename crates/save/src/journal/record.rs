@@ -26,12 +26,14 @@ pub struct Begin {
     pub asked: DumpLevel,
     /// Pages are kept that the level would have left out.
     pub more_kept: bool,
+    /// The output may replace another file of its name.
+    pub replace: bool,
 }
 
 /// One line of the journal, which is text so that it can be read without tools:
 ///
 /// ```text
-/// 0 begin version=1 dump=5f3a90c1d2e4b687 boot=2f1c... output=/var/crash/vmcore method=zstd level=default asked=31 more=0 9a0b1c2d
+/// 0 begin version=1 dump=5f3a90c1d2e4b687 boot=2f1c... output=/var/crash/vmcore method=zstd level=default asked=31 more=0 replace=0 9a0b1c2d
 /// 1 checkpoint next=1073741824 data=60000 zero=5536 shared=0 raw=12 lost=0 missing=0 unwritten=70000 01234567
 /// 2 release 10000000-20000000 89abcdef
 /// 3 released 10000000-20000000 76543210
@@ -63,14 +65,15 @@ pub(super) fn encode(number: u64, record: &Record) -> String {
     let done = match record {
         Record::Begin(b) => write!(
             line,
-            "begin version=1 dump={:016x} boot={} output={} method={} level={} asked={} more={}",
+            "begin version=1 dump={:016x} boot={} output={} method={} level={} asked={} more={} replace={}",
             b.dump,
             escape(b.boot.as_bytes()),
             escape(b.output.as_os_str().as_encoded_bytes()),
             b.method.map_or("none", Method::name),
             b.level.map_or("default".to_owned(), |level| level.to_string()),
             b.asked,
-            u8::from(b.more_kept)
+            u8::from(b.more_kept),
+            u8::from(b.replace)
         ),
         Record::Boot(boot) => write!(line, "boot {}", escape(boot.as_bytes())),
         Record::Checkpoint(Checkpoint { next_offset, written: w }) => write!(
@@ -126,6 +129,8 @@ pub(super) fn decode(line: &[u8]) -> Option<(u64, Record)> {
             },
             asked: DumpLevel::new(field("asked")?.parse().ok()?)?,
             more_kept: decimal("more")? == 1,
+            // Journals of earlier releases have no such field.
+            replace: decimal("replace") == Some(1),
         }),
         "boot" => Record::Boot(String::from_utf8(unescape(rest.first()?)?).ok()?),
         "checkpoint" => Record::Checkpoint(Checkpoint {

@@ -43,6 +43,7 @@ fn begin() -> Begin {
         level: Some(-3),
         asked: DumpLevel::ALL,
         more_kept: true,
+        replace: true,
     }
 }
 
