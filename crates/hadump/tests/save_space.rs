@@ -45,18 +45,23 @@ fn json(output: &Output) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", output.stdout, output.stderr))
 }
 
-/// A file system of 64 MiB in memory.
+/// A file system in memory.
 struct Small(Scratch);
 
 impl Small {
-    /// `None`, which is reported, where mounting is not permitted.
+    /// One of 64 MiB; `None`, which is reported, where mounting is not permitted.
     fn new() -> Option<Self> {
+        Self::of("64m")
+    }
+
+    fn of(size: &str) -> Option<Self> {
         let at = Scratch::new("small");
         fs::create_dir(at.path()).expect("a directory");
         let mut mount = Command::new("mount");
-        let run = Output::of(mount.args(["-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs"]).arg(at.path()));
+        let options = format!("size={size},mode=700");
+        let run = Output::of(mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at.path()));
         if run.code != Some(0) {
-            common::report_skipped(&format!("a target of 64 MiB, as it cannot be mounted: {}", run.stderr));
+            common::report_skipped(&format!("a target of {size}, as it cannot be mounted: {}", run.stderr));
             return None;
         }
         Some(Self(at))
@@ -147,6 +152,17 @@ fn a_dump_that_does_not_fit_at_all_keeps_what_is_worth_most_opens_and_goes_on_wh
     let plain = Scratch::new("plain");
     common::run::convert(root.path(), plain.path(), &["-c", "none"]).ok();
     hadump([Path::new("diff"), plain.path(), &target]).ok();
+}
+
+#[test]
+fn a_target_that_does_not_tell_its_size_takes_the_dump_as_it_is() {
+    let Some(unlimited) = Small::of("0") else { return };
+    let stat = rustix::fs::statvfs(unlimited.0.path()).expect("a file system");
+    assert_eq!((stat.f_blocks, stat.f_bavail), (0, 0));
+    let root = machine(80 * MIB, 4096, Mix::default(), Fill::OneIn(4));
+    let report = json(&save(root.path(), &unlimited.0.path().join("vmcore"), &["-d", "0"]).ok());
+    assert_eq!((&report["output"]["dump_level"], &report["ended"]), (&0.into(), &"whole".into()), "{report}");
+    assert_eq!(report["estimate"]["room_bytes"], Value::Null, "{report}");
 }
 
 #[test]

@@ -257,12 +257,27 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// The free bytes of the file system of `directory`, for users other than root, minus `reserve`.
+/// The free bytes of the file system of `directory`, for users other than root, minus `reserve`. `None` where the file system
+/// does not say how large it is, as ramfs, a tmpfs without a limit and FUSE file systems without `statfs` (all blocks are 0).
 ///
 /// # Errors
 ///
 /// Returns the I/O error of the system.
-pub fn free_space(directory: &Path, reserve: u64) -> io::Result<u64> {
+pub fn free_space(directory: &Path, reserve: u64) -> io::Result<Option<u64>> {
     let stat = rustix::fs::statvfs(directory)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(reserve))
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(reserve);
+    Ok((stat.f_blocks > 0).then_some(free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_does_not_tell_its_size_has_no_known_room() {
+        assert_eq!(free_space(Path::new("/proc"), 0).unwrap(), None);
+        let directory = tempfile::tempdir().unwrap();
+        assert!(free_space(directory.path(), 0).unwrap().is_some());
+        assert_eq!(free_space(directory.path(), u64::MAX).unwrap(), Some(0));
+    }
 }

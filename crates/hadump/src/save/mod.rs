@@ -189,8 +189,8 @@ impl Saving<'_> {
             Some(u64::MAX) => None,
             Some(capacity) => Some(capacity.saturating_sub(len).saturating_sub(reserve)),
             // Encrypted, each page has a descriptor in the skeleton as well, and each 64 KiB an authentication tag.
-            None if encrypted => free_space(&directory, reserve).ok().map(|room| room - room / 64),
-            None => free_space(&directory, reserve).ok(),
+            None if encrypted => free_space(&directory, reserve).ok().flatten().map(|room| room - room / 64),
+            None => free_space(&directory, reserve).ok().flatten(),
         })
     }
 
