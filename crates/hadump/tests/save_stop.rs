@@ -99,6 +99,21 @@ fn memory_is_released_for_a_pipe_only_when_the_receiver_confirms_the_dump_or_the
 }
 
 #[test]
+fn an_answer_in_an_ordinary_file_is_refused() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    let root = root(&dump.elf);
+    let release = root.path().join("sys/kernel/fadump/release_mem");
+    fs::create_dir_all(release.parent().unwrap()).unwrap();
+    fs::write(&release, "").unwrap();
+    let acks = root.directory().join("acks");
+    fs::write(&acks, "durable 0\ncomplete 7\n").unwrap();
+    let options = ["--release", "after", "--acks", acks.to_str().unwrap()];
+    let run = Run::of(&mut save(root.path(), Path::new("-"), &options));
+    assert_eq!((run.code, fs::read(&release).unwrap().as_slice()), (Some(2), &b""[..]), "{}", run.stderr);
+    assert!(run.stderr.contains("--acks needs a FIFO"), "{}", run.stderr);
+}
+
+#[test]
 fn a_target_that_cannot_be_is_refused_before_anything_is_done() {
     let Some(dump) = corpus::dump(X86_64) else { return };
     let root = root(&dump.elf);

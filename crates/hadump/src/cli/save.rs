@@ -43,9 +43,9 @@ pub(crate) struct Save {
     /// When to release the dumped memory to the running system
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(crate) release: Release,
-    /// With --to -: file or FIFO carrying the output of `hadump receive --ack`; memory is released only when it reports the
+    /// With --to -: FIFO carrying the output of `hadump receive --ack`; memory is released only when it reports the
     /// dump complete
-    #[arg(long, value_name = "FILE", conflicts_with = "trust_pipe")]
+    #[arg(long, value_name = "FIFO", conflicts_with = "trust_pipe")]
     pub(crate) acks: Option<PathBuf>,
     /// With --to -: trust that everything written to the pipe is safe, and release memory at the end
     #[arg(long)]
@@ -171,6 +171,12 @@ impl Save {
                 "--release with --to - needs --acks or --trust-pipe: otherwise nothing says when the dump is safe"
                     .into(),
             );
+        }
+        if let Some(acks) = self.acks.as_ref().filter(|acks| acks.is_file()) {
+            return Some(format!(
+                "{}: an ordinary file may hold the answer of an earlier run; --acks needs a FIFO (mkfifo)",
+                acks.display()
+            ));
         }
         if confirmed && !self.is_stream() {
             return Some("--acks and --trust-pipe need --to -".into());
