@@ -3,10 +3,12 @@
 use crate::units;
 use dumpfile::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_default};
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -32,25 +34,47 @@ pub(crate) fn watch<T>(pages: u64, page_size: u64, quiet: bool, job: impl FnOnce
 ///
 /// A SIGINT, SIGTERM or SIGHUP cancels the job, which ends with an error of its own.
 pub(crate) fn watch_as<T>(mut view: Box<dyn ProgressView>, job: impl FnOnce(&Progress) -> T) -> T {
-    let stop = Arc::new(AtomicBool::new(false));
-    let signals: Vec<_> =
-        [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
-            .into_iter()
-            .filter_map(|signal| signal_hook::flag::register(signal, Arc::clone(&stop)).ok())
-            .collect();
+    let Signals { came: stop, end } = &*SIGNALS;
+    end.store(false, Ordering::SeqCst);
     let progress = Progress::default();
     let (finished, watcher) = channel();
-    let result = std::thread::scope(|scope| {
-        let (progress, stop) = (&progress, &stop);
+    std::thread::scope(|scope| {
+        let progress = &progress;
         scope.spawn(move || show(progress, stop, &watcher, &mut *view));
         let result = job(progress);
         drop(finished);
         result
-    });
-    for signal in signals {
-        signal_hook::low_level::unregister(signal);
+    })
+}
+
+/// The signals by which a user asks to stop.
+struct Signals {
+    /// One came.
+    came: Arc<AtomicBool>,
+    /// The next one ends the program.
+    end: Arc<AtomicBool>,
+}
+
+/// Caught from the first job on: what was done by default before cannot be brought back by giving up a handler.
+static SIGNALS: LazyLock<Signals> = LazyLock::new(|| {
+    let signals = Signals { came: Arc::default(), end: Arc::default() };
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // A signal that cannot be caught does what it does by default.
+        let _ = register_conditional_default(signal, Arc::clone(&signals.end));
+        let _ = register(signal, Arc::clone(&signals.came));
     }
-    result
+    signals
+});
+
+/// Lets a SIGINT, SIGTERM or SIGHUP end the program until the next job begins, also one that came too late to stop the last
+/// job. For what takes long between jobs and leaves nothing half done. After a job they do nothing otherwise, so that what
+/// was written gets its name.
+pub(crate) fn let_signals_end() {
+    let Signals { came, end } = &*SIGNALS;
+    end.store(true, Ordering::SeqCst);
+    if came.load(Ordering::SeqCst) {
+        let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
+    }
 }
 
 fn show(progress: &Progress, stop: &AtomicBool, done: &Receiver<()>, view: &mut dyn ProgressView) {

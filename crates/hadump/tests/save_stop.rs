@@ -98,6 +98,45 @@ fn memory_is_released_for_a_pipe_only_when_the_receiver_confirms_the_dump_or_the
     assert_eq!(through_a_pipe(&dump.elf, &["--acks", "ACKS"], &["--json"]), "");
 }
 
+/// A machine in whose FIFO nobody answers yet, and `save` that has written all of its dump; answers the root, the FIFO held
+/// open, and the process.
+fn waiting_for_an_answer(dump: &Path) -> (Scratch, fs::File, std::process::Child) {
+    let root = root(dump);
+    let release = root.path().join("sys/kernel/fadump/release_mem");
+    fs::create_dir_all(release.parent().unwrap()).unwrap();
+    fs::write(&release, "").unwrap();
+    let (acks, sent) = (root.directory().join("acks"), root.directory().join("sent"));
+    Run::of(Command::new("mkfifo").arg(&acks)).ok();
+    let options = ["--release", "after", "--acks", acks.to_str().unwrap()];
+    let mut command = save(root.path(), Path::new("-"), &options);
+    let child = command.stdout(fs::File::create(&sent).unwrap()).stderr(Stdio::null()).spawn().unwrap();
+    let receiver = fs::File::options().write(true).open(&acks).unwrap();
+    let began = Instant::now();
+    while !fs::read(&sent).unwrap().ends_with(&[0xff; 16]) && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (root, receiver, child)
+}
+
+#[test]
+fn a_sender_that_waits_for_an_answer_can_be_stopped() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    for signal in ["TERM", "INT", "HUP"] {
+        let (root, receiver, mut child) = waiting_for_an_answer(&dump.elf);
+        Run::of(Command::new("kill").args(["-s", signal, &child.id().to_string()])).ok();
+        let asked = Instant::now();
+        while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let ended = child.try_wait().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ended.is_some_and(|status| !status.success()), "{signal}: {ended:?}");
+        assert_eq!(fs::read(root.path().join("sys/kernel/fadump/release_mem")).unwrap(), b"");
+        drop(receiver);
+    }
+}
+
 #[test]
 fn an_answer_in_an_ordinary_file_is_refused() {
     let Some(dump) = corpus::dump(X86_64) else { return };

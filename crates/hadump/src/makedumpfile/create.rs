@@ -215,6 +215,7 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
                     && !out.sink().is_stream()
                 {
                     say.common(&format!("Retry to create a dumpfile by dump_level({next})."));
+                    progress::let_signals_end();
                     continue;
                 }
                 if !readable {

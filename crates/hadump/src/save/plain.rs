@@ -91,6 +91,8 @@ impl Saving<'_> {
 
 /// Waits until the receiver says how it ended.
 fn is_complete(acks: File) -> bool {
+    // All is written, and the receiver may take its time or never answer.
+    progress::let_signals_end();
     let lines = BufReader::new(acks).lines().map_while(Result::ok);
     lines.filter_map(|line| line.strip_prefix("complete ").map(str::len)).next().is_some()
 }
