@@ -162,6 +162,49 @@ fn a_dump_that_firmware_kept_is_saved_on_the_root_file_system() {
 }
 
 #[test]
+fn a_dump_is_not_saved_where_a_mount_will_hide_it() {
+    const FSTAB: &str = "# the system's\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n";
+    let boot = |line: &str, mounted: &str| {
+        let machine =
+            Machine::new().with(RELEASE_MEM, "").with("sysroot/etc/fstab", &format!("{FSTAB}{line}\n"));
+        let sysroot = machine.path("sysroot");
+        let mounts =
+            format!("/dev/sda1 {0} ext4 ro 0 0\n/dev/sda2 {0}{mounted} ext4 rw 0 0\n", sysroot.display());
+        let machine = machine.with("root/proc/mounts", &mounts);
+        let (code, calls) = machine.boot(sysroot.to_str().unwrap());
+        assert_eq!(code, Some(0));
+        let saved = calls == machine.saves();
+        assert!(saved || calls.is_empty() && !sysroot.join("var").exists(), "{calls}");
+        saved
+    };
+    for line in [
+        "UUID=3 /var ext4 defaults 0 2",
+        "UUID=3\t/var/crash\txfs\tdefaults",
+        "host:/crash /var/crash/ nfs _netdev",
+        "UUID=3 /var ext4 defaults 0 2\nUUID=4 /var/crash ext4 defaults 0 2",
+    ] {
+        assert!(!boot(line, "/boot"), "{line}");
+    }
+    // Only one of two is there.
+    assert!(!boot("UUID=3 /var ext4 defaults 0 2\nUUID=4 /var/crash ext4 defaults 0 2", "/var"));
+    for (line, mounted) in [
+        ("", "/boot"),
+        ("UUID=3 /var ext4 defaults 0 2", "/var"),
+        ("UUID=3 /va ext4 defaults 0 2", "/boot"),
+        ("UUID=3 /var/crash/old ext4 defaults 0 2", "/boot"),
+        ("UUID=3 /var/crash ext4 rw,noauto 0 0", "/boot"),
+        ("#UUID=3 /var ext4 defaults 0 2", "/boot"),
+    ] {
+        assert!(boot(line, mounted), "{line}");
+    }
+    // On the root file system itself everything is mounted.
+    let machine = Machine::new().with(RELEASE_MEM, "").with("etc/fstab", "UUID=3 /var ext4 defaults 0 2\n");
+    let machine =
+        machine.with("hadump.conf", &format!("HADUMP_TO={}\n", Scratch::new("crash").path().display()));
+    assert!(machine.boot("").1.starts_with("save "));
+}
+
+#[test]
 fn the_configuration_chooses_target_release_and_options() {
     let machine = Machine::new().with(RELEASE_MEM, "").with(
         "hadump.conf",
