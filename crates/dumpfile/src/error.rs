@@ -1,7 +1,7 @@
 //! Why a dump file could not be read or written.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vmcore::{ReadError, SelectionError};
 
 /// Why a dump file could not be opened, read or written.
@@ -45,6 +45,15 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The system cannot say that the output is on the disk. It is kept and, as far as the disk takes that, marked as
+    /// incomplete.
+    #[error("{}: it is kept under this name, and may lack anything, as the system cannot write it out to the disk", path.display())]
+    NotDurable {
+        /// The name under which it is kept.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system has no room for one more thread.
     #[error("cannot start the thread that writes")]
     Thread(#[source] io::Error),
@@ -54,4 +63,14 @@ pub enum Error {
     /// The user asked to stop.
     #[error("stopped on request")]
     Cancelled,
+}
+
+impl Error {
+    /// The name under which an output is kept that the system could not write out.
+    pub fn kept(&self) -> Option<&Path> {
+        match self {
+            Self::NotDurable { path, .. } => Some(path),
+            _ => None,
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod damage;
 pub mod elf;
 mod error;
 pub mod flattened;
+mod incomplete;
 mod input;
 pub mod kdump;
 mod open;

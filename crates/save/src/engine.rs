@@ -49,7 +49,10 @@ impl End {
     pub fn of(error: Error) -> Self {
         match &error {
             Error::Output(dumpfile::Error::Cancelled) => Self::Stopped,
-            Error::Output(dumpfile::Error::Write { source, .. }) | Error::Journal { source, .. }
+            Error::Output(
+                dumpfile::Error::Write { source, .. } | dumpfile::Error::NotDurable { source, .. },
+            )
+            | Error::Journal { source, .. }
                 if is_full(source) =>
             {
                 Self::NoRoom(Some(error))

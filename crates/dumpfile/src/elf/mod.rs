@@ -11,11 +11,13 @@
 mod header;
 mod layout;
 mod lost;
+mod mark;
 mod note;
 mod reader;
 #[cfg(test)]
 mod testfile;
 mod writer;
 
+pub(crate) use mark::flag_incomplete;
 pub(crate) use reader::open;
 pub use writer::{Writer, write};

@@ -74,6 +74,21 @@ pub(super) struct OwnNote {
 }
 
 impl OwnNote {
+    /// Where the flags stand in the descriptor.
+    pub(super) const FLAGS_AT: u64 = 8;
+    /// The length in bytes of the name and of the descriptor up to the end of the flags.
+    pub(super) const NAME_AND_FLAGS: usize = 8 + 12;
+
+    /// The flags of an incomplete dump for a note of this kind that begins with `start`, if it is hadump's.
+    pub(super) fn incomplete_flags(
+        kind: u32,
+        start: &[u8; Self::NAME_AND_FLAGS],
+        order: ByteOrder,
+    ) -> Option<u32> {
+        let ours = kind == KIND && start.starts_with(NAME.as_bytes()) && start[NAME.len()..8] == [0, 0];
+        ours.then(|| order.u32(&start[8 + Self::FLAGS_AT as usize..]) | INCOMPLETE)
+    }
+
     /// What is known before the first page is read.
     pub(super) fn new(dump: &Dump, selection: &Selection, facts: &Facts) -> Self {
         let memory = selection.map().bytes();

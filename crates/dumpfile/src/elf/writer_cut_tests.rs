@@ -209,3 +209,24 @@ fn older_content_does_not_show_through_pages_of_zeros() {
     let written = write(&dump, &selection, &Facts::default(), &disk, &Progress::default()).unwrap();
     check(&disk.0.file.into_inner().unwrap().0, &written);
 }
+
+#[test]
+fn a_whole_core_that_the_system_lost_a_part_of_is_marked() {
+    for name in ["x86_64", "ppc64le", "ppc64", "s390x"] {
+        let model = Model::new(PageSize::K4, vec![PageState::Present; 60]);
+        let dump = dump_of(Machine::from_name(name).unwrap(), model);
+        let selection = Selection::everything(&*dump.memory, DumpLevel::default(), None).unwrap();
+        let disk = Disk::new(usize::MAX);
+        write(&dump, &selection, &Facts::default(), &disk, &Progress::default()).unwrap();
+        let bytes = disk.file.into_inner().unwrap().0;
+        assert!(!reopen(&bytes).source.incomplete);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        crate::incomplete::mark(file.as_file(), file.path());
+        let marked = std::fs::read(file.path()).unwrap();
+        check_rules(&marked);
+        let dump = reopen(&marked);
+        assert!(dump.source.incomplete, "{name}");
+        assert!(dump.source.remarks.is_empty(), "{name}: {:?}", dump.source.remarks);
+    }
+}

@@ -5,6 +5,7 @@
 //! others may point at pages that did not arrive, at which crash stops and libkdumpfile aborts. Nor is it marked
 //! incomplete.
 
+use super::header::Headers;
 use super::layout::{PAGE_DESC_LEN, PageDesc, STATUS_INCOMPLETE};
 use super::reader::{self, File as Kdump};
 use crate::Error;
@@ -32,7 +33,7 @@ pub struct Marked {
 /// descriptors that point past its end. Doing it again changes nothing. `path` is for messages.
 ///
 /// `file` must be open for reading and writing. It is extended where it ends inside of its descriptors, so that readers
-/// find zeros there, and written out to the disk.
+/// find zeros there. It is not made durable.
 ///
 /// # Errors
 ///
@@ -47,10 +48,7 @@ pub fn mark_incomplete(file: &File, path: &Path) -> Result<Marked, Error> {
     let Kdump { input, headers, geometry } = &mut kdump;
     let order = headers.layout.order;
     let failed = |action: &str, source| write_error(path, action, source);
-
-    let status = headers.header.status | STATUS_INCOMPLETE;
-    let at = headers.layout.status_offset() as u64;
-    file.write_all_at(&order.put_u32(status), at).map_err(|e| failed("mark it as incomplete", e))?;
+    flag(file, path, headers)?;
 
     let mut marked = Marked { pages, lost: pages - within, cleared: 0 };
     let there = (end.saturating_sub(geometry.descriptors) / PAGE_DESC_LEN as u64).min(within);
@@ -92,6 +90,22 @@ pub fn mark_incomplete(file: &File, path: &Path) -> Result<Marked, Error> {
         marked.lost += cleared;
         index += count;
     }
-    file.sync_all().map_err(|e| failed("write it out to the disk", e))?;
     Ok(marked)
+}
+
+/// Sets status bit 0x8 of a file, and nothing else.
+///
+/// # Errors
+///
+/// When its header is damaged, or the file cannot be read or written.
+pub(crate) fn flag_incomplete(file: &File, path: &Path) -> Result<(), Error> {
+    let clone = file.try_clone().map_err(|source| Error::Open { path: path.to_owned(), source })?;
+    flag(file, path, &Headers::read(&Input::of_file(clone, path)?)?)
+}
+
+fn flag(file: &File, path: &Path, headers: &Headers) -> Result<(), Error> {
+    let status = headers.header.status | STATUS_INCOMPLETE;
+    let at = headers.layout.status_offset() as u64;
+    file.write_all_at(&headers.layout.order.put_u32(status), at)
+        .map_err(|e| write_error(path, "mark it as incomplete", e))
 }

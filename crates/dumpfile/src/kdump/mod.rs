@@ -12,6 +12,7 @@ mod reader;
 mod skeleton;
 mod writer;
 
+pub(crate) use mark::flag_incomplete;
 pub use mark::{Marked, mark_incomplete};
 pub(crate) use reader::open;
 pub use skeleton::{Skeleton, page_size};

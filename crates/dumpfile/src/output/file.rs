@@ -2,12 +2,13 @@
 
 use super::direct::Direct;
 use super::{Sink, Syncing, len_of, write_all, write_error, write_parts};
-use crate::Error;
+use crate::{Error, incomplete};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::{NamedTempFile, TempPath};
@@ -17,15 +18,15 @@ use tempfile::{NamedTempFile, TempPath};
 /// It is readable by its owner alone. It never follows a symbolic link at the target: without `force` the link is an
 /// existing file and refused, with it the link itself is replaced and what it points to stays as it is.
 ///
-/// There are two kinds. A file that [`OutputFile::create`] makes has a name of no meaning until it is done, and
-/// dropped without [`OutputFile::commit`] or [`OutputFile::keep_incomplete`] it leaves nothing behind. One that
-/// [`OutputFile::create_resumable`] makes is called `NAME-incomplete` from the first byte on and stays whatever happens, so that a
-/// killed or crashed writer can be continued with [`OutputFile::reopen`].
+/// It is called `NAME-incomplete` from the first byte on, so that what a killed writer leaves is found. There are two
+/// kinds. A file that [`OutputFile::create`] makes is removed when it is dropped without [`OutputFile::commit`] or
+/// [`OutputFile::keep_incomplete`]. One that [`OutputFile::create_resumable`] makes stays whatever happens, so that a
+/// killed or crashed writer can [`OutputFile::reopen`] it and go on.
 #[derive(Debug)]
 pub struct OutputFile {
     file: NamedTempFile,
-    /// Whether the file has the name `NAME-incomplete` already.
-    resumable: bool,
+    /// The name that the file has while it is written.
+    name: PathBuf,
     direct: Option<Direct>,
     /// How long the file is to be: the end of what was written, without the zeros that fill a block after it.
     end: AtomicU64,
@@ -36,8 +37,11 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Begins a file that [`OutputFile::commit`] will name `target`. With `force` it may take the place of a file or
+    /// Begins a file that [`OutputFile::commit`] will name `target`. With `force` it may then take the place of a file or
     /// symbolic link of that name.
+    ///
+    /// Until then it is called `NAME-incomplete`, with a number behind it where that name is taken. A `target` that ends so
+    /// itself is its name from the beginning.
     ///
     /// # Errors
     ///
@@ -45,14 +49,10 @@ impl OutputFile {
     /// its directory cannot be written to.
     pub fn create(target: &Path, force: bool) -> Result<Self, Error> {
         refuse_existing(target, force)?;
-        let directory = directory_of(target);
-        incomplete_name(target)?;
-        let file = tempfile::Builder::new()
-            .prefix(".hadump-")
-            .permissions(std::fs::Permissions::from_mode(0o600))
-            .tempfile_in(&directory)
-            .map_err(|e| write_error(target, format!("make a file in {}", directory.display()), e))?;
-        Ok(Self::new(file, false, target, directory, force))
+        let (file, name) = new_numbered(working_name(target)?)?;
+        let mut output = Self::visible(file, &name, target, force)?;
+        output.file.disable_cleanup(false);
+        Ok(output)
     }
 
     /// Begins a file that is named `NAME-incomplete` until [`OutputFile::commit`] names it `target`, and that stays when it
@@ -66,13 +66,10 @@ impl OutputFile {
         let name = incomplete_name(target)?;
         refuse_existing(&name, force)?;
         let failed = |e: io::Error| write_error(&name, "make the file", e);
-        let mut options = OpenOptions::new();
-        let flags = OFlags::NOFOLLOW.bits() as i32;
-        options.read(true).write(true).create_new(true).mode(0o600).custom_flags(flags);
-        let file = match options.open(&name) {
+        let file = match new_file(&name) {
             Err(e) if force && e.kind() == io::ErrorKind::AlreadyExists => {
                 std::fs::remove_file(&name).map_err(failed)?;
-                options.open(&name)
+                new_file(&name)
             }
             other => other,
         };
@@ -107,6 +104,11 @@ impl OutputFile {
         Self::visible(file, &name, target, force)
     }
 
+    /// The name that the file has while it is written.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
     /// The name of the file that [`OutputFile::create_resumable`] makes for `target`.
     ///
     /// # Errors
@@ -128,14 +130,10 @@ impl OutputFile {
         let path = TempPath::try_from_path(name).map_err(|e| write_error(name, "find it", e))?;
         let mut file = NamedTempFile::from_parts(file, path);
         file.disable_cleanup(true);
-        Ok(Self::new(file, true, target, directory_of(target), force))
-    }
-
-    fn new(file: NamedTempFile, resumable: bool, target: &Path, directory: PathBuf, force: bool) -> Self {
         let direct = Direct::of_file(file.as_file(), file.path());
         let end = AtomicU64::new(file.as_file().metadata().map_or(0, |meta| meta.len()));
-        let syncing = Syncing::default();
-        Self { file, resumable, direct, end, syncing, target: target.to_owned(), directory, force }
+        let (name, target, directory) = (name.to_owned(), target.to_owned(), directory_of(target));
+        Ok(Self { file, name, direct, end, syncing: Syncing::default(), target, directory, force })
     }
 
     /// Makes the file `len` bytes long if it is shorter, with a hole.
@@ -160,43 +158,25 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// When the system cannot write the file out, or another file took the name meanwhile and `force` was not
-    /// given. A file that was written out but not renamed stays under the name in the error.
+    /// [`Error::NotDurable`] when the system cannot write the file out: then it keeps the name that it has, marked as
+    /// incomplete. When another file took the name meanwhile and `force` was not given, the error tells where it stays.
     pub fn commit(self) -> Result<PathBuf, Error> {
-        let (target, force) = (self.target.clone(), self.force);
-        self.finish(&target, force)?;
-        Ok(target)
+        let target = self.target.clone();
+        self.finish(target)
     }
 
     /// As [`OutputFile::commit`] for a dump that is cut short: it is named `NAME-incomplete`, and its path is returned.
     ///
-    /// Without `force` an older incomplete dump is left alone and a number appended to the name. A file that has its
-    /// name already is only made durable.
+    /// Without `force` an older incomplete dump is left alone and a number appended to the name.
     ///
     /// # Errors
     ///
     /// As [`OutputFile::commit`].
     pub fn keep_incomplete(self) -> Result<PathBuf, Error> {
-        let name = incomplete_name(&self.target)?;
-        if self.resumable {
-            self.settle()?;
-            sync_directory(&self.directory).map_err(|e| write_error(&name, "make the name durable", e))?;
-            return Ok(name);
-        }
-        let force = self.force;
-        let mut kept = name.clone();
-        if !force {
-            for n in 2.. {
-                if kept.symlink_metadata().is_err() {
-                    break;
-                }
-                let mut numbered = name.clone().into_os_string();
-                numbered.push(format!(".{n}"));
-                kept = numbered.into();
-            }
-        }
-        self.finish(&kept, force)?;
-        Ok(kept)
+        let name = if self.force { working_name(&self.target)? } else { self.name.clone() };
+        // One that can be gone on with has its name, whatever its target is called.
+        let name = if self.name == incomplete_name(&self.target)? { self.name.clone() } else { name };
+        self.finish(name)
     }
 
     /// Makes durable what was written, and nothing else.
@@ -217,19 +197,35 @@ impl OutputFile {
         }
     }
 
-    fn finish(self, name: &Path, force: bool) -> Result<(), Error> {
-        self.settle()?;
-        let renamed = if force { self.file.persist(name) } else { self.file.persist_noclobber(name) };
-        renamed.map_err(|e| {
-            // Hours of work: a whole dump is not thrown away because its name is taken.
-            let left = e.file.path().to_owned();
-            let action = match e.file.keep() {
-                Ok(_) => format!("take this name; the dump stays as {}", left.display()),
-                Err(_) => "take this name".to_owned(),
-            };
-            write_error(name, action, e.error)
-        })?;
-        sync_directory(&self.directory).map_err(|e| write_error(name, "make the name durable", e))
+    fn finish(mut self, name: PathBuf) -> Result<PathBuf, Error> {
+        if let Err(error) = self.settle() {
+            return Err(self.not_durable(error));
+        }
+        if self.name == name {
+            self.file.disable_cleanup(true);
+        } else {
+            let renamed =
+                if self.force { self.file.persist(&name) } else { self.file.persist_noclobber(&name) };
+            renamed.map_err(|mut e| {
+                // Hours of work: a whole dump is not thrown away because its name is taken.
+                e.file.disable_cleanup(true);
+                let action = format!("take this name; the dump stays as {}", self.name.display());
+                write_error(&name, action, e.error)
+            })?;
+        }
+        sync_directory(&self.directory).map_err(|e| write_error(&name, "make the name durable", e))?;
+        Ok(name)
+    }
+
+    /// Keeps the file after the system could not write it out. Some of it may be on the disk, and there may be no second
+    /// copy of the dump; nothing says how much, so it is marked as incomplete. Another `fsync` would report success.
+    fn not_durable(mut self, error: Error) -> Error {
+        self.file.disable_cleanup(true);
+        incomplete::mark(self.file.as_file(), &self.name);
+        match error {
+            Error::Write { source, .. } => Error::NotDurable { path: self.name, source },
+            other => other,
+        }
     }
 }
 
@@ -241,13 +237,43 @@ fn directory_of(target: &Path) -> PathBuf {
     }
 }
 
+const INCOMPLETE: &str = "-incomplete";
+
+/// What a dump is called while it is written: a name that says by itself that the dump may not be whole will do.
+fn working_name(target: &Path) -> Result<PathBuf, Error> {
+    let says_so = target.file_name().is_some_and(|name| name.as_bytes().ends_with(INCOMPLETE.as_bytes()));
+    if says_so { Ok(target.to_owned()) } else { incomplete_name(target) }
+}
+
+/// Makes a file of this name, or, if that is taken, with the first number behind it that makes it a new one.
+fn new_numbered(name: PathBuf) -> Result<(File, PathBuf), Error> {
+    let mut numbered = name.clone();
+    for n in 2u64.. {
+        match new_file(&numbered) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (),
+            Err(e) => return Err(write_error(&numbered, "make the file", e)),
+            Ok(file) => return Ok((file, numbered)),
+        }
+        let mut next = name.clone().into_os_string();
+        next.push(format!(".{n}"));
+        numbered = next.into();
+    }
+    unreachable!("there are fewer files than numbers")
+}
+
+/// Makes an empty file that its owner alone may read and write.
+fn new_file(name: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(name)
+}
+
 /// What a dump that is not whole is called.
 fn incomplete_name(target: &Path) -> Result<PathBuf, Error> {
     let name = target.file_name();
     let mut name = name
         .ok_or_else(|| write_error(target, "write to a path without a file name", Errno::ISDIR))?
         .to_owned();
-    name.push("-incomplete");
+    name.push(INCOMPLETE);
     Ok(target.with_file_name(name))
 }
 
@@ -320,7 +346,7 @@ impl Sink for OutputFile {
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::{FileExt, symlink};
+    use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> =
@@ -374,9 +400,9 @@ mod tests {
         fs::write(&target, "other").unwrap();
         let error = out.commit().unwrap_err().to_string();
         assert_eq!(fs::read(&target).unwrap(), b"other");
-        let left = names(dir.path()).into_iter().find(|n| n.starts_with(".hadump-")).unwrap();
-        assert!(error.contains(&left), "{error}");
-        assert_eq!(fs::read(dir.path().join(left)).unwrap(), b"dump");
+        let left = dir.path().join("vmcore-incomplete");
+        assert!(error.contains(left.to_str().unwrap()), "{error}");
+        assert_eq!(fs::read(left).unwrap(), b"dump");
     }
 
     #[test]
@@ -410,6 +436,52 @@ mod tests {
             assert_eq!(out.keep_incomplete().unwrap(), dir.path().join(expected));
         }
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn a_file_has_a_name_that_somebody_finds_from_the_first_byte_on() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("vmcore-incomplete"), "of an earlier crash").unwrap();
+        let out = OutputFile::create(&dir.path().join("vmcore"), true).unwrap();
+        let in_place = OutputFile::create(&dir.path().join("dump-incomplete"), false).unwrap();
+        in_place.write_at(0, b"part").unwrap();
+        assert_eq!(names(dir.path()), ["dump-incomplete", "vmcore-incomplete", "vmcore-incomplete.2"]);
+        assert!(OutputFile::create(&dir.path().join("dump-incomplete"), false).is_err());
+        assert_eq!(in_place.commit().unwrap(), dir.path().join("dump-incomplete"));
+        out.commit().unwrap();
+        assert_eq!(names(dir.path()), ["dump-incomplete", "vmcore", "vmcore-incomplete"]);
+        assert_eq!(fs::read(dir.path().join("vmcore-incomplete")).unwrap(), b"of an earlier crash");
+        // Replaced by force only when there is something to replace it by.
+        for (target, name) in [("vmcore", "vmcore-incomplete"), ("dump-incomplete", "dump-incomplete")] {
+            let out = OutputFile::create(&dir.path().join(target), true).unwrap();
+            out.write_at(0, b"newer").unwrap();
+            assert_eq!(out.keep_incomplete().unwrap(), dir.path().join(name));
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"newer");
+        }
+        assert_eq!(names(dir.path()), ["dump-incomplete", "vmcore", "vmcore-incomplete"]);
+    }
+
+    #[test]
+    fn what_the_system_cannot_write_out_is_kept_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("vmcore");
+        let ends: [fn(OutputFile) -> Result<PathBuf, Error>; 2] =
+            [OutputFile::commit, OutputFile::keep_incomplete];
+        for end in ends {
+            for begin in [OutputFile::create, OutputFile::create_resumable] {
+                let out = begin(&target, true).unwrap();
+                out.write_at(0, b"pages").unwrap();
+                // Another fsync would find all well.
+                out.syncing.failed.store(true, Ordering::Relaxed);
+                let error = end(out).unwrap_err();
+                let name = dir.path().join("vmcore-incomplete");
+                assert!(matches!(&error, Error::NotDurable { path, .. } if *path == name), "{error}");
+                assert!(error.to_string().contains("vmcore-incomplete"), "{error}");
+                assert_eq!(names(dir.path()), ["vmcore-incomplete"]);
+                assert_eq!(fs::read(&name).unwrap(), b"pages");
+                fs::remove_file(name).unwrap();
+            }
+        }
     }
 
     #[test]

@@ -65,3 +65,32 @@ fn without_whole_bitmaps_nothing_is_usable_and_the_file_stays_as_it_is() {
         assert_eq!(std::fs::read(&path).unwrap(), &bytes[..len]);
     }
 }
+
+#[test]
+fn a_whole_file_that_the_system_lost_a_part_of_is_marked_and_nothing_else_in_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["x86_64", "ppc64", "i686", "armv7b"] {
+        let (path, mut bytes, layout) = sample(dir.path(), name);
+        assert!(!open(&path).unwrap().source.incomplete);
+        crate::incomplete::mark(&File::options().read(true).write(true).open(&path).unwrap(), &path);
+        assert!(open(&path).unwrap().source.incomplete, "{name}");
+        let status = Header::decode(&bytes, layout).status | STATUS_INCOMPLETE;
+        let at = layout.status_offset();
+        bytes[at..at + 4].copy_from_slice(&layout.order.put_u32(status));
+        assert!(std::fs::read(&path).unwrap() == bytes, "{name}");
+    }
+}
+
+#[test]
+fn a_whole_stream_that_the_system_lost_a_part_of_loses_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, bytes, _) = sample(dir.path(), "x86_64");
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    use crate::output::Sink;
+    let sink = crate::flattened::FlattenedSink::new(file.try_clone().unwrap(), &path).unwrap();
+    sink.write_at(0, &bytes).unwrap();
+    sink.finish().unwrap();
+    assert!(!crate::open(&path).unwrap().source.incomplete);
+    crate::incomplete::mark(&file, &path);
+    assert!(crate::open(&path).unwrap().source.incomplete);
+}
