@@ -51,7 +51,15 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     }
     let pages = chosen.selection.kept();
     let (selection, facts) = (&chosen.selection, &chosen.facts);
-    let job = WriteJob { dump: &dump, selection, facts, args: &args.write, shard: args.shard, rate: None };
+    let job = WriteJob {
+        dump: &dump,
+        selection,
+        facts,
+        args: &args.write,
+        shard: args.shard,
+        rate: None,
+        can_be_read_again: args.input.files().count() > 0 && args.input.files().all(is_ordinary),
+    };
     let (wrote, WriteOutcome { written, names, error }) = timed(|| {
         progress::watch(pages, dump.page_size().bytes(), quiet, |progress| destination.write(&job, progress))
     })?;
@@ -120,6 +128,13 @@ pub(crate) fn refuse_input_as_output(input: &InputArgs, outputs: &[PathBuf]) -> 
         Some(output) => bail!("{}: this is the input; give the output another name", output.display()),
         None => Ok(()),
     }
+}
+
+/// Reports whether a file is one on a disk: nobody reads `/proc/vmcore` again after a reboot.
+fn is_ordinary(path: &Path) -> bool {
+    const PROC_SUPER_MAGIC: i128 = 0x9fa0;
+    path.is_file()
+        && rustix::fs::statfs(path).is_ok_and(|stat| i128::from(stat.f_type) != PROC_SUPER_MAGIC)
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {

@@ -2,7 +2,7 @@
 
 use crate::cli::{Format, WriteArgs};
 use crate::output::{self, SinkWriter};
-use crate::set::Set;
+use crate::set::{self, Set};
 use crate::{units, work};
 use ::save::Paced;
 use anyhow::{Context, Result};
@@ -56,7 +56,7 @@ pub(crate) struct WriteOutcome {
     pub(crate) written: Written,
     /// The files, or `standard output`.
     pub(crate) names: Vec<String>,
-    /// Why the output took no more, if it did not take everything.
+    /// What ended it early, if anything did. What was written is kept under these names.
     pub(crate) error: Option<dumpfile::Error>,
 }
 
@@ -70,6 +70,8 @@ pub(crate) struct WriteJob<'a> {
     pub(crate) shard: Option<Shard>,
     /// The most bytes per second, for all files together.
     pub(crate) rate: Option<NonZeroU64>,
+    /// The input is there as long as anybody wants it, so that what a user stops can be removed.
+    pub(crate) can_be_read_again: bool,
 }
 
 impl Destination {
@@ -140,12 +142,18 @@ fn finish(
     job: &WriteJob<'_>,
 ) -> Result<WriteOutcome> {
     let (path, error) = match result {
-        Ok(()) if output::is_complete(&written, job.dump) => (file.commit()?, None),
-        Ok(()) => (file.keep_incomplete()?, None),
-        // Both formats can be read up to where they were cut.
-        Err(error @ dumpfile::Error::Write { .. }) if written.seen() > 0 => {
-            (file.keep_incomplete()?, Some(error))
+        Ok(()) => {
+            let complete = output::is_complete(&written, job.dump);
+            match if complete { file.commit() } else { file.keep_incomplete() } {
+                Ok(path) => (path, None),
+                Err(error) => match error.kept().map(Path::to_owned) {
+                    Some(path) => (path, Some(error)),
+                    None => return Err(error.into()),
+                },
+            }
         }
+        // Both formats can be read up to where they were cut.
+        Err(error) if job.is_worth_keeping(&error, written.seen()) => (output::keep(file)?, Some(error)),
         Err(error) => return Err(error.into()),
     };
     Ok(WriteOutcome { written, names: vec![path.display().to_string()], error })
@@ -188,19 +196,16 @@ fn write_set(
     errors.sort_by_key(|error| matches!(error, dumpfile::Error::Write { .. }));
     let mut error = errors.into_iter().next();
     let begun: Vec<bool> = parts.iter().map(|part| part.writer.is_some()).collect();
-    if let Some(error) = error.take_if(|error| !matches!(error, dumpfile::Error::Write { .. })) {
+    let seen = parts.iter().filter_map(|part| part.writer.as_ref()).map(|writer| writer.written().seen());
+    let seen = seen.sum();
+    if let Some(error) = error.take_if(|error| !job.is_worth_keeping(error, seen)) {
         return Err(error.into());
     }
-    let (written, complete) = set.finish(parts, error.is_some())?;
-    if let Some(error) = error.take_if(|_| written.seen() == 0) {
-        return Err(error.into());
-    }
-    let mut names = Vec::with_capacity(files.len());
-    for (file, _) in files.into_iter().zip(begun).filter(|(_, begun)| *begun) {
-        let path = if complete { file.commit() } else { file.keep_incomplete() }?;
-        names.push(path.display().to_string());
-    }
-    Ok(WriteOutcome { written, names, error })
+    let (written, complete, unended) = set.finish(parts, error.is_some());
+    let files = files.into_iter().zip(begun).filter(|(_, begun)| *begun).map(|(file, _)| file);
+    let (names, unended) = set::name(files, complete, unended);
+    let names = names.iter().map(|name| name.display().to_string()).collect();
+    Ok(WriteOutcome { written, names, error: error.or(unended) })
 }
 
 /// The names of `count` files: numbered from 0, with as many digits as sort them.
@@ -215,6 +220,11 @@ fn numbered(name: &Path, count: usize) -> Vec<PathBuf> {
 }
 
 impl WriteJob<'_> {
+    /// Reports whether what was written before an error is kept: whatever has pages, as there may be no second copy.
+    fn is_worth_keeping(&self, error: &dumpfile::Error, pages: u64) -> bool {
+        pages > 0 && !(self.can_be_read_again && matches!(error, dumpfile::Error::Cancelled))
+    }
+
     fn options(&self, part: Option<Range<Pfn>>) -> Options {
         Options {
             method: self.args.compression().method(),
@@ -277,44 +287,60 @@ impl WriteJob<'_> {
         };
         match self.args.format {
             Format::Kdump => self.write_kdump(out, progress),
-            Format::Elf => self.write_elf(out, progress),
-        }
-    }
-
-    fn write_elf(&self, out: &dyn Sink, progress: &Progress) -> (Written, Result<(), dumpfile::Error>) {
-        let mut writer = match elf::Writer::begin(self.dump, self.selection, self.facts, out) {
-            Ok(writer) => writer,
-            Err(error) => return (Written::default(), Err(error)),
-        };
-        let result = writer.write(progress);
-        // Without its headers nothing of an ELF file can be read, so they are written also when pages are missing.
-        match (writer.finish(), result) {
-            (Ok(written), result) => (written, result),
-            (Err(_), Err(error)) | (Err(error), Ok(())) => (Written::default(), Err(error)),
+            Format::Elf => write_elf(self.dump, self.selection, self.facts, out, progress),
         }
     }
 
     fn write_kdump(&self, out: &dyn Sink, progress: &Progress) -> (Written, Result<(), dumpfile::Error>) {
-        let begin = || {
-            let part = match self.shard {
-                Some(Shard { number, of }) => {
-                    let parts = split::plan(self.selection, Parts::Count(of.get()))?;
-                    parts.get(usize::from(number)).copied()
-                }
-                None => None,
-            };
-            Writer::begin(self.dump, self.selection, self.facts, &self.options(part), out)
+        let part = match self.shard {
+            Some(Shard { number, of }) => match split::plan(self.selection, Parts::Count(of.get())) {
+                Ok(parts) => parts.get(usize::from(number)).copied(),
+                Err(error) => return (Written::default(), Err(error)),
+            },
+            None => None,
         };
-        let mut writer = match begin() {
-            Ok(writer) => writer,
-            Err(error) => return (Written::default(), Err(error)),
-        };
-        let result = writer.write(self.selection, progress);
-        let written = writer.written();
-        match result.and_then(|()| writer.finish()) {
-            Ok(written) => (written, Ok(())),
-            Err(error) => (written, Err(error)),
-        }
+        write_kdump(self.dump, self.selection, self.facts, &self.options(part), out, progress)
+    }
+}
+
+/// Writes an ELF core, and returns what it contains, also when it was not written to its end.
+pub(crate) fn write_elf(
+    dump: &Dump,
+    selection: &Selection,
+    facts: &Facts,
+    out: &dyn Sink,
+    progress: &Progress,
+) -> (Written, Result<(), dumpfile::Error>) {
+    let mut writer = match elf::Writer::begin(dump, selection, facts, out) {
+        Ok(writer) => writer,
+        Err(error) => return (Written::default(), Err(error)),
+    };
+    let result = writer.write(progress);
+    // Without its headers nothing of an ELF file can be read, so they are written also when pages are missing.
+    match (writer.finish(), result) {
+        (Ok(written), result) => (written, result),
+        (Err(_), Err(error)) | (Err(error), Ok(())) => (Written::default(), Err(error)),
+    }
+}
+
+/// Writes a kdump-compressed file, and returns what it contains, also when it was not written to its end.
+pub(crate) fn write_kdump(
+    dump: &Dump,
+    selection: &Selection,
+    facts: &Facts,
+    options: &Options,
+    out: &dyn Sink,
+    progress: &Progress,
+) -> (Written, Result<(), dumpfile::Error>) {
+    let mut writer = match Writer::begin(dump, selection, facts, options, out) {
+        Ok(writer) => writer,
+        Err(error) => return (Written::default(), Err(error)),
+    };
+    let result = writer.write(selection, progress);
+    let written = writer.written();
+    match result.and_then(|()| writer.finish()) {
+        Ok(written) => (written, Ok(())),
+        Err(error) => (written, Err(error)),
     }
 }
 

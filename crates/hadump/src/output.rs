@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::{Error, Written};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vmcore::Dump;
 
 /// As [`OutputFile::create`]; `option` is the one that lets it replace an existing file.
@@ -37,6 +37,21 @@ pub(crate) fn exists(path: &Path, option: &str) -> anyhow::Error {
 /// Whether a file may take the place of what `path` names: directories, devices, pipes and sockets stay.
 fn is_replaceable(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_file() || meta.is_symlink())
+}
+
+/// Keeps a dump that is cut short, also when the system cannot say what of it is on the disk: more than nothing.
+///
+/// # Errors
+///
+/// When the file cannot be named.
+pub(crate) fn keep(file: OutputFile) -> Result<PathBuf, Error> {
+    match file.keep_incomplete() {
+        Err(Error::NotDurable { path, source }) => {
+            tracing::warn!("{}: cannot be written out to the disk: {source}", path.display());
+            Ok(path)
+        }
+        kept => kept,
+    }
 }
 
 /// Reports whether the output has every page that it should have.

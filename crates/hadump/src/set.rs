@@ -1,10 +1,12 @@
 //! Writing the files of a split set: each has the headers of the whole dump and the pages of its own frames.
 
 use crate::output;
-use dumpfile::kdump::{Options, Writer};
-use dumpfile::output::Sink;
+use dumpfile::kdump::{self, Options, Writer};
+use dumpfile::output::{OutputFile, Sink};
 use dumpfile::{Error, Facts, Progress, Written};
+use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vmcore::{Dump, Pfn, Range, Selection};
 
@@ -99,22 +101,49 @@ impl<'a> Set<'a> {
     /// Ends the files, of which one `failed` or none, and returns what they hold together and whether that is everything.
     ///
     /// The headers of all parts have to be the same, or readers do not take them for parts of one dump: so all stay marked
-    /// incomplete if one is.
-    ///
-    /// # Errors
-    ///
-    /// When an output cannot be written.
-    pub(crate) fn finish(&self, parts: Vec<Part<'a>>, failed: bool) -> Result<(Written, bool), Error> {
+    /// incomplete if one is. The error is that of a file that could not be ended.
+    pub(crate) fn finish(&self, parts: Vec<Part<'a>>, failed: bool) -> (Written, bool, Option<Error>) {
         let complete = |part: &Part<'_>| {
             part.writer.as_ref().is_some_and(|writer| output::is_complete(&writer.written(), self.dump))
         };
         let complete = !failed && parts.iter().all(complete);
         let mut sum = Written::default();
+        let mut error = None;
         for writer in parts.into_iter().filter_map(|part| part.writer) {
-            let written = writer.finish_in_set(complete)?;
+            let written = writer.written();
             sum.add(&written);
             sum.bytes += written.bytes;
+            error = writer.finish_in_set(complete && error.is_none()).err().or(error);
         }
-        Ok((sum, complete))
+        (sum, complete, error)
     }
+}
+
+/// Names the files of a set, and returns their names and why the set is not on the disk, if it is not: `error` if that is known
+/// already. Such a set is kept and marked incomplete, all files of it, as their headers have to be the same.
+pub(crate) fn name(
+    files: impl Iterator<Item = OutputFile>,
+    complete: bool,
+    mut error: Option<Error>,
+) -> (Vec<PathBuf>, Option<Error>) {
+    let mut names = Vec::new();
+    for file in files {
+        match if complete && error.is_none() { file.commit() } else { output::keep(file) } {
+            Ok(name) => names.push(name),
+            Err(failed) => {
+                names.extend(failed.kept().map(Path::to_owned));
+                error = Some(failed);
+            }
+        }
+    }
+    if complete && error.is_some() {
+        for name in &names {
+            let file = File::options().read(true).write(true).open(name);
+            let marked = file.map(|file| kdump::mark_incomplete(&file, name));
+            if !matches!(marked, Ok(Ok(_))) {
+                tracing::warn!("{}: cannot be marked incomplete", name.display());
+            }
+        }
+    }
+    (names, error)
 }

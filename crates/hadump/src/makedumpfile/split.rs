@@ -4,7 +4,7 @@ use super::args::Options;
 use super::create;
 use super::messages::Messages;
 use super::stats;
-use crate::set::Set;
+use crate::set::{self, Set};
 use crate::{Outcome, progress, work};
 use anyhow::{Context, Result, bail};
 use dumpfile::kdump;
@@ -49,10 +49,13 @@ pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Mes
         failed = true;
     }
     let begun: Vec<bool> = parts.iter().map(|part| part.writer.is_some()).collect();
-    let (total, complete) = set.finish(parts, failed)?;
-    let mut names = Vec::new();
-    for (file, _) in files.into_iter().zip(begun).filter(|(_, begun)| *begun) {
-        names.push(create::keep(file, complete)?.display().to_string());
+    let (total, complete, error) = set.finish(parts, failed);
+    let files = files.into_iter().zip(begun).filter(|(_, begun)| *begun).map(|(file, _)| file);
+    let (names, error) = set::name(files, complete, error);
+    let mut names: Vec<_> = names.iter().map(|name| name.display().to_string()).collect();
+    let complete = complete && error.is_none();
+    if let Some(error) = error {
+        say.common(&format!("\nCan't write the dump file: {:#}", anyhow::Error::from(error)));
     }
     say.report(&stats::report(&chosen.selection, &total));
     create::say_more_kept(say, chosen.more_kept());

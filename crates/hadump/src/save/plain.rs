@@ -48,6 +48,7 @@ impl Saving<'_> {
             args: &self.args.write,
             shard: None,
             rate: self.args.limit_rate,
+            can_be_read_again: false,
         };
         let WriteOutcome { written, names, error } =
             progress::watch(chosen.selection.kept(), dump.page_size().bytes(), self.quiet, |progress| {
@@ -60,8 +61,14 @@ impl Saving<'_> {
             && let Some(name) = names.first()
         {
             let parent = work::directory_of(Path::new(name));
-            ::save::target::sync_directory(&parent)
-                .with_context(|| format!("{}: cannot make the dump's name durable", parent.display()))?;
+            match ::save::target::sync_directory(&parent) {
+                // An incomplete dump releases nothing, and is worth no less for that.
+                Err(error) if !whole => {
+                    self.remark(format!("{}: cannot make the name durable: {error}", parent.display()));
+                }
+                synced => synced
+                    .with_context(|| format!("{}: cannot make the dump's name durable", parent.display()))?,
+            }
         }
         if !whole {
             method = ReleaseMethod::None;
