@@ -37,6 +37,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tracing_subscriber::filter::LevelFilter;
 
 /// How a run ended, short of failing.
@@ -80,6 +81,8 @@ const FAILED: u8 = 1;
 const NOT_COMPARED: u8 = 2;
 
 fn main() -> ExitCode {
+    // A limit on the size of files is then an error of the write, like a full disk, and not the end of the program.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     // Not a subcommand of clap's: makedumpfile's options follow rules that clap cannot keep.
     if let Some(args) = makedumpfile::called(std::env::args_os()) {
         return makedumpfile::main(args);
