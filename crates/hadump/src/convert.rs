@@ -133,8 +133,7 @@ pub(crate) fn refuse_input_as_output(input: &InputArgs, outputs: &[PathBuf]) -> 
 /// Reports whether a file is one on a disk: nobody reads `/proc/vmcore` again after a reboot.
 fn is_ordinary(path: &Path) -> bool {
     const PROC_SUPER_MAGIC: i128 = 0x9fa0;
-    path.is_file()
-        && rustix::fs::statfs(path).is_ok_and(|stat| i128::from(stat.f_type) != PROC_SUPER_MAGIC)
+    path.is_file() && rustix::fs::statfs(path).is_ok_and(|stat| i128::from(stat.f_type) != PROC_SUPER_MAGIC)
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {

@@ -3,6 +3,7 @@
 use crate::{Outcome, cli, output, report, units};
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{StreamEnd, Unflattened, unflatten};
+use dumpfile::kdump::{Marked, mark_incomplete};
 use dumpfile::output::{OutputFile, Sink};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sealed::{Identities, Unsealer};
@@ -88,12 +89,27 @@ fn read(input: &mut dyn Read, identities: &Identities, sink: &dyn Sink) -> Resul
 /// Names the file of a stream that arrived to its end, if it is a dump.
 fn whole(args: &cli::Receive, output: OutputFile, bytes: u64, received: u64, quiet: bool) -> Result<Outcome> {
     let name = OutputFile::incomplete_name(&args.file)?;
-    output.sync()?;
+    if let Err(error) = output.sync() {
+        return stopped_writing(args, output, &error.into(), quiet);
+    }
     let dump = dumpfile::open(&name).with_context(|| {
         format!("the stream is complete but does not contain a dump; it is kept in {}", name.display())
     })?;
     let complete = !dump.source.incomplete;
-    let path = if complete { output.commit()? } else { output.keep_incomplete()? };
+    let path = match if complete { output.commit() } else { output.keep_incomplete() } {
+        Err(error @ dumpfile::Error::NotDurable { .. }) => {
+            let (lost, path) = (None, error.kept().unwrap_or(&name).to_owned());
+            return incomplete(
+                args,
+                path,
+                received,
+                lost,
+                format!("{:#}", anyhow::Error::from(error)),
+                quiet,
+            );
+        }
+        path => path?,
+    };
     if args.ack {
         print(&format!("complete {bytes}\n"))?;
     }
@@ -122,21 +138,52 @@ fn cut_short(
     error: String,
     quiet: bool,
 ) -> Result<Outcome> {
-    let name = OutputFile::incomplete_name(&args.file)?;
-    let file = OpenOptions::new().read(true).write(true).open(&name);
+    let (path, marked) = match keep_cut(output, &OutputFile::incomplete_name(&args.file)?)? {
+        Ok(kept) => kept,
+        Err(unusable) => bail!("{error}; what arrived is unusable: {unusable}"),
+    };
+    let lost = marked.map(|marked| Lost { pages: marked.lost, of: marked.pages });
+    incomplete(args, path, received, lost, error, quiet)
+}
+
+/// Keeps the file `name` of a stream that was cut, marked as incomplete, and returns its name and what it lacks, as far as that
+/// can be seen. What is not a dump is removed; then the reason is returned.
+///
+/// # Errors
+///
+/// When the file cannot be named.
+pub(crate) fn keep_cut(
+    output: OutputFile,
+    name: &Path,
+) -> Result<Result<(PathBuf, Option<Marked>), dumpfile::Error>> {
+    let file = OpenOptions::new().read(true).write(true).open(name);
     let file = file.with_context(|| format!("{}: cannot be opened again", name.display()))?;
-    let marked = match dumpfile::kdump::mark_incomplete(&file, &name) {
-        Ok(marked) => marked,
+    let marked = match mark_incomplete(&file, name) {
+        Ok(marked) => Some(marked),
+        // The disk that took no more of the stream takes no mark either.
+        Err(error @ dumpfile::Error::Write { .. }) => {
+            tracing::warn!("the dump is kept and may not be marked as incomplete: {error}");
+            None
+        }
         Err(unusable) => {
             output.discard();
-            bail!("{error}; what arrived is unusable: {unusable}");
+            return Ok(Err(unusable));
         }
     };
-    drop(file);
+    Ok(Ok((crate::output::keep(output)?, marked)))
+}
+
+/// Reports what is not whole.
+fn incomplete(
+    args: &cli::Receive,
+    path: PathBuf,
+    received: u64,
+    lost: Option<Lost>,
+    error: String,
+    quiet: bool,
+) -> Result<Outcome> {
     tracing::error!("{error}");
-    let path = output.keep_incomplete()?;
     let outcome = Outcome::Incomplete;
-    let lost = Some(Lost { pages: marked.lost, of: marked.pages });
     Report { path, received, complete: false, lost, error: Some(error), exit_code: outcome.code() }
         .print(args, quiet)?;
     Ok(outcome)

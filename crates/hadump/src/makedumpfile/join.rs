@@ -3,8 +3,8 @@
 use super::args::{Options, Target};
 use super::create;
 use super::messages::Messages;
-use crate::Outcome;
 use crate::cli::InputArgs;
+use crate::{Outcome, receive};
 use anyhow::{Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
 use std::io;
@@ -13,25 +13,34 @@ use std::path::{Path, PathBuf};
 /// Writes a flattened stream from standard input as an ordinary file.
 pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Result<Outcome> {
     let file = create::begin(options, None, output)?;
-    let arrived = unflatten(&mut io::stdin().lock(), &file)?;
-    if arrived.foreign.is_some() {
-        bail!("standard input is not a flattened dump; nothing is saved");
-    }
-    let what = match arrived.end {
-        StreamEnd::Whole => {
-            let name = create::keep(file, true)?;
-            say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
-            return Ok(Outcome::Complete);
+    let what = match unflatten(&mut io::stdin().lock(), &file) {
+        Ok(arrived) if arrived.foreign.is_some() => {
+            bail!("standard input is not a flattened dump; nothing is saved")
         }
-        StreamEnd::Cut(None) => "the stream ends early".to_owned(),
-        StreamEnd::Cut(Some(error)) => format!("the stream ends early: {error}"),
-        StreamEnd::Damaged(what) => format!("the stream is damaged: {what}"),
+        Ok(arrived) => match arrived.end {
+            StreamEnd::Whole => match file.commit() {
+                Ok(name) => {
+                    say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
+                    return Ok(Outcome::Complete);
+                }
+                Err(error @ dumpfile::Error::NotDurable { .. }) => {
+                    say.error(&format!("{:#}", anyhow::Error::from(error)));
+                    return Ok(Outcome::Incomplete);
+                }
+                Err(error) => return Err(error.into()),
+            },
+            StreamEnd::Cut(None) => "the stream ends early".to_owned(),
+            StreamEnd::Cut(Some(error)) => format!("the stream ends early: {error}"),
+            StreamEnd::Damaged(what) => format!("the stream is damaged: {what}"),
+        },
+        // What came through a pipe does not come again.
+        Err(error) => format!("{:#}", anyhow::Error::from(error)),
     };
-    if arrived.pieces == 0 {
-        bail!("{what}; nothing of it arrived");
+    let name = file.name().to_owned();
+    match receive::keep_cut(file, &name)? {
+        Ok((name, _)) => say.error(&format!("{what}; what arrived is kept in {}", name.display())),
+        Err(unusable) => bail!("{what}; what arrived is unusable: {unusable}"),
     }
-    let name = create::keep(file, false)?;
-    say.error(&format!("{what}; the {} bytes that arrived are kept in {}", arrived.received, name.display()));
     Ok(Outcome::Incomplete)
 }
 
