@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::choose::{Chosen, choose};
 use crate::cli::InputArgs;
 use crate::input::{self, Prefer};
-use crate::{convert, output, progress, work};
+use crate::{convert, destination, output, progress, work};
 use anyhow::{Context, Result, bail};
 use dumpfile::Error;
 use dumpfile::codec::Method;
@@ -109,9 +109,10 @@ impl Out {
     }
 
     /// Ends the output, and returns the name that it has now.
-    fn finish(self, whole: bool) -> Result<PathBuf> {
+    fn finish(self, whole: bool) -> Result<PathBuf, Error> {
         match self {
-            Self::File(file) => keep(file, whole),
+            Self::File(file) if whole => file.commit(),
+            Self::File(file) => output::keep(file),
             Self::Device(device) => {
                 device.sync()?;
                 Ok(device.path().to_owned())
@@ -142,13 +143,6 @@ pub(super) fn begin(options: &Options, input: Option<&InputArgs>, path: &Path) -
         convert::refuse_input_as_output(input, &[path.to_owned()])?;
     }
     output::create(path, options.force, "-f")
-}
-
-/// Gives the file its name: the one it was given when it is whole, or when that name itself says that it may not be, as
-/// the scripts of Fedora and Debian choose it.
-pub(super) fn keep(file: OutputFile, whole: bool) -> Result<PathBuf> {
-    let says_so = file.path().as_os_str().as_encoded_bytes().ends_with(b"-incomplete");
-    Ok(if whole || says_so { file.commit()? } else { file.keep_incomplete()? })
 }
 
 fn is_disk(path: &Path) -> bool {
@@ -197,7 +191,14 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
         let (path, limit) = (out.sink().path().display().to_string(), options.limit);
         match written {
             Attempted::Whole { complete, more_kept } => {
-                let name = out.finish(complete)?;
+                let name = match out.finish(complete) {
+                    Err(Error::NotDurable { path, source }) => {
+                        say.common(&format!("\nCan't write the dump file({}). {source}", path.display()));
+                        say_kept(say, &path);
+                        return Ok(Outcome::Incomplete);
+                    }
+                    name => name?,
+                };
                 say_more_kept(say, more_kept);
                 say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
                 return Ok(Outcome::of(complete, more_kept));
@@ -210,8 +211,10 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
                     (Error::Write { source, .. }, _) => source.to_string(),
                     (error, _) => error.to_string(),
                 };
+                // Another level is of no help against anything else.
+                let is_full = matches!(error, Error::Write { .. });
                 say.common(&format!("\nCan't write the dump file({path}). {why}"));
-                if let Some(next) = levels.peek()
+                if let Some(next) = levels.peek().filter(|_| is_full)
                     && !out.sink().is_stream()
                 {
                     say.common(&format!("Retry to create a dumpfile by dump_level({next})."));
@@ -219,14 +222,12 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
                     continue;
                 }
                 if !readable {
-                    return Err(error.into());
+                    let name = source.args.name();
+                    return Err(error).with_context(|| format!("{name}: no dump was written"));
                 }
                 // A stream without its end is one that was cut off, which is what it is.
                 let kept = if out.sink().is_stream() { STDOUT.into() } else { out.finish(false)? };
-                say.common(&format!(
-                    "This is an incomplete dumpfile, but might analyzable.\nIt is kept in {}.",
-                    kept.display()
-                ));
+                say_kept(say, &kept);
                 return Ok(Outcome::Incomplete);
             }
         }
@@ -242,7 +243,7 @@ fn is_limit(error: &io::Error) -> bool {
 enum Attempted {
     /// To the end; complete unless pages were lost.
     Whole { complete: bool, more_kept: bool },
-    /// The output took no more bytes.
+    /// Something ended it early. It is readable if any page was written.
     CutShort { error: Error, readable: bool },
 }
 
@@ -261,28 +262,19 @@ impl Attempt<'_> {
         let limited = options.limit.map(|limit| Limited { sink: out.sink(), limit });
         let sink = limited.as_ref().map_or(out.sink(), |limited| limited as &dyn Sink);
         let started = Instant::now();
-        let (done, written) = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
+        let (written, result) = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
             let Chosen { selection, facts, .. } = &chosen;
-            let written = if options.elf {
-                dumpfile::elf::write(dump, selection, facts, sink, progress)
+            if options.elf {
+                destination::write_elf(dump, selection, facts, sink, progress)
             } else {
                 let options = dumpfile::kdump::Options { method: options.codec, ..Default::default() };
-                dumpfile::kdump::write(dump, selection, facts, &options, sink, progress)
-            };
-            (progress.pages(), written)
+                destination::write_kdump(dump, selection, facts, &options, sink, progress)
+            }
         });
         say.step("Copying data", started.elapsed());
-        let written = match written {
-            Ok(written) => written,
-            Err(error @ Error::Write { .. }) => {
-                // A kdump file can be read up to where it was cut; an ELF file gets its headers last.
-                let readable = done > 0 && !options.elf;
-                return Ok(Attempted::CutShort { error, readable });
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("{}: no dump was written", args.name()));
-            }
-        };
+        if let Err(error) = result {
+            return Ok(Attempted::CutShort { error, readable: written.seen() > 0 });
+        }
         say.report(&stats::report(&chosen.selection, &written));
         let complete = output::is_complete(&written, dump);
         for found in dump.memory.damage().first {
@@ -314,6 +306,14 @@ pub(super) fn choose_pages(
         say.error(remark);
     }
     Ok(chosen)
+}
+
+/// Says that the dump is not whole, in makedumpfile's words.
+fn say_kept(say: Messages, kept: &Path) {
+    say.common(&format!(
+        "This is an incomplete dumpfile, but might analyzable.\nIt is kept in {}.",
+        kept.display()
+    ));
 }
 
 /// Says that pages were kept in doubt, in makedumpfile's words for a kernel that it does not know. Which pages and why has

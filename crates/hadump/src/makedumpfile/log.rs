@@ -31,7 +31,8 @@ pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Message
             let remarks = write(&mut out)?;
             out.flush().with_context(|| format!("{}: cannot write the log", path.display()))?;
             drop(out);
-            (remarks.clone(), create::keep(file, remarks.is_empty())?.display().to_string())
+            let named = if remarks.is_empty() { file.commit()? } else { file.keep_incomplete()? };
+            (remarks, named.display().to_string())
         }
     };
     for remark in &remarks {
