@@ -5,7 +5,7 @@ mod common;
 use common::makedumpfile::{OURS, ours, theirs};
 use common::reader::kdump::Kdump;
 use common::run::{self, Run, Scratch};
-use common::{check, peer};
+use common::{check, peer, report_skipped};
 use corpus::Dump;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -386,4 +386,32 @@ fn rules_erase_bytes_and_the_dump_says_which() {
 fn a_symbolic_link_is_enough() {
     assert!(fs::symlink_metadata(&*OURS).unwrap().is_symlink());
     Run::of(Command::new(&*OURS).arg("-v")).ok();
+}
+
+/// A capture kernel may have all processors of the machine and little memory.
+#[test]
+fn threads_are_no_more_than_memory_is_good_for_whatever_a_script_asks_for() {
+    if std::thread::available_parallelism().is_ok_and(|count| count.get() < 2) {
+        return report_skipped("threads by memory: there is one processor");
+    }
+    let dump = small();
+    let threads = |available: &str| {
+        let scratch = Scratch::new("vmcore");
+        let (meminfo, trace) = (scratch.directory().join("meminfo"), scratch.directory().join("trace"));
+        fs::write(&meminfo, format!("MemTotal: 262144 kB\nMemAvailable: {available} kB\n")).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg(
+            "mount --bind \"$1\" /proc/meminfo && shift && exec strace -f -q -e trace=clone,clone3 -o \"$@\"",
+        );
+        command.arg("sh").args([&meminfo, &trace]).args([run::HADUMP, "makedumpfile", "--num-threads", "64"]);
+        let run = Run::of(command.args(["-l", "-d", "31"]).arg(&dump.elf).arg(scratch.path()));
+        if run.code != Some(0) {
+            report_skipped(&format!("threads by memory: no unshare, mount or strace: {}", run.stderr));
+            return None;
+        }
+        Some(fs::read_to_string(trace).unwrap().matches("clone").count())
+    };
+    let (Some(few), Some(many)) = (threads("66000"), threads("16777216")) else { return };
+    assert!(few < many, "{few} and {many} threads");
 }

@@ -123,8 +123,10 @@ fn start_log(level: MessageLevel) {
 }
 
 fn run(mut options: Options, job: Job, say: Messages) -> Result<Outcome> {
-    let threads = options.threads;
-    crate::cli::on_threads(threads, || match job {
+    // Also where a script counts processors: a capture kernel may have as many as the machine, and little memory.
+    let fit = crate::save::threads_that_fit();
+    let threads = options.threads.map_or(fit, |wanted| wanted.min(fit));
+    crate::cli::on_threads(Some(threads), || match job {
         Job::Create { input, output } => create::run(&options, &input, &output, say),
         Job::Split { input, outputs } => split::run(&options, &input, &outputs, say),
         Job::MemUsage { input } => create::mem_usage(&options, &input, say),

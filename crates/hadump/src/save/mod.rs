@@ -48,7 +48,7 @@ pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
 }
 
 /// How many threads the free memory is enough for: a kernel booted in 256 MB has little of it.
-fn threads_that_fit() -> NonZeroUsize {
+pub(crate) fn threads_that_fit() -> NonZeroUsize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let fit =
         |free: u64| usize::try_from(free.saturating_sub(BASE_MEMORY) / PER_THREAD).unwrap_or(usize::MAX);
