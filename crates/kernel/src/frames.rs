@@ -172,7 +172,7 @@ pub(crate) fn image(kernel: &Kernel<'_>) -> Result<RangeSet<Pfn>, Error> {
     let text = kernel.info().symbol("_stext");
     let step = page.bytes();
     let addresses =
-        text.into_iter().flat_map(|text| (0..TEXT).step_by(step as usize).map(move |i| text.0 + i));
+        text.into_iter().flat_map(|text| (0..TEXT).step_by(step as usize).map(move |i| text.0.wrapping_add(i)));
     let mut frames = Frames::default();
     for addr in addresses.chain(kernel.info().symbols().map(|(_, addr)| addr.0)) {
         match kernel.map(VirtAddr(addr)) {

@@ -301,3 +301,12 @@ fn wrong_numbers_cost_no_page() {
         });
     }
 }
+
+#[test]
+fn a_symbol_at_the_end_of_the_address_space_is_only_wrong() {
+    with_subject(X86_64, |subject| {
+        let dump = subject.with_info(&[("SYMBOL(_stext)", "ffffffffffffff00")]);
+        let selected = Kernel::open(&dump).unwrap().select(DumpLevel::ALL, None).unwrap();
+        assert_eq!(subject.lost(&selected), [0; 0]);
+    });
+}
