@@ -1,7 +1,7 @@
 //! Frames of which it is known what the kernel uses them for, without asking their `struct page`.
 
 use crate::memmodel::{MemModel, PageRun};
-use crate::translate::TableVisitor;
+use crate::translate::{Stop, TableVisitor};
 use crate::{Error, Kernel};
 use vmcore::{PageSize, Pfn, PhysAddr, Range, RangeSet, VirtAddr};
 
@@ -145,16 +145,15 @@ fn array(kernel: &Kernel<'_>, run: PageRun, size: u64, frames: &mut Frames) -> R
     let mut done = 0;
     while done < len {
         let at = VirtAddr(run.at.0.wrapping_add(done));
-        match kernel.map(at) {
+        match kernel.map_or_stop(at) {
             Ok(mapping) => {
                 let part = mapping.len.min(len - done);
                 let end = mapping.phys.0.saturating_add(part);
                 frames.add(page, Range::new(mapping.phys, PhysAddr(end)));
                 done += part;
             }
-            Err(Error::Read(error)) => return Err(error.into()),
-            // Every mapping is a whole number of the smallest pages, whatever the kernel's page size is.
-            Err(_) => done += 4096 - (at.0 & 4095),
+            Err(Stop { error: Error::Read(error), .. }) => return Err(error.into()),
+            Err(Stop { len, .. }) => done = done.saturating_add(len),
         }
     }
     Ok(())
@@ -171,8 +170,9 @@ pub(crate) fn image(kernel: &Kernel<'_>) -> Result<RangeSet<Pfn>, Error> {
     let page = kernel.physical().page_size();
     let text = kernel.info().symbol("_stext");
     let step = page.bytes();
-    let addresses =
-        text.into_iter().flat_map(|text| (0..TEXT).step_by(step as usize).map(move |i| text.0.wrapping_add(i)));
+    let addresses = text
+        .into_iter()
+        .flat_map(|text| (0..TEXT).step_by(step as usize).map(move |i| text.0.wrapping_add(i)));
     let mut frames = Frames::default();
     for addr in addresses.chain(kernel.info().symbols().map(|(_, addr)| addr.0)) {
         match kernel.map(VirtAddr(addr)) {

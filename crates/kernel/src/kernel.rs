@@ -2,7 +2,7 @@
 
 use crate::memmodel::MemModel;
 use crate::physical::Physical;
-use crate::translate::{Mapping, TableVisitor, Translator};
+use crate::translate::{Mapping, Stop, TableVisitor, Translator};
 use crate::{Error, KernelMemory, uts};
 use vmcore::{Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VirtSegment, VmcoreInfo};
 
@@ -80,6 +80,11 @@ impl<'d> Kernel<'d> {
     /// The physical address of `addr` and how many bytes from there on lie side by side.
     pub(crate) fn map(&self, addr: VirtAddr) -> Result<Mapping, Error> {
         self.translator.translate(&self.physical, addr)
+    }
+
+    /// As [`Kernel::map`]; an error says how far it holds.
+    pub(crate) fn map_or_stop(&self, addr: VirtAddr) -> Result<Mapping, Stop> {
+        self.translator.translate_or_stop(&self.physical, addr)
     }
 
     /// Shows `visitor` the kernel's page table, as far as its layout is known.

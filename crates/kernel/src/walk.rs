@@ -2,6 +2,7 @@
 
 use crate::memmodel::{MemModel, PageRun};
 use crate::page::Window;
+use crate::translate::Stop;
 use crate::{Error, Kernel};
 use vmcore::{Pfn, Range, VirtAddr};
 
@@ -63,11 +64,31 @@ impl<'k, 'd> Walk<'k, 'd> {
         Ok(())
     }
 
+    /// How many frames from `pfn` on have no `struct page`, because nothing is mapped where it would be: where a dump claims
+    /// more memory than there can be it takes long to find that out window by window.
+    fn gap(&self, run: &PageRun, pfn: u64, size: u64) -> Result<u64, Error> {
+        let at = run.at.0.wrapping_add((pfn - run.frames.start.0).wrapping_mul(size));
+        match self.kernel.map_or_stop(VirtAddr(at)) {
+            Err(Stop { error: Error::Read(error), .. }) => Err(error.into()),
+            Err(Stop { error: Error::NotMapped { .. }, len }) => {
+                Ok((len / size.max(1)).min(run.frames.end.0 - pfn))
+            }
+            _ => Ok(0),
+        }
+    }
+
     /// Shows the pages of one array.
     fn run(&mut self, run: PageRun, visitor: &mut impl Visitor) -> Result<(), Error> {
         let size = visitor.page_struct();
         let mut pfn = run.frames.start.0.max(self.resume);
         while pfn < run.frames.end.0 {
+            let gap = self.gap(&run, pfn, size as u64)?;
+            if gap > WINDOW_PAGES {
+                visitor.uncovered(gap);
+                visitor.unknown(Pfn(pfn), Pfn(pfn + gap));
+                pfn += gap;
+                continue;
+            }
             // A head's facts stand in the next struct page. Compound pages are aligned, so windows that end at an even
             // frame never part the two.
             let end = (pfn / WINDOW_PAGES + 1).saturating_mul(WINDOW_PAGES).min(run.frames.end.0);

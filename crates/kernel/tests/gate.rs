@@ -310,3 +310,50 @@ fn a_symbol_at_the_end_of_the_address_space_is_only_wrong() {
         assert_eq!(subject.lost(&selected), [0; 0]);
     });
 }
+
+/// Memory of which most is not there.
+struct Huge {
+    inner: Box<dyn PhysicalMemory>,
+    map: MemoryMap,
+}
+
+impl PhysicalMemory for Huge {
+    fn map(&self) -> &MemoryMap {
+        &self.map
+    }
+
+    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+        if self.inner.map().frames().contains(pfn) {
+            return self.inner.read_page(pfn, page);
+        }
+        page.fill(0);
+        Ok(PageState::Zero)
+    }
+
+    fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
+        self.inner.drop_excluded(first, chunk)
+    }
+}
+
+/// A file of some megabytes can claim 256 TiB, and one array of struct pages for all of it.
+#[test]
+fn memory_that_nobody_has_takes_no_time() {
+    with_subject(X86_64, |subject| {
+        let mut dump = subject.open();
+        let text = String::from_utf8(dump.vmcoreinfo.as_ref().unwrap().text().to_vec()).unwrap();
+        let text = text.replace("SYMBOL(mem_section)", "SYMBOL(mem_map)");
+        dump.vmcoreinfo = Some(VmcoreInfo::parse(text.as_bytes()));
+        let page_size = dump.page_size();
+        let inner = std::mem::replace(&mut dump.memory, Box::new(Nothing));
+        let first = inner.map().bytes().iter().next().unwrap().start;
+        let all = [vmcore::Range::new(first, vmcore::PhysAddr(0x7ff0_0000_0000))].into_iter().collect();
+        let map = MemoryMap::new(page_size, all);
+        dump.memory = Box::new(Huge { inner, map });
+        let began = std::time::Instant::now();
+        let selected = Kernel::open(&dump).unwrap().select(DumpLevel::ALL, None);
+        let (took, selected) = (began.elapsed(), selected.unwrap());
+        println!("{took:?}: {:?}", selected.remarks);
+        assert!(took.as_secs() < 20, "{took:?}");
+        assert!(selected.gate.closed && selected.selection.kept() > 1 << 34);
+    });
+}

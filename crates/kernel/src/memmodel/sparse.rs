@@ -68,10 +68,11 @@ impl Sparse {
         }
         let per_root = page.bytes() / entry;
         let length = info.length("mem_section");
-        let fits = page.shift().into()..=40;
+        // None is smaller than 16 MiB.
+        let fits = 20..=40;
         let pairs = bits(kernel)?;
         if let Some((section_bits, _)) = pairs.iter().find(|(section, _)| !fits.contains(section)) {
-            return Err(implausible("NUMBER(SECTION_SIZE_BITS)", *section_bits, "the page's bits to 40"));
+            return Err(implausible("NUMBER(SECTION_SIZE_BITS)", *section_bits, "20 to 40"));
         }
         let possible: Vec<(u32, u64)> = pairs
             .iter()

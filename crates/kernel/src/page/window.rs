@@ -1,5 +1,6 @@
 //! Windows of virtual memory, read whole for the walk over `struct page`s.
 
+use crate::translate::Stop;
 use crate::{Error, Kernel};
 use vmcore::{PageState, PhysAddr, VirtAddr};
 
@@ -43,21 +44,19 @@ impl Window {
 
     /// Fills the buffer, mapping by mapping.
     fn copy(&mut self, kernel: &Kernel<'_>, at: VirtAddr) -> Result<(), Error> {
-        let page = kernel.physical().page_size();
         let mut done = 0;
         while done < self.buffer.len() {
             let addr = VirtAddr(at.0.wrapping_add(done as u64));
             let rest = self.buffer.len() - done;
-            match kernel.map(addr) {
+            match kernel.map_or_stop(addr) {
                 Ok(mapping) => {
                     let len = rest.min(usize::try_from(mapping.len).unwrap_or(usize::MAX));
                     self.piece(kernel, mapping.phys, done, len)?;
                     done += len;
                 }
-                Err(Error::Read(error)) => return Err(error.into()),
-                // Every mapping is a whole number of the smallest pages, whatever the kernel's page size is.
-                Err(error) => {
-                    let len = rest.min(4096 - (addr.0 & 4095) as usize).min(page.len());
+                Err(Stop { error: Error::Read(error), .. }) => return Err(error.into()),
+                Err(Stop { error, len }) => {
+                    let len = rest.min(usize::try_from(len).unwrap_or(usize::MAX));
                     if matches!(error, Error::NotMapped { .. }) {
                         self.unmapped += len;
                     }

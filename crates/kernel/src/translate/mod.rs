@@ -25,10 +25,15 @@ use ppc64::Ppc64;
 use riscv64::Riscv64;
 use s390x::S390x;
 use segments::Segments;
-use table::Stop;
+pub(crate) use table::Stop;
 pub(crate) use tables::TableVisitor;
 use vmcore::{Arch, Dump, PhysAddr, VirtAddr, VmcoreInfo};
 use x86_64::X86_64;
+
+/// The smallest pages of any machine.
+const SMALLEST: u64 = 4096;
+/// What the ends of regions whose addresses are computed are multiples of.
+const COMPUTED: u64 = 2 << 20;
 
 /// Where a virtual address lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,9 +158,15 @@ impl Translator {
 
     /// Where `addr` lies. The input's segments answer where the kernel's tables do not.
     pub(crate) fn translate(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Error> {
-        let error = match self.way.walk(physical, addr) {
+        Ok(self.translate_or_stop(physical, addr)?)
+    }
+
+    /// As [`Translator::translate`]. An error says how far it holds, so that whoever looks for more need not ask for
+    /// each page: a hostile dump has room for 2^40 of them where nothing is mapped.
+    pub(crate) fn translate_or_stop(&self, physical: &Physical<'_>, addr: VirtAddr) -> Result<Mapping, Stop> {
+        let Stop { error, len } = match self.way.walk(physical, addr) {
             Ok(mapping) => return Ok(mapping),
-            Err(stop) => stop.error,
+            Err(stop) => stop,
         };
         let other = match error {
             Error::NotMapped { .. } => self.segments.translate(addr),
@@ -164,7 +175,13 @@ impl Translator {
             }
             _ => None,
         };
-        other.ok_or(error)
+        let len = match error {
+            Error::NotMapped { .. } => len.min(self.segments.distance(addr)),
+            // Computed addresses begin and end at multiples of this at least, segments anywhere.
+            _ => len.min(COMPUTED - addr.0 % COMPUTED).min(self.segments.distance(addr)),
+        };
+        // Every mapping is a whole number of the smallest pages, whatever the kernel's page size is.
+        other.ok_or_else(|| Stop { error, len: len.max(SMALLEST - addr.0 % SMALLEST) })
     }
 
     /// Where the kernel's link address 0 lies in physical memory, as kdump readers expect it for each architecture.

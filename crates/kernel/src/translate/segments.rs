@@ -32,6 +32,12 @@ impl Segments {
         self.sorted.is_empty()
     }
 
+    /// How far from `addr`, which no segment holds, the next one is.
+    pub(crate) fn distance(&self, addr: VirtAddr) -> u64 {
+        let next = self.sorted.partition_point(|s| s.virt <= addr);
+        self.sorted.get(next).map_or(u64::MAX, |segment| segment.virt.0 - addr.0)
+    }
+
     /// Where `addr` lies, if a segment holds it.
     pub(crate) fn translate(&self, addr: VirtAddr) -> Option<Mapping> {
         let next = self.sorted.partition_point(|s| s.virt <= addr);

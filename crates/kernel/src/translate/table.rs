@@ -68,10 +68,10 @@ pub(super) enum Entry {
 
 /// Why a walk ended without an answer.
 #[derive(Debug)]
-pub(super) struct Stop {
-    pub(super) error: Error,
+pub(crate) struct Stop {
+    pub(crate) error: Error,
     /// Bytes from the address on that the same answer is true for; at least 1.
-    pub(super) len: u64,
+    pub(crate) len: u64,
 }
 
 impl From<Stop> for Error {
