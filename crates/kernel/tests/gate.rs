@@ -76,6 +76,11 @@ impl Subject {
 
     /// The frames of the dump's mem_map, in the order of what they are about.
     fn mem_map(&self) -> Vec<u64> {
+        self.mem_map_pages().into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// The same, each behind the first frame that it is about.
+    fn mem_map_pages(&self) -> Vec<(u64, u64)> {
         let dump = self.open();
         let kernel = Kernel::open(&dump).unwrap();
         let roots = kernel.info().symbol("mem_section").unwrap();
@@ -88,8 +93,8 @@ impl Subject {
             for first in (range.start.0 / per_page..range.end.0.div_ceil(per_page)).map(|i| i * per_page) {
                 let phys = kernel.translate(VirtAddr(base + first * 64)).unwrap();
                 let frame = dump.page_size().pfn(phys).0;
-                if frames.last() != Some(&frame) {
-                    frames.push(frame);
+                if frames.last().is_none_or(|(_, last)| *last != frame) {
+                    frames.push((first, frame));
                 }
             }
         }
@@ -300,6 +305,39 @@ fn wrong_numbers_cost_no_page() {
             }
         });
     }
+}
+
+/// A page of `mem_map` whose struct pages the kernel did not make: memory that was never brought online, or went offline.
+#[test]
+fn struct_pages_that_the_kernel_did_not_make_are_no_nonsense() {
+    with_subject(X86_64, |subject| {
+        let dump = subject.open();
+        let page = dump.page_size().len();
+        let keeps = |pfn: u64| subject.truth[(pfn / 8) as usize] >> (pfn % 8) & 1 != 0;
+        let healthy = Kernel::open(&dump).unwrap().select(DumpLevel::ALL, None).unwrap();
+        // Struct pages of pages that no counter of the kernel is about, so that only the ones in them are new.
+        let frames = dump.memory.map().frames();
+        let mut pages = BTreeMap::new();
+        let mut about = 0;
+        for (pfn, frame) in subject.mem_map_pages() {
+            let all = (pfn..pfn + 64).all(|pfn| keeps(pfn) && frames.contains(Pfn(pfn)));
+            if all && pages.len() < 24 {
+                pages.insert(frame, vec![0xff; page]);
+                about += 64;
+            }
+        }
+        assert!(about > 512, "{about}");
+        let dump = subject.with_pages(pages);
+        let selected = Kernel::open(&dump).unwrap().select(DumpLevel::ALL, None).unwrap();
+        for check in &selected.gate.checks {
+            println!("    {}: {}: {}", check.name, check.outcome.name(), check.text);
+        }
+        assert!(!selected.gate.held_back(), "{:?}", selected.remarks);
+        assert_eq!(subject.lost(&selected), [0; 0]);
+        assert_eq!(selected.undecided, healthy.undecided + about);
+        let ungated = Kernel::open(&dump).unwrap().select_unchecked(DumpLevel::ALL, None).unwrap();
+        assert_eq!(subject.lost(&ungated), [0; 0]);
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod zones;
 
 use crate::frames::{self, Mapped};
 use crate::memmodel::MemModel;
-use crate::page::{Census, Classes, Sound};
+use crate::page::{Census, Classes, Sound, is_poison};
 use crate::{Error, Kernel, KernelMemory};
 pub(crate) use judge::Found;
 use vmcore::{Pfn, Range, RangeSet, VirtAddr};
@@ -154,6 +154,7 @@ fn nodes_are_in_flags(
             model.runs(kernel, Range::new(pfn, Pfn(pfn.0 + 1)), &mut runs)?;
             let Some(run) = runs.first() else { continue };
             match kernel.read_word(classes.flags_of(VirtAddr(run.at.0))) {
+                Ok(flags) if is_poison(flags) => {}
                 Ok(flags) => {
                     seen += 1;
                     right += u64::from(sound.has_node(flags));

@@ -102,6 +102,7 @@ impl Census {
                 self.free[(order as usize).min(ORDERS - 1)] += 1;
                 return;
             }
+            Verdict::Unmade => return,
             Verdict::Keep | Verdict::BadOrder => None,
             Verdict::Drop(reason, order) => {
                 match reason {

@@ -55,6 +55,9 @@ pub(super) enum Verdict {
     Keep,
     /// Keep the page: it is a tail of a compound page, which goes with its head or not at all.
     Tail,
+    /// Keep the page: the kernel made no `struct page` for it. Since 4.17 kernels with `CONFIG_DEBUG_VM` fill the array with
+    /// ones before (`page_init_poison`), and again where memory goes offline.
+    Unmade,
     /// Leave out 2^order pages from here on.
     Drop(Reason, u32),
     /// A block of free pages whose size makes no sense.
@@ -189,6 +192,9 @@ impl Classes {
         if word::<O>(page, self.head) & self.tail != 0 {
             // Tails go with their head, but reading a broken one may stop the machine even if the rest is kept.
             let broken = flags & self.hwpoison != 0;
+            if is_poison(flags) {
+                return Verdict::Unmade;
+            }
             return if broken { Verdict::Drop(Reason::HwPoison, 0) } else { Verdict::Tail };
         }
         let mapcount = half::<O>(page, self.mapcount);
@@ -316,6 +322,11 @@ impl Classes {
         }
         (self.offline.is(mapcount) && !slab).then_some(Reason::Offline)
     }
+}
+
+/// Reports whether these are the flags of a `struct page` that the kernel did not make: no page has all of them.
+pub(crate) fn is_poison(flags: u64) -> bool {
+    flags == u64::MAX
 }
 
 /// The flags that a page of the swap cache has.

@@ -13,7 +13,7 @@ mod tally;
 mod window;
 
 pub(crate) use census::{Census, ORDERS};
-pub(crate) use classes::Classes;
+pub(crate) use classes::{Classes, is_poison};
 pub(crate) use free_list::FreeList;
 pub(crate) use scan::{CELL, Carry, REGION, Regions, Scan};
 pub(crate) use sorter::Sorter;

@@ -140,6 +140,10 @@ impl<'a> Scan<'a> {
             let Some((page, next)) = self.at(bytes, pfn - from) else { return pages.end };
             match self.classes.judge::<O>(page, next, pfn) {
                 Verdict::Keep | Verdict::Tail => pfn += 1,
+                Verdict::Unmade => {
+                    self.unmade(pfn);
+                    pfn += 1;
+                }
                 Verdict::Drop(reason, order) => {
                     let end = pfn + (1 << order);
                     self.take(pfn, end, reason);
@@ -165,6 +169,11 @@ impl<'a> Scan<'a> {
             let Some((page, next)) = self.at(bytes, pfn - from) else { return pages.end };
             let verdict = self.classes.judge::<O>(page, next, pfn);
             let sane = match verdict {
+                Verdict::Unmade => {
+                    self.unmade(pfn);
+                    pfn += 1;
+                    continue;
+                }
                 Verdict::BadOrder => false,
                 _ if sound.is_tail::<O>(page) => sound.tail::<O>(page),
                 Verdict::Keep | Verdict::Tail => sound.page::<O>(page),
@@ -191,6 +200,12 @@ impl<'a> Scan<'a> {
             }
         }
         pfn
+    }
+
+    /// Keeps a page that has no `struct page`, though the array has a place for it.
+    fn unmade(&mut self, pfn: u64) {
+        self.uncovered(1);
+        self.unknown(Pfn(pfn), Pfn(pfn + 1));
     }
 
     /// The struct page at `index` of `bytes` and the one after.

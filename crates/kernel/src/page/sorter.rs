@@ -73,7 +73,7 @@ impl<'a> Sorter<'a> {
                 Verdict::Drop(Reason::Cache, order) => Some((Value::Cache, order)),
                 Verdict::Drop(Reason::CachePrivate, order) => Some((Value::CachePrivate, order)),
                 Verdict::Drop(Reason::User, order) => Some((Value::User, order)),
-                Verdict::Drop(..) | Verdict::BadOrder | Verdict::Tail => None,
+                Verdict::Drop(..) | Verdict::BadOrder | Verdict::Tail | Verdict::Unmade => None,
             };
             pfn += match found {
                 Some((value, order)) => {

@@ -40,6 +40,10 @@ impl<'a> Tally<'a> {
                     continue;
                 }
                 Verdict::Tail => {}
+                Verdict::Unmade => {
+                    self.census.unknown += 1;
+                    self.census.uncovered += 1;
+                }
                 _ if listed => {
                     let order = next.map_or(0, |next| classes.order::<O>(page, next));
                     self.census.lru += 1 << order;
