@@ -87,7 +87,7 @@ impl Batch {
     pub(super) fn load(&mut self, memory: &dyn PhysicalMemory) -> Result<(), Error> {
         let size = self.page_size.len();
         if self.buffer.len() < self.states.len() * size {
-            self.buffer.resize(self.states.len() * size, 0);
+            self.buffer = vec![0; self.states.len() * size];
         }
         let pieces = (READ_BYTES / size).max(1);
         let (mut states, mut buffer) = (&mut self.states[..], &mut self.buffer[..]);
