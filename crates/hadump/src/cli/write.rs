@@ -24,7 +24,7 @@ pub(crate) struct WriteArgs {
     /// Store identical pages once (2 to 40 % slower)
     #[arg(long)]
     pub(crate) dedup: bool,
-    /// Worker threads [default and maximum: one per CPU]
+    /// Threads that compress, besides one that writes [default and maximum: one per CPU]
     #[arg(short = 'j', long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Copy the registers of a firmware-assisted dump into the crashed kernel's crash_notes, which fadump leaves empty
