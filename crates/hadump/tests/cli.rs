@@ -3,7 +3,7 @@
 mod common;
 
 use common::report_skipped;
-use common::run::{self, HADUMP, Run, Scratch};
+use common::run::{self, HADUMP, Run, Scratch, names};
 use corpus::Dump;
 use serde_json::Value;
 use std::fs;
@@ -17,14 +17,6 @@ fn small() -> Dump {
 }
 
 /// The names in a directory.
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).expect("a directory");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn an_output_is_the_only_file_left_and_its_owner_alone_may_read_it() {
     let (dump, output) = (small(), Scratch::new("vmcore.kdump"));

@@ -4,7 +4,7 @@ mod common;
 
 use common::live::LiveRoot;
 use common::peer;
-use common::run::{self, HADUMP, Run as Output, Scratch};
+use common::run::{self, HADUMP, Run as Output, Scratch, names};
 use phyp_model::release::Handler;
 use phyp_model::scenario::{self, Dirt, Event, Run};
 use phyp_model::synth::{self, SynthOptions};
@@ -77,14 +77,6 @@ fn plain(root: &LiveRoot) -> Scratch {
     let plain = Scratch::new("plain");
     run::convert(root.path(), plain.path(), &["-c", "none"]).ok();
     plain
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).expect("a directory");
-    let mut names: Vec<String> =
-        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod common;
 
 use common::peer;
-use common::run::{self, HADUMP, Run, Scratch, hadump};
+use common::run::{self, HADUMP, Run, Scratch, hadump, names};
 use corpus::X86_64;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -81,14 +81,6 @@ impl Case {
         }
         all
     }
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).expect("a directory");
-    let mut names: Vec<String> =
-        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
 
 fn parts(directory: &Path) -> Vec<PathBuf> {

@@ -86,3 +86,12 @@ pub fn convert(input: &Path, output: &Path, options: &[&str]) -> Run {
     let mut command = Command::new(HADUMP);
     Run::of(command.arg("convert").arg(input).arg("-o").arg(output).args(options))
 }
+
+/// The names in a directory, sorted.
+pub fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
