@@ -6,6 +6,7 @@ use crate::input::{self, Prefer};
 use crate::{Outcome, report, units};
 use anyhow::{Context, Result, bail};
 use dumpfile::output::{OutputFile, Sink};
+use phyp::custody::{self, Known, Owner};
 use phyp::kdms::KernelDump;
 use phyp::status::{LastBoot, Mechanism, Readiness};
 use phyp::system::{REGISTERED_ON, System};
@@ -101,8 +102,9 @@ pub(crate) fn run(args: &cli::Status) -> Result<Outcome> {
     let system = system;
     let ram = system.leavings.memory_map.as_ref();
     let image = system.memory.as_ref().and_then(|path| dumpfile::open_image(path, ram).ok());
-    let status = phyp::status::status(&system, image);
-    let waits = status.last_boot == LastBoot::DumpWaiting || system.vmcore.is_some();
+    let known = Known { probe: custody::probe(&args.root), ..Known::default() };
+    let status = phyp::status::status(&system, known, image);
+    let waits = !status.custody.is_given_away() && status.custody.owner != Owner::NoDump;
     let mut findings: Vec<Finding> = status
         .findings
         .iter()
@@ -165,9 +167,7 @@ fn describe(args: &cli::Status, system: &System) -> Result<Waiting> {
 /// The memory that the firmware copied aside, so that the second boot could use it.
 fn boot_memory(system: &System) -> Option<RangeSet<PhysAddr>> {
     let dump = KernelDump::parse(system.leavings.kernel_dump.as_deref()?).ok()?;
-    let copied =
-        dump.sections.iter().filter(|s| s.is_requested() && s.kind.copies_memory() && !s.is_in_place());
-    Some(copied.map(|s| s.source_range()).collect()).filter(|r: &RangeSet<PhysAddr>| !r.is_empty())
+    Some(dump.boot_memory()).filter(|ranges| !ranges.is_empty())
 }
 
 /// Counts pages by class; the kernel of the dump has to be understood for that.
@@ -219,6 +219,7 @@ fn mechanism(mechanism: Mechanism) -> &'static str {
         Mechanism::PhypDump => "phyp-dump",
         Mechanism::Fadump => "fadump",
         Mechanism::Opal => "opal",
+        Mechanism::Kdump => "kdump",
     }
 }
 
@@ -230,6 +231,8 @@ fn readiness(readiness: Readiness) -> &'static str {
         Readiness::Registered => "registered",
         Readiness::LostByMigration => "lost_by_migration",
         Readiness::DumpActive => "dump_active",
+        Readiness::Loaded => "loaded",
+        Readiness::NotLoaded => "not_loaded",
     }
 }
 
@@ -237,6 +240,8 @@ fn last_boot(last: LastBoot) -> &'static str {
     match last {
         LastBoot::Ordinary => "ordinary",
         LastBoot::DumpWaiting => "dump_waiting",
+        LastBoot::GivenBack => "given_back",
+        LastBoot::Refused => "refused_by_the_kernel",
         LastBoot::Stale => "stale_dump",
         LastBoot::Missed => "missed",
     }

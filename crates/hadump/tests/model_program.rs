@@ -218,14 +218,17 @@ fn status_tells_what_the_last_boot_left() {
             ("dump_waiting", Event::CRASH, &[]),
             ("dump_waiting", Event::End(End::Reset { nmi_interlock: false }), &[]),
             ("dump_waiting", Event::SecondCrash, &[]),
-            ("stale_dump", Event::StaleAfterSecondCrash, &[]),
             ("missed", Event::CrashUnregistered, &[]),
             ("missed", Event::CrashAfterMigration, &[]),
             ("ordinary", Event::End(End::Reboot), &[]),
             ("ordinary", Event::Migrated, &[]),
         ];
-        if mode != Mode::Phyp2008 {
-            cases.push(("stale_dump", Event::CRASH, &rejected));
+        if mode == Mode::Phyp2008 {
+            cases.push(("stale_dump", Event::StaleAfterSecondCrash, &[]));
+        } else {
+            // These kernels look at the dump, refuse it and use the memory.
+            cases.push(("given_back", Event::StaleAfterSecondCrash, &[]));
+            cases.push(("given_back", Event::CRASH, &rejected));
         }
         for (expected, event, faults) in cases {
             let run = crash(options.clone(), event, faults, Dirt::Whole);

@@ -312,6 +312,12 @@ impl KernelDump {
         &self.raw
     }
 
+    /// Memory of the crashed system that the firmware copied aside, so that the second boot could use it.
+    pub fn boot_memory(&self) -> RangeSet<PhysAddr> {
+        let copied = |s: &&Section| s.kind == SectionKind::RealMode && s.is_requested() && !s.is_in_place();
+        self.sections.iter().filter(copied).map(Section::source_range).collect()
+    }
+
     /// The first section of a kind.
     pub fn find(&self, kind: SectionKind) -> Option<&Section> {
         self.sections.iter().find(|s| s.kind == kind)

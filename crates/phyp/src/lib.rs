@@ -3,8 +3,8 @@
 //! The hypervisor (or OPAL) copies low memory, the registers and some page-table entries aside, resets the machine
 //! without clearing memory, and boots it again. [`system::System::look`] gathers what the second boot shows of that,
 //! from the machine itself or from a directory laid out like its root; [`assemble()`] puts the crashed system's memory and
-//! registers together from it and from an image of memory; [`status::status`] says what there is, and whether it can be
-//! believed.
+//! registers together from it and from an image of memory; [`custody::custody`] says whose that memory is by now;
+//! [`status::status`] says what there is, and whether it can be believed.
 //!
 //! Each firmware structure has a module: [`kdms`] (the kernel dump memory structure), [`region`] (`release_region`),
 //! [`regsave`] and [`register`] (the register save area), [`hpte`] (page-table entries), [`opal`] (OPAL's variants),
@@ -12,7 +12,7 @@
 //! keeps whatever can be kept and lists the faults; [`Findings`] say what they mean to a reader of the dump.
 //!
 //! No file format is read here: memory comes in as a [`vmcore::PhysicalMemory`] that the program opened. Nothing is ever
-//! written, to memory or to the system.
+//! written, to memory or to the system, but for the question that [`custody::probe`] asks the kernel.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod assemble;
 mod bytes;
 mod cpus;
 pub mod crashinfo;
+pub mod custody;
 pub mod devtree;
 mod error;
 mod finding;

@@ -5,6 +5,7 @@
 //! of a migration. So every answer here comes with its evidence.
 
 use crate::crashinfo::{self, CrashInfo};
+use crate::custody::{Custody, Known, Owner, custody};
 use crate::image::Image;
 use crate::kdms::{Fault, KernelDump, SectionKind, Status as DumpStatus};
 use crate::opal::KernelMetadata;
@@ -26,6 +27,8 @@ pub enum Mechanism {
     Fadump,
     /// fadump on OPAL.
     Opal,
+    /// kdump: a second kernel in memory that was set aside, on any machine.
+    Kdump,
 }
 
 /// Whether the next crash makes a dump.
@@ -43,6 +46,10 @@ pub enum Readiness {
     LostByMigration,
     /// A dump is pending: there is no registration before it is released.
     DumpActive,
+    /// kdump: the capture kernel is loaded.
+    Loaded,
+    /// kdump: no capture kernel is loaded.
+    NotLoaded,
 }
 
 /// What the last boot left.
@@ -52,7 +59,11 @@ pub enum LastBoot {
     Ordinary,
     /// It crashed, and the dump is pending.
     DumpWaiting,
-    /// There is a dump that is not of the last crash, or that the kernel did not take, so that memory may be overwritten.
+    /// It crashed, and the dump's memory was given back to the running system.
+    GivenBack,
+    /// It crashed, and the kernel refused the dump and gave its memory away: what the firmware copied is left.
+    Refused,
+    /// There is a dump that is not of the last crash, or whose memory was overwritten.
     Stale,
     /// It crashed, and no dump was made.
     Missed,
@@ -82,6 +93,8 @@ pub struct Status {
     pub readiness: Readiness,
     /// What the last boot left.
     pub last_boot: LastBoot,
+    /// Whose the memory is that was kept for it.
+    pub custody: Custody,
     /// Why, one sentence per entry.
     pub evidence: Vec<String>,
     /// The sections of the pending dump.
@@ -95,9 +108,9 @@ pub struct Status {
 /// A crash record this much older than the boot, in seconds, is of another crash: firmware takes minutes, not hours.
 const RECENT: u64 = 3600;
 
-/// Decides from what `system` shows; `memory`, when it can be read, says whether the save areas still hold what the
-/// firmware wrote there.
-pub fn status(system: &System, memory: Option<Box<dyn PhysicalMemory>>) -> Status {
+/// Decides from what `system` shows and what is `known` beside it; `memory`, when it can be read, says whether the save
+/// areas still hold what the firmware wrote there.
+pub fn status(system: &System, known: Known, memory: Option<Box<dyn PhysicalMemory>>) -> Status {
     let mut findings = system.findings.clone();
     let mechanism = mechanism(system);
     let mut evidence = Vec::new();
@@ -112,21 +125,28 @@ pub fn status(system: &System, memory: Option<Box<dyn PhysicalMemory>>) -> Statu
     };
     let sections = dump.as_ref().map(|d| sections(d, system, &mut findings)).unwrap_or_default();
     let image = memory.map(Image::new);
-    let last_boot = last_boot(system, dump.as_ref(), image.as_ref(), &mut evidence);
+    let custody = custody(system, known);
+    let last_boot = last_boot(system, &custody, dump.as_ref(), image.as_ref(), &mut evidence);
     let readiness = readiness(system, mechanism, last_boot, &mut evidence);
     let reserved = system.fadump.as_ref().and_then(|f| f.mem_reserved);
-    Status { mechanism, readiness, last_boot, evidence, sections, reserved, findings }
+    Status { mechanism, readiness, last_boot, custody, evidence, sections, reserved, findings }
 }
 
 fn mechanism(system: &System) -> Mechanism {
     let phyp = system.phyp_active.is_some() || system.leavings.release_region.is_some();
-    match (system.opal, system.rtas || phyp || system.leavings.kernel_dump.is_some()) {
+    let other =
+        if system.kexec.is_some() || system.vmcore.is_some() { Mechanism::Kdump } else { Mechanism::None };
+    let firmware = match (system.opal, system.rtas || phyp || system.leavings.kernel_dump.is_some()) {
         (true, _) => Mechanism::Opal,
-        (false, false) => Mechanism::None,
-        (false, true) if phyp => Mechanism::PhypDump,
+        (false, false) => return other,
+        (false, true) if phyp => return Mechanism::PhypDump,
         (false, true) if system.fadump.is_some() => Mechanism::Fadump,
         (false, true) => Mechanism::Firmware,
-    }
+    };
+    // A kernel that was booted without fadump may use the memory for kdump.
+    let enabled = system.fadump.as_ref().is_some_and(|f| f.enabled);
+    let kdump = !enabled && system.kexec.is_some_and(|k| k.loaded) && system.leavings.kernel_dump.is_none();
+    if kdump { Mechanism::Kdump } else { firmware }
 }
 
 fn sections(dump: &KernelDump, system: &System, findings: &mut Findings) -> Vec<SectionStatus> {
@@ -170,57 +190,29 @@ fn section_of(fault: &Fault) -> Option<usize> {
     }
 }
 
-/// What shows that firmware made a dump.
-fn firmware_says(system: &System) -> Option<&'static str> {
-    if system.leavings.kernel_dump.is_some() {
-        return Some("the device tree has ibm,kernel-dump");
-    }
-    system.mpipl_boot.then_some("the device tree has mpipl-boot")
-}
-
-/// What shows that the kernel took the dump.
-fn kernel_says(system: &System) -> Vec<&'static str> {
-    let mut out = Vec::new();
-    if system.vmcore.is_some() {
-        out.push("/proc/vmcore exists");
-    }
-    if system.fadump.as_ref().is_some_and(|f| f.release_mem) {
-        out.push("release_mem exists");
-    }
-    if system.leavings.release_region.is_some() {
-        out.push("release_region exists");
-    }
-    out
-}
-
 fn last_boot(
     system: &System,
+    custody: &Custody,
     dump: Option<&KernelDump>,
     image: Option<&Image>,
     evidence: &mut Vec<String>,
 ) -> LastBoot {
-    let firmware = firmware_says(system);
-    let kernel = kernel_says(system);
-    evidence.extend(firmware.iter().chain(&kernel).map(|s| (*s).to_owned()));
-    let stale: Vec<String> = stale(system, dump, image, firmware.is_some(), !kernel.is_empty());
-    if firmware.is_some() && !stale.is_empty() {
-        evidence.extend(stale);
-        return LastBoot::Stale;
+    evidence.extend(custody.evidence.iter().cloned());
+    match custody.owner {
+        Owner::NoDump => missed(system, evidence),
+        Owner::System => LastBoot::GivenBack,
+        Owner::Refused => LastBoot::Refused,
+        Owner::Dump | Owner::Unknown => {
+            let stale = stale(system, dump, image);
+            let last = if stale.is_empty() { LastBoot::DumpWaiting } else { LastBoot::Stale };
+            evidence.extend(stale);
+            last
+        }
     }
-    if firmware.is_some() || !kernel.is_empty() {
-        return LastBoot::DumpWaiting;
-    }
-    missed(system, evidence)
 }
 
 /// Why the dump that the firmware reports is not of the last crash, or cannot be read.
-fn stale(
-    system: &System,
-    dump: Option<&KernelDump>,
-    image: Option<&Image>,
-    firmware: bool,
-    kernel: bool,
-) -> Vec<String> {
+fn stale(system: &System, dump: Option<&KernelDump>, image: Option<&Image>) -> Vec<String> {
     let mut why = Vec::new();
     if let Some(dump) = dump
         && !dump.status.has(DumpStatus::PERFORMED | DumpStatus::TRIGGERED)
@@ -229,19 +221,6 @@ fn stale(
             "its status {:#06x} does not say that a dump was performed in the previous boot",
             dump.status.0
         ));
-    }
-    if system.fadump.as_ref().is_some_and(|f| f.registered) {
-        why.push("the kernel is registered again, so the dump was released".into());
-    }
-    if system.phyp_active.is_some() {
-        why.push("phyp_dump_active exists: the kernel gave the dump up and registered again".into());
-    }
-    let files = system.fadump.is_some() || system.opal;
-    if firmware && !kernel && files && why.is_empty() {
-        why.push(
-            "the kernel shows neither /proc/vmcore nor release_mem: it rejected the dump, or released it"
-                .into(),
-        );
     }
     if let Some(image) = image
         && let Some(text) = overwritten(system, dump, image)
@@ -320,9 +299,17 @@ fn readiness(
     last_boot: LastBoot,
     evidence: &mut Vec<String>,
 ) -> Readiness {
-    if mechanism == Mechanism::None {
-        evidence.push("the firmware has neither ibm,configure-kernel-dump nor ibm,opal/dump".into());
-        return Readiness::Unsupported;
+    match mechanism {
+        Mechanism::None => {
+            evidence.push(
+                "neither the firmware (ibm,configure-kernel-dump, ibm,opal/dump) nor the kernel (kexec_crash_loaded) can make \
+                 a dump"
+                    .into(),
+            );
+            return Readiness::Unsupported;
+        }
+        Mechanism::Kdump => return kdump_readiness(system, evidence),
+        _ => (),
     }
     let registered = system.phyp_active.is_some() || system.fadump.as_ref().is_some_and(|f| f.registered);
     if registered && moved(system) {
@@ -339,6 +326,19 @@ fn readiness(
         Some(files) if files.enabled => Readiness::NotRegistered,
         _ => Readiness::Supported,
     }
+}
+
+fn kdump_readiness(system: &System, evidence: &mut Vec<String>) -> Readiness {
+    let Some(kexec) = system.kexec else {
+        evidence.push(
+            "the kernel has no kexec_crash_loaded: this is a capture kernel, or one without kdump".into(),
+        );
+        return Readiness::NotLoaded;
+    };
+    if kexec.size == Some(0) {
+        evidence.push("no memory is set aside for a capture kernel: boot with crashkernel=".into());
+    }
+    if kexec.loaded { Readiness::Loaded } else { Readiness::NotLoaded }
 }
 
 #[cfg(test)]

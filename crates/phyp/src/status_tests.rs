@@ -27,7 +27,7 @@ impl Root {
     }
 
     fn status(&self) -> Status {
-        status(&System::look(self.0.path()).unwrap(), None)
+        status(&System::look(self.0.path()).unwrap(), Known::default(), None)
     }
 }
 
@@ -76,28 +76,52 @@ fn a_damaged_section_is_named() {
 }
 
 #[test]
-fn a_dump_that_the_kernel_did_not_take_is_stale() {
+fn a_dump_that_the_kernel_gave_up_is_given_back() {
     let root = Root::new().fadump("0\n").with(KERNEL_DUMP, property(0xc000, 0x1000));
     let status = root.status();
-    assert_eq!((status.last_boot, status.readiness), (LastBoot::Stale, Readiness::NotRegistered));
-    assert!(status.evidence.iter().any(|e| e.contains("rejected")));
+    assert_eq!((status.last_boot, status.readiness), (LastBoot::GivenBack, Readiness::NotRegistered));
+    assert!(status.evidence.iter().any(|e| e.contains("did not take the dump")));
 
     let again = Root::new().fadump("1\n").with(KERNEL_DUMP, property(0xc000, 0x1000)).status();
-    assert_eq!((again.last_boot, again.readiness), (LastBoot::Stale, Readiness::Registered));
-
-    let older = Root::new()
-        .fadump("0\n")
-        .with(KERNEL_DUMP, property(0x8000, 0x1000))
-        .with("proc/vmcore", "x")
-        .status();
-    assert_eq!(older.last_boot, LastBoot::Stale);
+    assert_eq!((again.last_boot, again.readiness), (LastBoot::GivenBack, Readiness::Registered));
 
     let phyp = Root::new()
         .with("proc/device-tree/rtas/ibm,configure-kernel-dump", [0; 4])
         .with(KERNEL_DUMP, property(0xe000, 0x1000))
         .with("sys/kernel/phyp_dump_active", "0x1000\n")
         .status();
-    assert_eq!((phyp.mechanism, phyp.last_boot), (Mechanism::PhypDump, LastBoot::Stale));
+    assert_eq!((phyp.mechanism, phyp.last_boot), (Mechanism::PhypDump, LastBoot::GivenBack));
+}
+
+#[test]
+fn a_dump_that_was_not_made_in_the_previous_boot_is_stale() {
+    let older = Root::new()
+        .fadump("0\n")
+        .with(KERNEL_DUMP, property(0x8000, 0x1000))
+        .with("proc/vmcore", "x")
+        .status();
+    assert_eq!(older.last_boot, LastBoot::Stale);
+}
+
+#[test]
+fn kdump_is_loaded_or_not_on_any_machine() {
+    let root = Root::new()
+        .with("sys/kernel/kexec_crash_loaded", "1\n")
+        .with("sys/kernel/kexec_crash_size", "268435456\n");
+    let loaded = root.status();
+    assert_eq!((loaded.mechanism, loaded.readiness), (Mechanism::Kdump, Readiness::Loaded));
+    assert_eq!(loaded.last_boot, LastBoot::Ordinary);
+    let not =
+        root.with("sys/kernel/kexec_crash_loaded", "0\n").with("sys/kernel/kexec_crash_size", "0\n").status();
+    assert_eq!((not.mechanism, not.readiness), (Mechanism::Kdump, Readiness::NotLoaded));
+    assert!(not.evidence.iter().any(|e| e.contains("crashkernel=")), "{:?}", not.evidence);
+    // A capture kernel has a dump and no file of kexec's.
+    let capture = Root::new().with("proc/vmcore", "x").status();
+    assert_eq!((capture.mechanism, capture.last_boot), (Mechanism::Kdump, LastBoot::DumpWaiting));
+    // POWER with fadump=off.
+    let power = Root::new().fadump("0\n").with("sys/kernel/fadump/enabled", "0\n");
+    let power = power.with("sys/kernel/kexec_crash_loaded", "1\n").status();
+    assert_eq!((power.mechanism, power.readiness), (Mechanism::Kdump, Readiness::Loaded));
 }
 
 #[test]
@@ -108,9 +132,9 @@ fn a_dump_whose_save_areas_are_overwritten_is_stale() {
     let image = |memory: &[u8]| -> Option<Box<dyn PhysicalMemory>> {
         Some(Box::new(TestImage::new(PageSize::K4, memory.to_vec())))
     };
-    assert_eq!(status(&system, image(&memory)).last_boot, LastBoot::Stale);
+    assert_eq!(status(&system, Known::default(), image(&memory)).last_boot, LastBoot::Stale);
     memory[0x1000..0x1008].copy_from_slice(b"REGSAVE\0");
-    assert_eq!(status(&system, image(&memory)).last_boot, LastBoot::DumpWaiting);
+    assert_eq!(status(&system, Known::default(), image(&memory)).last_boot, LastBoot::DumpWaiting);
 }
 
 #[test]

@@ -5,10 +5,13 @@
 //! answers, which only a kernel can ask for, in `opal-mpipl/`, and the machine's identity at the time of registration, in
 //! [`REGISTERED_ON`], without which a migration cannot be noticed.
 
+use crate::custody::RELEASE_MEM;
 use crate::devtree::{DeviceTree, DumpSize, TreeMemory, read_file};
 use crate::kdms::KernelDump;
 use crate::{Error, Findings, Leavings, OpalAnswers};
 use std::fs;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 use vmcore::PhysAddr;
@@ -41,6 +44,15 @@ pub struct FadumpFiles {
     pub bootargs_append: Option<String>,
     /// The text of debugfs' `fadump_region`.
     pub region: Option<String>,
+}
+
+/// The files of kdump, which any architecture may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KexecFiles {
+    /// A capture kernel is loaded, for the next crash.
+    pub loaded: bool,
+    /// Bytes of memory that are set aside for it.
+    pub size: Option<u64>,
 }
 
 /// A kernel log that outlived a crash in non-volatile memory.
@@ -89,6 +101,14 @@ pub struct System {
     pub boot_time: Option<u64>,
     /// Memory of the dump that was released range by range: something else is there by now.
     pub released: vmcore::RangeSet<PhysAddr>,
+    /// Bytes of memory that the running kernel uses (`MemTotal`).
+    pub memory_total: Option<u64>,
+    /// What the running kernel logged about fadump, a line each, without what stands before the text.
+    pub kernel_log: Vec<String>,
+    /// kexec's files, when the kernel has them.
+    pub kexec: Option<KexecFiles>,
+    /// What would keep the log of a crash: the backend of pstore, and whether netconsole sends it to another machine.
+    pub log_keepers: Vec<String>,
     /// What could not be read or made no sense.
     pub findings: Findings,
 }
@@ -108,6 +128,8 @@ impl System {
         let mut look = Look { root, system: Self::default() };
         look.device_tree();
         look.sysfs();
+        look.kdump();
+        look.log_keepers();
         look.others();
         Ok(look.system)
     }
@@ -191,11 +213,10 @@ impl Look<'_> {
         let enabled = self.line(&["sys/kernel/fadump/enabled", "sys/kernel/fadump_enabled"]);
         if let Some(enabled) = enabled {
             let registered = self.line(&["sys/kernel/fadump/registered", "sys/kernel/fadump_registered"]);
-            let release = ["sys/kernel/fadump/release_mem", "sys/kernel/fadump_release_mem"];
             let files = FadumpFiles {
                 enabled: enabled == "1",
                 registered: registered.as_deref() == Some("1"),
-                release_mem: release.iter().any(|p| self.exists(p).is_some()),
+                release_mem: RELEASE_MEM.iter().any(|p| self.exists(p).is_some()),
                 mem_reserved: self.line(&["sys/kernel/fadump/mem_reserved"]).and_then(|n| n.parse().ok()),
                 hotplug_ready: self.line(&["sys/kernel/fadump/hotplug_ready"]).as_deref() == Some("1"),
                 bootargs_append: self.line(&["sys/kernel/fadump/bootargs_append"]),
@@ -205,6 +226,33 @@ impl Look<'_> {
             self.system.fadump = Some(files);
         }
         self.crash_records();
+    }
+
+    /// `ksysfs.c` (`kexec_crash_loaded`, `kexec_crash_size`); the files exist where the kernel was built with kdump.
+    fn kdump(&mut self) {
+        let Some(loaded) = self.line(&["sys/kernel/kexec/crash_loaded", "sys/kernel/kexec_crash_loaded"])
+        else {
+            return;
+        };
+        let size = self.line(&["sys/kernel/kexec/crash_size", "sys/kernel/kexec_crash_size"]);
+        self.system.kexec =
+            Some(KexecFiles { loaded: loaded == "1", size: size.and_then(|size| size.parse().ok()) });
+    }
+
+    /// What keeps a log where no dump is made: pstore writes it to non-volatile memory, netconsole to another machine.
+    fn log_keepers(&mut self) {
+        let backend = self.line(&["sys/module/pstore/parameters/backend"]);
+        if let Some(backend) = backend.filter(|name| !name.is_empty() && name != "(null)") {
+            self.system.log_keepers.push(format!("pstore, by {backend}"));
+        }
+        let targets = fs::read_dir(self.root.join("sys/kernel/config/netconsole")).into_iter().flatten();
+        let enabled = |target: fs::DirEntry| {
+            let path = target.path().join("enabled");
+            read_file(&path, MAX_TEXT).ok().flatten().is_some_and(|text| text.starts_with(b"1"))
+        };
+        if targets.filter_map(Result::ok).any(enabled) {
+            self.system.log_keepers.push("netconsole".into());
+        }
     }
 
     /// Logs that pstore kept (`fs/pstore/inode.c`, `pstore_mkfile`): `dmesg-BACKEND-NUMBER`.
@@ -238,10 +286,41 @@ impl Look<'_> {
                 boot_memory_top: top.and_then(|t| t.try_into().ok()).map(|t| PhysAddr(u64::from_be_bytes(t))),
             });
         }
+        let meminfo = self.text("proc/meminfo").unwrap_or_default();
+        self.system.memory_total = meminfo_field(&meminfo, "MemTotal");
+        self.system.kernel_log = kernel_log(&self.root.join("dev/kmsg"));
         let stat = self.text("proc/stat").unwrap_or_default();
         self.system.boot_time =
             stat.lines().find_map(|l| l.strip_prefix("btime ")).and_then(|t| t.trim().parse().ok());
     }
+}
+
+/// A field of `/proc/meminfo`, in bytes.
+pub fn meminfo_field(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What `/dev/kmsg` has of fadump. The device gives a record for each read and an error when there is none left; it must
+/// not be waited for. A file that cannot be read says nothing.
+fn kernel_log(path: &Path) -> Vec<String> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let Ok(mut file) = fs::OpenOptions::new().read(true).custom_flags(flags).open(path) else {
+        return Vec::new();
+    };
+    let (mut text, mut record) = (Vec::new(), vec![0; 8192]);
+    while text.len() < MAX_TEXT as usize {
+        match file.read(&mut record) {
+            Ok(0) => break,
+            Ok(n) => text.extend_from_slice(&record[..n]),
+            // The record was overwritten before it was read; the next read gives the oldest that is left.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => (),
+            Err(_) => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&text);
+    let message = |line: &str| line.split_once(';').map_or(line, |(_, message)| message).to_owned();
+    text.lines().map(message).filter(|line| line.contains("fadump: ")).collect()
 }
 
 /// A range `START-END` in hexadecimal.
@@ -260,6 +339,36 @@ fn reserved_above(text: &str) -> Option<PhysAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn meminfo_is_in_kibibytes() {
+        let text = "MemTotal:         262144 kB\nMemFree:            1024 kB\nMemAvailable: 7 kB\n";
+        assert_eq!(meminfo_field(text, "MemTotal"), Some(256 << 20));
+        assert_eq!(meminfo_field(text, "MemAvailable"), Some(7 << 10));
+        assert_eq!(meminfo_field(text, "Mem"), None);
+    }
+
+    #[test]
+    fn the_kernel_log_is_searched_for_fadump() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kmsg");
+        let log = "6,1,0,-;Linux version 6.12\n3,300,8000,-;rtas fadump: Dump taken by platform is not valid\n SUBSYSTEM=x\n";
+        fs::write(&path, log).unwrap();
+        assert_eq!(kernel_log(&path), ["rtas fadump: Dump taken by platform is not valid"]);
+        assert!(kernel_log(&dir.path().join("none")).is_empty());
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.path().join("fifo"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        assert!(
+            kernel_log(&dir.path().join("fifo")).is_empty(),
+            "a FIFO that nobody writes to is not waited for"
+        );
+    }
 
     #[test]
     fn the_start_of_reserved_memory_is_read_from_debugfs() {

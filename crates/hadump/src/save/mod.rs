@@ -23,7 +23,7 @@ use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
 use dumpfile::kdump;
 use dumpfile::output::RawDevice;
-use phyp::system::System;
+use phyp::system::{System, meminfo_field};
 use release::ReleaseMethod;
 use report::say;
 use std::fs::File;
@@ -52,7 +52,7 @@ pub(crate) fn threads_that_fit() -> NonZeroUsize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let fit =
         |free: u64| usize::try_from(free.saturating_sub(BASE_MEMORY) / PER_THREAD).unwrap_or(usize::MAX);
-    let threads = release::meminfo(&text, "MemAvailable").map_or(usize::MAX, fit);
+    let threads = meminfo_field(&text, "MemAvailable").map_or(usize::MAX, fit);
     NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN)
 }
 

@@ -5,8 +5,9 @@ use super::report::{Interface, Released};
 use crate::cli::{self, Save};
 use ::save::release::{Ground, ReleaseFile, Releaser};
 use anyhow::{Context, Result};
+use phyp::custody::RELEASE_MEM;
 use phyp::region::Reading;
-use phyp::system::{RELEASED, System};
+use phyp::system::{RELEASED, System, meminfo_field};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -37,8 +38,7 @@ pub(super) fn method(args: &Save, system: &System, page: u64) -> (ReleaseMethod,
             Err(error) => (ReleaseMethod::None, Some(error.to_string())),
         };
     }
-    let files = ["sys/kernel/fadump/release_mem", "sys/kernel/fadump_release_mem"];
-    match files.iter().map(|file| args.root.join(file)).find(|file| file.exists()) {
+    match RELEASE_MEM.iter().map(|file| args.root.join(file)).find(|file| file.exists()) {
         Some(file) => (ReleaseMethod::AtOnce(file), None),
         None => {
             let none =
@@ -126,25 +126,6 @@ impl ReleaseFile for Files {
 
     fn memory_total(&mut self) -> Option<u64> {
         let text = std::fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
-        meminfo(&text, "MemTotal")
-    }
-}
-
-/// A field of `/proc/meminfo`, in bytes.
-pub(super) fn meminfo(text: &str, field: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn meminfo_is_in_kibibytes() {
-        let text = "MemTotal:         262144 kB\nMemFree:            1024 kB\nMemAvailable: 7 kB\n";
-        assert_eq!(meminfo(text, "MemTotal"), Some(256 << 20));
-        assert_eq!(meminfo(text, "MemAvailable"), Some(7 << 10));
-        assert_eq!(meminfo(text, "Mem"), None);
+        meminfo_field(&text, "MemTotal")
     }
 }
