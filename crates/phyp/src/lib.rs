@@ -11,6 +11,8 @@
 //! [`crashinfo`] (the kernel's own header), [`devtree`] (the device tree), [`notes`] (ELF notes from all that). A parser
 //! keeps whatever can be kept and lists the faults; [`Findings`] say what they mean to a reader of the dump.
 //!
+//! [`giveback`] says what a release of the dump's memory does to the machine, and what the next crash will allow.
+//!
 //! No file format is read here: memory comes in as a [`vmcore::PhysicalMemory`] that the program opened. Nothing is ever
 //! written, to memory or to the system, but for the question that [`custody::probe`] asks the kernel.
 
@@ -24,6 +26,7 @@ pub mod custody;
 pub mod devtree;
 mod error;
 mod finding;
+pub mod giveback;
 pub mod hpte;
 mod image;
 pub mod kdms;

@@ -7,6 +7,7 @@
 
 use crate::custody::RELEASE_MEM;
 use crate::devtree::{DeviceTree, DumpSize, TreeMemory, read_file};
+use crate::giveback::BootFacts;
 use crate::kdms::KernelDump;
 use crate::{Error, Findings, Leavings, OpalAnswers};
 use std::fs;
@@ -109,6 +110,8 @@ pub struct System {
     pub kexec: Option<KexecFiles>,
     /// What would keep the log of a crash: the backend of pstore, and whether netconsole sends it to another machine.
     pub log_keepers: Vec<String>,
+    /// What this boot's kernel and firmware say of themselves.
+    pub boot: BootFacts,
     /// What could not be read or made no sense.
     pub findings: Findings,
 }
@@ -200,6 +203,7 @@ impl Look<'_> {
             self.system.leavings.memory_map = Some(memory);
             self.system.reserved_ranges = reserved;
         }
+        self.system.boot = BootFacts::look(self.root, &tree, &mut self.system.findings);
         let id = self.take(tree.property("system-id"));
         self.system.system_id = id.map(|id| String::from_utf8_lossy(&id).trim_matches('\0').to_owned());
     }
