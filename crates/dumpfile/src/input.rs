@@ -12,10 +12,11 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use vmcore::ReadError;
+use std::sync::Arc;
+use vmcore::{NoteSource, ReadError};
 
-/// A file opened for reading at any position, by any number of threads.
-#[derive(Debug)]
+/// A file opened for reading at any position, by any number of threads. A clone is the same file.
+#[derive(Clone, Debug)]
 pub(crate) struct Input {
     path: PathBuf,
     bytes: Bytes,
@@ -25,11 +26,11 @@ pub(crate) struct Input {
 }
 
 /// Where the bytes are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Bytes {
-    File(File),
-    Memory(Vec<u8>),
-    Flattened(Box<Input>, Index),
+    File(Arc<File>),
+    Memory(Arc<Vec<u8>>),
+    Flattened(Arc<(Input, Index)>),
 }
 
 impl Input {
@@ -72,7 +73,7 @@ impl Input {
             path: path.to_owned(),
             // /proc/vmcore has no blocks at all.
             sparse: regular && (1..len / 512).contains(&meta.blocks()),
-            bytes: Bytes::File(file),
+            bytes: Bytes::File(Arc::new(file)),
             len,
         })
     }
@@ -86,12 +87,22 @@ impl Input {
         let meta = file.metadata().map_err(|source| Error::Open { path: path.to_owned(), source })?;
         let len = meta.len();
         let sparse = (1..len / 512).contains(&meta.blocks());
-        Ok(Self { path: path.to_owned(), bytes: Bytes::File(file), len, sparse })
+        Ok(Self { path: path.to_owned(), bytes: Bytes::File(Arc::new(file)), len, sparse })
     }
 
     /// Bytes in memory, under a name for messages.
     pub(crate) fn of_bytes(name: &Path, bytes: Vec<u8>) -> Self {
-        Self { path: name.to_owned(), len: bytes.len() as u64, bytes: Bytes::Memory(bytes), sparse: false }
+        Self {
+            path: name.to_owned(),
+            len: bytes.len() as u64,
+            bytes: Bytes::Memory(Arc::new(bytes)),
+            sparse: false,
+        }
+    }
+
+    /// The beginning of a file of `len` bytes that is being written.
+    pub(crate) fn of_beginning(name: &Path, bytes: Vec<u8>, len: u64) -> Self {
+        Self { len, ..Self::of_bytes(name, bytes) }
     }
 
     /// The dump file that a flattened file stands for.
@@ -102,20 +113,20 @@ impl Input {
     pub(crate) fn unflattened(self) -> Result<Self, Error> {
         let index = Index::read(&self)?;
         let (len, sparse) = (index.len(), index.has_gaps());
-        Ok(Self { path: self.path.clone(), bytes: Bytes::Flattened(Box::new(self), index), len, sparse })
+        Ok(Self { path: self.path.clone(), bytes: Bytes::Flattened(Arc::new((self, index))), len, sparse })
     }
 
     /// What was odd about a flattened file.
     pub(crate) fn remark(&self) -> Option<&str> {
         match &self.bytes {
-            Bytes::Flattened(_, index) => index.remark(),
+            Bytes::Flattened(inner) => inner.1.remark(),
             Bytes::File(_) | Bytes::Memory(_) => None,
         }
     }
 
     /// Reports whether this is a flattened file that lacks its end. In other files this cannot be seen.
     pub(crate) fn is_cut(&self) -> bool {
-        matches!(&self.bytes, Bytes::Flattened(_, index) if index.is_cut())
+        matches!(&self.bytes, Bytes::Flattened(inner) if inner.1.is_cut())
     }
 
     /// The file's name, for messages.
@@ -133,7 +144,7 @@ impl Input {
     pub(crate) fn stored(&self) -> u64 {
         match &self.bytes {
             Bytes::File(_) | Bytes::Memory(_) => self.len,
-            Bytes::Flattened(inner, _) => inner.len.min(self.len),
+            Bytes::Flattened(inner) => inner.0.len.min(self.len),
         }
     }
 
@@ -171,7 +182,7 @@ impl Input {
                 let part = usize::try_from(offset).ok().and_then(|at| all.get(at..)?.get(..bytes.len()));
                 part.map(|part| bytes.copy_from_slice(part)).ok_or(io::ErrorKind::UnexpectedEof.into())
             }
-            Bytes::Flattened(inner, index) => return index.read_at(inner, offset, bytes),
+            Bytes::Flattened(inner) => return inner.1.read_at(&inner.0, offset, bytes),
         };
         read.map_err(|source| self.io_error(offset, bytes.len(), source))
     }
@@ -187,7 +198,8 @@ impl Input {
     ///
     /// As [`Input::read_at`].
     pub(crate) fn read_content_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
-        if let Bytes::Flattened(_, index) = &self.bytes
+        if let Bytes::Flattened(inner) = &self.bytes
+            && let (_, index) = &**inner
             && index.is_cut()
             && !index.covers(offset, bytes.len() as u64)
         {
@@ -209,7 +221,7 @@ impl Input {
         }
         let file = match &self.bytes {
             Bytes::File(file) => file,
-            Bytes::Flattened(_, index) => return index.next_data(offset),
+            Bytes::Flattened(inner) => return inner.1.next_data(offset),
             Bytes::Memory(_) => return offset,
         };
         match rustix::fs::seek(file, SeekFrom::Data(offset)) {
@@ -217,6 +229,12 @@ impl Input {
             Err(rustix::io::Errno::NXIO) => self.len.max(offset),
             Err(_) => offset,
         }
+    }
+}
+
+impl NoteSource for Input {
+    fn read_note(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+        self.read_content_at(offset, bytes)
     }
 }
 

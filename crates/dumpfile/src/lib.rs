@@ -13,6 +13,7 @@ pub mod flattened;
 mod incomplete;
 mod input;
 pub mod kdump;
+mod notes;
 mod open;
 pub mod output;
 mod pipeline;

@@ -52,7 +52,7 @@ struct NoteFacts {
     name: String,
     #[serde(rename = "type")]
     kind: u32,
-    bytes: usize,
+    bytes: u64,
 }
 
 /// Prints what the dump is.
@@ -84,11 +84,13 @@ pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
 impl Facts {
     fn new(args: &cli::Info, dump: &Dump, names: Option<Utsname>, remarks: Vec<String>) -> Self {
         let map = dump.memory.map();
-        let note = |n: &vmcore::Note| NoteFacts {
-            name: String::from_utf8_lossy(&n.name).into_owned(),
-            kind: n.kind,
-            bytes: n.desc.len(),
+        let note = |name: &[u8], kind, bytes| NoteFacts {
+            name: String::from_utf8_lossy(name).into_owned(),
+            kind,
+            bytes,
         };
+        let held = dump.notes.iter().map(|n| note(&n.name, n.kind, n.desc.len() as u64));
+        let far = dump.notes.far().iter().filter_map(|n| Some((n.id.as_ref()?, n.len)));
         let info = dump.vmcoreinfo.as_ref();
         Self {
             path: args.input.name(),
@@ -112,7 +114,7 @@ impl Facts {
             frames: map.frames().total(),
             partial_frames: map.partial_frames(),
             memory: map.bytes().iter().map(|r| MemoryRange { start: r.start.0, end: r.end.0 }).collect(),
-            notes: dump.notes.iter().map(note).collect(),
+            notes: held.chain(far.map(|((name, kind), len)| note(name, *kind, len))).collect(),
             vmcoreinfo_keys: info.map_or(0, vmcore::VmcoreInfo::len),
             remarks,
         }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::peer;
-use common::run::{HADUMP, Run as Output, Scratch, hadump};
+use common::run::{HADUMP, Run as Output, Scratch, hadump, peak};
 use phyp_model::layout::Layout;
 use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event};
@@ -233,20 +233,6 @@ fn a_disk_that_others_fill_up_meanwhile_loses_nothing_that_was_written() {
     // Of the last batch some may be in the file that the report does not count.
     let there = there.count() as u64;
     assert!(there >= saved && there < saved + 512, "{there} of {saved}");
-}
-
-/// The most memory that a run had resident, in bytes.
-fn peak(command: &mut Command) -> u64 {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hadump");
-    let mut peak = 0;
-    while child.try_wait().expect("a child").is_none() {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-        peak = line.trim().trim_end_matches(" kB").parse().map_or(peak, |kib: u64| peak.max(kib << 10));
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    assert_eq!(child.wait().expect("an end").code(), Some(0));
-    peak
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub fn estimate(dump: &Dump, selection: &Selection, options: &kdump::Options) ->
     let spent = started.elapsed();
     let pages = selection.kept();
     let bitmaps = 2 * selection.map().max_pfn().0.div_ceil(8).next_multiple_of(page.bytes());
-    let notes = (dump.notes.raw().len() as u64).next_multiple_of(page.bytes());
+    let notes = dump.notes.total().next_multiple_of(page.bytes());
     let fixed = 3 * page.bytes() + notes + bitmaps + DESCRIPTOR_LEN * pages;
     let (mean, error) = mean(&sizes);
     let total = |each: f64| fixed.saturating_add((each * pages as f64) as u64);

@@ -30,7 +30,7 @@ pub use error::ReadError;
 pub use level::{DumpLevel, Reason, ReasonCounts};
 pub use machine::{Arch, ByteOrder, Machine, WordSize};
 pub use memory::{Damage, MemoryMap, PageState, PhysicalMemory};
-pub use note::{Note, NoteError, Notes};
+pub use note::{Far, Found, MAX_NOTES, Note, NoteError, NotePlace, NoteRoom, NoteSource, Notes};
 pub use ranges::{Range, RangeSet};
 pub use selection::{Selection, SelectionError};
 pub use vmcoreinfo::VmcoreInfo;

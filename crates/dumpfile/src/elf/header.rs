@@ -38,6 +38,7 @@ pub(super) struct Segment {
     pub(super) paddr: u64,
     pub(super) filesz: u64,
     pub(super) memsz: u64,
+    pub(super) align: u64,
 }
 
 impl Segment {
@@ -53,6 +54,7 @@ impl Segment {
             paddr: p.p_paddr(endian).into(),
             filesz: p.p_filesz(endian).into(),
             memsz: p.p_memsz(endian).into(),
+            align: p.p_align(endian).into(),
         }
     }
 }

@@ -3,15 +3,13 @@
 use super::header::{Header, Segment};
 use super::note::OwnNote;
 use crate::input::Input;
+use crate::notes::NoteReader;
 use crate::segments::{Content, Piece, SegmentMemory, Table};
 use crate::{Assume, Error};
 use vmcore::{
-    Arch, Dump, DumpLevel, MemoryMap, Notes, PageSize, PhysAddr, Range, Source, Utsname, VirtAddr,
+    Arch, Dump, DumpLevel, MemoryMap, NotePlace, Notes, PageSize, PhysAddr, Range, Source, Utsname, VirtAddr,
     VirtSegment, VmcoreInfo,
 };
-
-/// The most bytes of notes that are kept. The registers of 8,192 CPUs take 4 MB; device dumps may add some.
-const MAX_NOTES: u64 = 32 << 20;
 
 /// No address is above this: the widest physical addresses that Linux knows are those of riscv64 with five levels.
 pub(super) const MAX_ADDRESS: u64 = 1 << 56;
@@ -99,7 +97,11 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
         source: Source {
             format: if header.is_64 { "ELF64 core" } else { "ELF32 core" }.into(),
             dump_level: own.as_ref().and_then(|n| DumpLevel::new(n.dump_level)),
-            incomplete: flagged || lost > 0 || input.is_cut() || own.as_ref().is_some_and(|n| n.incomplete),
+            incomplete: flagged
+                || outline.notes_left_out
+                || lost > 0
+                || input.is_cut()
+                || own.as_ref().is_some_and(|n| n.incomplete),
             utsname: own.as_ref().map(|n| n.utsname.clone()).filter(known),
             phys_base: own.as_ref().map(|n| n.phys_base).filter(|base| *base != 0),
             erase_info,
@@ -158,6 +160,8 @@ fn unsaid<'n>(
 #[derive(Default)]
 struct Outline {
     notes: Notes,
+    /// Whether there was no room for all of them.
+    notes_left_out: bool,
     /// The sum of `p_memsz - p_filesz` over all PT_LOADs.
     tails: u64,
     /// PT_LOADs that have a physical address, and those among them whose address is 0.
@@ -169,31 +173,23 @@ impl Outline {
     fn read(input: &Input, header: &Header, remarks: &mut Vec<String>) -> Result<Self, Error> {
         let mut outline = Self::default();
         let mut broken = None;
-        let mut room = MAX_NOTES.min(input.stored());
+        let mut reader = NoteReader::new(input, header.machine.order);
         header.segments(input, |_, segment| {
             match segment.kind {
                 Segment::NOTE => {
                     let there = segment.filesz.min(input.len().saturating_sub(segment.offset));
-                    let take = there.min(room);
-                    if take < segment.filesz {
+                    if there < segment.filesz {
                         remarks.push(format!(
-                            "the notes at {:#x} are {:#x} bytes long, of which {take:#x} could be read",
+                            "the notes at {:#x} are {:#x} bytes long, of which {there:#x} could be read",
                             segment.offset, segment.filesz
                         ));
                     }
-                    room -= take;
-                    let mut bytes = vec![0; take as usize];
-                    input.read_at(segment.offset, &mut bytes)?;
-                    let parsed = match Notes::parse(&bytes, header.machine.order) {
-                        Ok(notes) => notes,
-                        Err(error) => {
-                            remarks.push(format!("the notes at {:#x} are damaged: {error}", segment.offset));
-                            let good = &bytes[..error.offset];
-                            broken.get_or_insert((segment.offset, error));
-                            Notes::parse(good, header.machine.order).unwrap_or_default()
-                        }
-                    };
-                    outline.notes.append(parsed);
+                    let place = NotePlace { offset: segment.offset, len: there, align: segment.align };
+                    let (notes, error) = reader.read(place)?;
+                    outline.notes.append(notes);
+                    if let Some(error) = error {
+                        broken.get_or_insert((segment.offset, error));
+                    }
                 }
                 Segment::LOAD if segment.paddr != Segment::NO_ADDRESS => {
                     outline.loads += 1;
@@ -205,8 +201,10 @@ impl Outline {
             }
             Ok(())
         })?;
+        outline.notes_left_out = reader.incomplete;
+        remarks.append(&mut reader.remarks);
         if let Some((offset, error)) = broken
-            && outline.notes.iter().len() == 0
+            && outline.notes.total() == 0
         {
             return Err(input
                 .damaged("PT_NOTE", offset, error.to_string(), "at least one whole note")

@@ -4,6 +4,7 @@ use super::layout::{Builder, Load, Plan, Span, Stretch, spans_of};
 use super::lost::Lost;
 use super::note::OwnNote;
 use super::reader::{ERASE_INFO, FLAG_INCOMPLETE, has_free_flags};
+use crate::notes::write_far;
 use crate::output::Sink;
 use crate::pipeline::{self, Batch, PageJob, Slot, Source};
 use crate::{Error, Facts, Progress, Written};
@@ -76,8 +77,9 @@ impl<'d> Writer<'d> {
         let own = OwnNote::new(dump, selection, facts);
         let lost_room = OwnNote::lost_room(selection);
         let notes = notes(dump, facts, own.encode(lost_room, dump.machine.order));
-        let plan = Plan::new(dump, selection, notes.raw().len() as u64, out.path())?;
+        let plan = Plan::new(dump, selection, notes.total(), out.path())?;
         out.blank(0, plan.data_at)?;
+        write_far(&notes, plan.notes_at, out)?;
         let mark = Mark { offset: plan.data_at, ..Mark::default() };
         let builder = Builder::new(&plan, Lost::with_room(lost_room));
         let core = Core { dump, facts, selection, out, plan, own, lost_room };

@@ -11,6 +11,7 @@ use super::reader;
 use crate::Error;
 use crate::input::Input;
 use crate::output::{OutputFile, Sink, write_error};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vmcore::{Notes, PageSize};
@@ -45,8 +46,8 @@ enum Front {
     Nothing,
     /// The main header came; the sub header and the notes are next.
     Header(Vec<u8>),
-    /// The notes came, without their secrets.
-    Notes,
+    /// The notes came, without their secrets; those that are too large to be held come later, if at all, and lie there.
+    Notes(Range<u64>),
 }
 
 impl Skeleton {
@@ -66,7 +67,8 @@ impl Skeleton {
         let file = reader::File::read(Input::of_file(file, &path)?)?;
         let (total, _) = reader::pages(&file)?;
         let pages = file.geometry.descriptors + total * PAGE_DESC_LEN as u64;
-        Ok(Self { out, state: Mutex::new(State { pages, front: Front::Notes, len: file.input.len() }) })
+        let front = Front::Notes(secrets(&file.headers));
+        Ok(Self { out, state: Mutex::new(State { pages, front, len: file.input.len() }) })
     }
 
     /// Gives it its final name: it is no longer needed for resuming.
@@ -113,9 +115,14 @@ impl Sink for Skeleton {
             return self.out.write_at(0, &header);
         }
         if let Front::Header(header) = &state.front {
-            let clean = without_registers(header, offset, bytes, self.path())?;
-            state.front = Front::Notes;
+            let (clean, secrets) = without_registers(header, offset, bytes, self.path())?;
+            state.front = Front::Notes(secrets);
             return self.out.write_at(offset, &clean);
+        }
+        if let Front::Notes(secrets) = &state.front
+            && secrets.contains(&offset)
+        {
+            return Ok(());
         }
         drop(state);
         self.out.write_at(offset, bytes)
@@ -135,17 +142,30 @@ impl Sink for Skeleton {
     }
 }
 
-/// The sub header at `block`, with the notes after it, and zeros in place of what the notes hold but for VMCOREINFO.
-fn without_registers(header: &[u8], block: u64, bytes: &[u8], path: &Path) -> Result<Vec<u8>, Error> {
+/// Where the notes are.
+fn secrets(headers: &Headers) -> Range<u64> {
+    let start = headers.sub.offset_note;
+    start..start.saturating_add(headers.sub.size_note)
+}
+
+/// The sub header at `block`, with the notes after it that are held, and zeros in place of what these hold but for
+/// VMCOREINFO; and where all notes lie.
+fn without_registers(
+    header: &[u8],
+    block: u64,
+    bytes: &[u8],
+    path: &Path,
+) -> Result<(Vec<u8>, Range<u64>), Error> {
     let mut front = header.to_vec();
     front.resize(block as usize, 0);
     front.extend(bytes);
     let len = front.len();
     front.resize(len.next_multiple_of(block as usize), 0);
-    let input = Input::of_bytes(path, front.clone());
+    // Notes that are not held come with later writes.
+    let input = Input::of_beginning(path, front.clone(), u64::MAX);
     let headers = Headers::read(&input)?;
-    let (start, size) = (headers.sub.offset_note as usize, headers.sub.size_note as usize);
-    let raw = start.checked_add(size).and_then(|end| front.get_mut(start..end));
+    let secrets = secrets(&headers);
+    let raw = front.get_mut(secrets.start as usize..(secrets.end as usize).min(len));
     let unknown = || write_error(path, "find the notes of the dump", std::io::ErrorKind::InvalidData);
     let raw = raw.ok_or_else(unknown)?;
     let order = headers.layout.order;
@@ -164,7 +184,7 @@ fn without_registers(header: &[u8], block: u64, bytes: &[u8], path: &Path) -> Re
     raw[..fit].copy_from_slice(&clean.raw()[..fit]);
     front.truncate(len);
     front.drain(..block as usize);
-    Ok(front)
+    Ok((front, secrets))
 }
 
 /// The page size of the dump in a kdump-compressed file or a skeleton.

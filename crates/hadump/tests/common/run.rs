@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// The program under test.
 pub const HADUMP: &str = env!("CARGO_BIN_EXE_hadump");
@@ -94,4 +95,18 @@ pub fn names(directory: &Path) -> Vec<String> {
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
+}
+
+/// The most memory that a run had resident, in bytes.
+pub fn peak(command: &mut Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hadump");
+    let mut peak = 0;
+    while child.try_wait().expect("a child").is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        peak = line.trim().trim_end_matches(" kB").parse().map_or(peak, |kib: u64| peak.max(kib << 10));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+    peak
 }

@@ -18,7 +18,7 @@ use crate::types::Types;
 use crate::vmlinux::Vmlinux;
 use crate::{Error, Kernel, KernelMemory, vmcoreinfo};
 use std::path::Path;
-use vmcore::{Dump, Note, Notes, VmcoreInfo, WordSize};
+use vmcore::{Dump, Note, VmcoreInfo, WordSize};
 
 /// What the user gives beside a dump.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,16 +95,11 @@ fn is_wrong(dump: &Dump) -> Result<Option<String>, Error> {
 /// Makes `text` the dump's VMCOREINFO, in place of one that was not right.
 fn replace(dump: &mut Dump, text: Vec<u8>) {
     let order = dump.machine.order;
-    let mut notes = Notes::default();
-    if dump.notes.find(NAME).is_none() {
-        notes = std::mem::take(&mut dump.notes);
-    } else {
-        let others = dump.notes.iter().filter(|note| note.name != NAME.as_bytes());
-        others.for_each(|note| notes.push(note.clone(), order));
+    if dump.notes.find(NAME).is_some() {
+        dump.notes = dump.notes.without(NAME, order);
     }
     dump.vmcoreinfo = Some(VmcoreInfo::parse(&text));
-    notes.push(Note { name: NAME.into(), kind: 0, desc: text }, order);
-    dump.notes = notes;
+    dump.notes.push(Note { name: NAME.into(), kind: 0, desc: text }, order);
 }
 
 /// Adds to what is known, not to the note, the keys that VMCOREINFO lacks and telling pages apart needs.

@@ -14,14 +14,16 @@ use super::header::{Geometry, Headers};
 use super::layout::{STATUS_EXCLUDED_VMEMMAP, STATUS_INCOMPLETE};
 use crate::codec::Method;
 use crate::input::Input;
+use crate::notes::NoteReader;
 use crate::{Assume, Error};
 use index::Bitmaps;
 use memory::KdumpMemory;
 use part::Member;
-use vmcore::{Dump, DumpLevel, MemoryMap, Note, Notes, Range, ReadError, Source, VmcoreInfo};
+use vmcore::{Dump, DumpLevel, MemoryMap, Note, NotePlace, Notes, Range, ReadError, Source, VmcoreInfo};
 
-/// The most bytes of notes, VMCOREINFO or eraseinfo that are believed; 10,000 CPUs have 5 MB.
-const MAX_NOTES: u64 = 64 << 20;
+/// The most bytes of VMCOREINFO or eraseinfo that are believed. The kernel's page of VMCOREINFO has 64 KiB at most, and a
+/// line of eraseinfo some 50 bytes for each range that was erased.
+const MAX_TEXT: u64 = 64 << 20;
 
 /// A file's headers, and where its parts lie.
 pub(super) struct File {
@@ -55,7 +57,7 @@ pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     let erase_info = read_erase_info(&mut files)?;
     let first = &mut files[0];
     let (input, headers) = (&first.input, &mut first.headers);
-    let mut notes = read_notes(input, headers)?;
+    let (mut notes, notes_left_out) = read_notes(input, headers)?;
     let vmcoreinfo = find_vmcoreinfo(input, headers, &mut notes)?;
     let machine = headers.machine(input, &notes, assume.machine)?;
     let bitmaps = Bitmaps::read(input, &first.geometry)?;
@@ -76,7 +78,7 @@ pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     let map = MemoryMap::new(page_size, bytes);
     let compression = methods(headers.header.status).next();
     let Member { files, mut remarks, mut incomplete } = part::members(files, &bitmaps)?;
-    incomplete |= header.status & STATUS_INCOMPLETE != 0;
+    incomplete |= notes_left_out || header.status & STATUS_INCOMPLETE != 0;
     if incomplete && let Some(from) = repair::unreached(&bitmaps) {
         remarks.push(format!(
             "no page from frame {from:#x} on is in the file, whose writer did not finish: they may be lost instead of \
@@ -137,7 +139,7 @@ fn read_erase_info(files: &mut [File]) -> Result<Vec<u8>, ReadError> {
             headers.remarks.push(format!("{} bytes of text say what was erased from memory", text.len()));
         }
         // Each part of a set repeats it, or has that of its own pages.
-        if !all.ends_with(&text) && all.len() as u64 + size <= MAX_NOTES {
+        if !all.ends_with(&text) && all.len() as u64 + size <= MAX_TEXT {
             all.extend(text);
         }
     }
@@ -174,9 +176,11 @@ fn read_pointed(
     if len == 0 || offset == 0 {
         return Ok(Vec::new());
     }
-    let outside = offset.checked_add(len).is_none_or(|end| end > input.len());
-    if len > MAX_NOTES.min(input.stored()) || outside {
-        headers.remarks.push(format!("{what} of {len} bytes at offset {offset:#x} lie outside the file"));
+    if is_outside(input, headers, what, offset, len) {
+        return Ok(Vec::new());
+    }
+    if len > MAX_TEXT {
+        headers.remarks.push(format!("{what} has {len} bytes, more than {MAX_TEXT}; it was ignored"));
         return Ok(Vec::new());
     }
     let mut bytes = vec![0; len as usize];
@@ -184,14 +188,25 @@ fn read_pointed(
     Ok(bytes)
 }
 
-fn read_notes(input: &Input, headers: &mut Headers) -> Result<Notes, Error> {
-    let (offset, size) = (headers.sub.offset_note, headers.sub.size_note);
-    let bytes = read_pointed(input, headers, "notes", offset, size)?;
-    let order = headers.layout.order;
-    Notes::parse(&bytes, order).or_else(|error| {
-        headers.remarks.push(format!("{error}; it and what follows was ignored"));
-        Ok(Notes::parse(&bytes[..error.offset], order).unwrap_or_default())
-    })
+/// Reports whether a pair of offset and length leads out of the file, and says so.
+fn is_outside(input: &Input, headers: &mut Headers, what: &str, offset: u64, len: u64) -> bool {
+    let outside = len > input.stored() || offset.checked_add(len).is_none_or(|end| end > input.len());
+    if outside {
+        headers.remarks.push(format!("{what} of {len} bytes at offset {offset:#x} lie outside the file"));
+    }
+    outside
+}
+
+/// The notes, and whether there was no room for all of them.
+fn read_notes(input: &Input, headers: &mut Headers) -> Result<(Notes, bool), Error> {
+    let (offset, len) = (headers.sub.offset_note, headers.sub.size_note);
+    if offset == 0 || len == 0 || is_outside(input, headers, "notes", offset, len) {
+        return Ok(Default::default());
+    }
+    let mut reader = NoteReader::new(input, headers.layout.order);
+    let (notes, _) = reader.read(NotePlace { offset, len, align: 4 })?;
+    headers.remarks.append(&mut reader.remarks);
+    Ok((notes, reader.incomplete))
 }
 
 /// VMCOREINFO from its note, else from where the sub header points; then a note is made of it, so that whoever

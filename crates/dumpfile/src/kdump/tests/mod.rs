@@ -4,6 +4,7 @@ mod cut;
 mod damage;
 mod dedup;
 mod foreign;
+mod large_notes;
 mod mark;
 mod parts;
 mod round_trip;

@@ -3,11 +3,12 @@
 use super::{Options, PAGE_DESC_LEN, STATUS_INCOMPLETE};
 use crate::codec::Method;
 use crate::kdump::layout::{Header, Layout, SubHeader, VERSION};
+use crate::notes::write_far;
 use crate::output::Sink;
 use crate::pipeline::Ranks;
 use crate::{Error, Facts};
 use std::path::Path;
-use vmcore::{CHUNK_FRAMES, Chunk, Dump, PageSize, Pfn, Range, Selection, Utsname};
+use vmcore::{CHUNK_FRAMES, Chunk, Dump, Notes, PageSize, Pfn, Range, Selection, Utsname};
 
 /// What the pages are placed by.
 #[derive(Clone, Debug)]
@@ -58,9 +59,13 @@ impl Plan {
 
 /// What is between the main header and the descriptors.
 pub(super) struct Front {
-    /// Where the sub header starts, and the sub header with the notes and the record of erased data after it.
+    /// Where the sub header starts, and the sub header with the notes after it that are held.
     block: u64,
     sub_header: Vec<u8>,
+    notes: Notes,
+    notes_at: u64,
+    /// The record of erased data, which follows the notes.
+    erase_info: Vec<u8>,
     /// Where the first bitmap starts, and the length in bytes of each.
     bitmaps: u64,
     bitmap_len: u64,
@@ -82,7 +87,7 @@ pub(super) fn plan(
     let notes_at = block + layout.sub_header_len() as u64;
     let vmcoreinfo = notes.desc_position("VMCOREINFO").unwrap_or(0..0);
     let erase_info = &dump.source.erase_info;
-    let erase_at = if erase_info.is_empty() { 0 } else { notes_at + notes.raw().len() as u64 };
+    let erase_at = if erase_info.is_empty() { 0 } else { notes_at + notes.total() };
     let max_mapnr = selection.map().max_pfn().0;
     // The fields of a `long` are for readers of old versions, which know no larger numbers.
     let narrow = |pfn: Pfn| pfn.0.min(u32::MAX.into());
@@ -95,8 +100,8 @@ pub(super) fn plan(
         end_pfn: narrow(part.end),
         offset_vmcoreinfo: if vmcoreinfo.is_empty() { 0 } else { notes_at + vmcoreinfo.start as u64 },
         size_vmcoreinfo: vmcoreinfo.len() as u64,
-        offset_note: if notes.raw().is_empty() { 0 } else { notes_at },
-        size_note: notes.raw().len() as u64,
+        offset_note: if notes.total() == 0 { 0 } else { notes_at },
+        size_note: notes.total(),
         offset_eraseinfo: erase_at,
         size_eraseinfo: erase_info.len() as u64,
         start_pfn_64: part.start.0,
@@ -106,13 +111,13 @@ pub(super) fn plan(
     let mut sub_header = sub_header.encode(layout);
     sub_header.extend(notes.raw());
     // makedumpfile puts it after the last page, whose end is not known yet; readers go by the offset.
-    sub_header.extend(erase_info);
+    let len = notes_at - block + notes.total() + erase_info.len() as u64;
 
     let too_large = || Error::Unsupported {
         path: path.to_owned(),
         what: format!("memory up to frame {max_mapnr:#x} does not fit the kdump format; write an ELF file"),
     };
-    let sub_blocks = (sub_header.len() as u64).div_ceil(block);
+    let sub_blocks = len.div_ceil(block);
     let bitmap_blocks = max_mapnr.div_ceil(8).div_ceil(block);
     let bitmaps = (1 + sub_blocks) * block;
     let header = Header {
@@ -133,7 +138,15 @@ pub(super) fn plan(
         .checked_mul(selection.kept())
         .and_then(|len| len.checked_add(descriptors))
         .ok_or_else(too_large)?;
-    let front = Front { block, sub_header, bitmaps, bitmap_len: bitmap_blocks * block };
+    let front = Front {
+        block,
+        sub_header,
+        notes,
+        notes_at,
+        erase_info: erase_info.clone(),
+        bitmaps,
+        bitmap_len: bitmap_blocks * block,
+    };
     let plan = Plan {
         layout,
         page_size,
@@ -168,6 +181,10 @@ impl Front {
     /// Writes the sub header, the notes and both bitmaps, these chunk by chunk; parts without a bit are left as holes.
     pub(super) fn write(&self, selection: &Selection, out: &dyn Sink) -> Result<(), Error> {
         out.write_at(self.block, &self.sub_header)?;
+        write_far(&self.notes, self.notes_at, out)?;
+        if !self.erase_info.is_empty() {
+            out.write_at(self.notes_at + self.notes.total(), &self.erase_info)?;
+        }
         let mut bytes = Vec::with_capacity((CHUNK_FRAMES / 8) as usize);
         let mut put = |bitmap: u64, first: u64, chunk: &Chunk| {
             bytes.clear();

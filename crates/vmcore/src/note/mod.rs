@@ -1,5 +1,11 @@
 //! ELF notes: the registers and facts that travel beside memory.
 
+mod far;
+mod scan;
+
+pub use far::{Far, NoteSource};
+pub use scan::{Found, MAX_NOTES, NotePlace, NoteRoom};
+
 use crate::ByteOrder;
 
 /// One ELF note.
@@ -13,14 +19,16 @@ pub struct Note {
     pub desc: Vec<u8>,
 }
 
-/// All notes of a dump, in their order, each with its bytes exactly as they were found.
+/// All notes of a dump, in their order, each with its name and content exactly as they were found.
 ///
 /// Readers of dumps pair the Nth `NT_PRSTATUS` with the Nth CPU, so order is meaning. The raw bytes are kept
-/// because a writer must copy every note unchanged, also those it does not know.
+/// because a writer must copy every note unchanged, also those it does not know. Large ones stay in the input until then
+/// and go behind all others, where they are in nobody's way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
     notes: Vec<Note>,
     raw: Vec<u8>,
+    far: Vec<Far>,
 }
 
 /// Why notes could not be parsed.
@@ -37,8 +45,8 @@ pub struct NoteError {
 
 const HEADER: usize = 12;
 
-fn padded(len: u32) -> u64 {
-    u64::from(len).next_multiple_of(4)
+fn padded(len: u64) -> u64 {
+    len.next_multiple_of(4)
 }
 
 impl Notes {
@@ -46,41 +54,25 @@ impl Notes {
     pub const PRSTATUS: u32 = 1;
 
     /// Parses the content of one PT_NOTE segment: headers of `n_namesz`, `n_descsz`, `n_type` (32 bits each in
-    /// `order`), then name and descriptor, each padded to four bytes.
+    /// `order`), then name and descriptor, each padded to four bytes, or to eight where only that makes sense.
     ///
-    /// Padding at the end, that is a header of zeros or fewer bytes than a header, ends the notes.
+    /// Zeros between notes and at the end are padding.
     ///
     /// # Errors
     ///
     /// When a note reaches past the end of `bytes`; what came before it is lost to the caller, who can parse
     /// `bytes[..offset]` again.
     pub fn parse(bytes: &[u8], order: ByteOrder) -> Result<Self, NoteError> {
-        let mut notes = Vec::new();
-        let mut at = 0;
-        while bytes.len() - at >= HEADER {
-            let header = &bytes[at..];
-            let (namesz, descsz) = (order.u32(header), order.u32(&header[4..]));
-            if namesz == 0 && descsz == 0 {
-                break;
-            }
-            let left = bytes.len() - at;
-            let body = HEADER as u64 + padded(namesz);
-            let claimed = body + u64::from(descsz);
-            if claimed > left as u64 {
-                return Err(NoteError { offset: at, claimed, left });
-            }
-            let name = &header[HEADER..HEADER + namesz as usize];
-            notes.push(Note {
-                name: name.strip_suffix(&[0]).unwrap_or(name).to_vec(),
-                kind: order.u32(&header[8..]),
-                desc: header[body as usize..claimed as usize].to_vec(),
-            });
-            // The padding of the very last descriptor may be cut off.
-            at += ((body + padded(descsz)) as usize).min(left);
-        }
-        let mut raw = bytes[..at].to_vec();
-        raw.resize(at.next_multiple_of(4), 0);
-        Ok(Self { notes, raw })
+        let found = Self::of_bytes(bytes, order);
+        found.error.map_or(Ok(found.notes), Err)
+    }
+
+    /// Adds a note whose header and padded name are `head`.
+    fn add(&mut self, head: &[u8], note: Note) {
+        self.raw.extend(head);
+        self.raw.extend(&note.desc);
+        self.raw.resize(self.raw.len().next_multiple_of(4), 0);
+        self.notes.push(note);
     }
 
     /// Appends a note made by the caller.
@@ -106,9 +98,18 @@ impl Notes {
     pub fn append(&mut self, mut other: Self) {
         self.notes.append(&mut other.notes);
         self.raw.append(&mut other.raw);
+        self.far.append(&mut other.far);
     }
 
-    /// Takes the last note away.
+    /// All notes but those called `name`.
+    pub fn without(&self, name: &str, order: ByteOrder) -> Self {
+        let mut others = Self { far: self.far.clone(), ..Self::default() };
+        let kept = self.notes.iter().filter(|note| note.name != name.as_bytes());
+        kept.for_each(|note| others.push(note.clone(), order));
+        others
+    }
+
+    /// Takes the last note away that is held.
     pub fn pop(&mut self) -> Option<Note> {
         let last = self.notes.len().checked_sub(1)?;
         let start = self.positions().nth(last).map(|(at, _)| at)?;
@@ -116,14 +117,24 @@ impl Notes {
         self.notes.pop()
     }
 
-    /// The notes in their order.
+    /// The notes that are held, in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Note> {
         self.notes.iter()
     }
 
-    /// The bytes of all notes, as they go into a PT_NOTE segment.
+    /// The notes that are still in the input, as they are too large to be held.
+    pub fn far(&self) -> &[Far] {
+        &self.far
+    }
+
+    /// The bytes of the notes that are held, as they go into a PT_NOTE segment. Those of [`Notes::far`] come after them.
     pub fn raw(&self) -> &[u8] {
         &self.raw
+    }
+
+    /// The length in bytes of all notes, as they go into a PT_NOTE segment.
+    pub fn total(&self) -> u64 {
+        self.far.iter().map(Far::size).fold(self.raw.len() as u64, u64::saturating_add)
     }
 
     /// The first note with this name.
@@ -156,7 +167,7 @@ impl Notes {
     fn name_field(&self, at: usize) -> usize {
         let raw = &self.raw[at..];
         let (le, be) = (ByteOrder::Little.u32(raw), ByteOrder::Big.u32(raw));
-        padded(le.min(be)) as usize
+        padded(le.min(be).into()) as usize
     }
 }
 
