@@ -153,7 +153,7 @@ const TABLE: &[Row] = &[
     row(ByteOrders,   P::True,          C::True,          "kernel on Qemu", "", "QEMU copies what it has, whatever it was asked for"),
     row(Vmcoreinfo,   P::True,          C::True,          "VMCOREINFO missing", "no VMCOREINFO was found", "only the classes of pages are not known"),
     row(Vmcoreinfo,   P::True,          C::True,          "VMCOREINFO truncated", "", "its first half still tells the page size"),
-    row(Sysfs,        P::CannotBeKnown, C::True,          "property, but no /proc/vmcore", "", STATUS),
+    row(Sysfs,        P::CannotBeKnown, C::Firmware,      "property, but no /proc/vmcore", "", STATUS),
     row(Sysfs,        P::NoDump,        C::Gone,          "enabled without a dump", "is missing", NOTHING),
     row(Opal,         P::True,          C::SomeMissing,   "a core is inactive", "", "its state says that it did not run"),
     row(Opal,         P::True,          C::SomeMissing,   "thread size 0", "registers are lost", "only the header has some"),

@@ -122,7 +122,7 @@ fn fadump_gives_everything_back_at_once_at_the_end() {
     let target = Scratch::new("vmcore");
     let report = json(&save(root.path(), target.path(), &["--release", "progressive"]).ok());
     assert_eq!(report["released"]["interface"], "release_mem");
-    assert!(root.live.lock().unwrap().run().released);
+    assert!(root.live.lock().unwrap().run().released());
     same_pages(plain_of_vmcore(&root).path(), target.path());
 }
 

@@ -12,7 +12,8 @@ use crate::faults::{
     SysfsFault, VmcoreFault, VmcoreinfoFault,
 };
 use crate::hypervisor::End;
-use crate::machine::{CrashHeader, Firmware, Machine, Mode, Options};
+use crate::linux::Linux;
+use crate::machine::{Firmware, Machine, Mode, Options};
 use crate::scenario::{self, Dirt, Event, Run};
 
 const MIB: u64 = 1 << 20;
@@ -316,10 +317,10 @@ fn crash_info(cases: &mut Cases) {
     ] {
         cases.fadump(Group::CrashInfo, &format!("crash-info header: {name}"), Fault::CrashInfo(fault));
     }
-    for header in [CrashHeader::Inf, CrashHeader::Sig] {
+    for linux in [Linux::V6_1, Linux::V6_12] {
         for pt_regs_size in [352, 384, 400] {
             for cpu_mask_size in [8, 64, 256, 1024] {
-                let mode = Mode::Fadump(header);
+                let (mode, header) = (Mode::Fadump(linux), linux.facts().header);
                 let options = Options { mode, pt_regs_size, cpu_mask_size, ..Options::small_fadump() };
                 cases.machine(
                     Group::CrashInfo,
@@ -374,8 +375,8 @@ fn boot_memory(cases: &mut Cases) {
 
 fn blocks(cases: &mut Cases) {
     let wide = Options { ram: vec![Extent::new(0, 96 * MIB)], ..Options::small_fadump() };
-    for (generation, header) in [("listed", CrashHeader::Inf), ("looked up", CrashHeader::Sig)] {
-        let options = Options { mode: Mode::Fadump(header), parameter_area: false, ..wide.clone() };
+    for (generation, linux) in [("listed", Linux::V6_1), ("looked up", Linux::V6_12)] {
+        let options = Options { mode: Mode::Fadump(linux), parameter_area: false, ..wide.clone() };
         let block = Extent::new(80 * MIB, 16 * MIB);
         let added = vec![Fault::LmbAdded(block)];
         cases.push(Group::Blocks, format!("block added, ranges {generation}"), &options, Event::CRASH, added);

@@ -89,7 +89,7 @@ pub fn write_root(options: &CorpusOptions, out: &Path) -> Result<CorpusRoot> {
         registered: false,
         mem_reserved: end.saturating_sub(first),
         hotplug_ready: true,
-        bootargs_append: structure.sections.len() > 3,
+        bootargs_append: (structure.sections.len() > 3).then(String::new),
         release_mem: true,
         old_names: true,
     })?;

@@ -7,7 +7,7 @@ use crate::bytes::{ByteOrder, Bytes};
 use crate::error::Result;
 use crate::faults::{CrashInfoFault, Fault, VmcoreinfoFault};
 use crate::layout::Layout;
-use crate::machine::{CrashHeader, Machine, Mode};
+use crate::machine::{CrashHeader, Machine};
 
 /// `FADMPINF`.
 pub const MAGIC_INF: u64 = 0x4641_444d_5049_4e46;
@@ -26,6 +26,42 @@ fn mask(machine: &Machine, possible: bool) -> Vec<u8> {
     words.iter().flat_map(|word| order.u64(*word)).collect()
 }
 
+/// Writes the header as a registration does: no CPU has crashed, all possible ones count (`init_fadump_header`).
+///
+/// # Errors
+///
+/// The memory cannot be written.
+pub(crate) fn initialise(machine: &mut Machine, layout: &Layout) -> Result<()> {
+    write(machine, layout, &[Fault::PartitionEnded])
+}
+
+/// Writes what a crash writes into a header that a registration left there: the CPU that crashed, its registers, and the
+/// mask of CPUs (`crash_fadump`).
+///
+/// # Errors
+///
+/// The memory cannot be written.
+pub(crate) fn crash(machine: &mut Machine, layout: &Layout) -> Result<()> {
+    let (Some(place), Some(facts)) = (layout.crash_info, machine.options.mode.facts()) else { return Ok(()) };
+    let options = &machine.options;
+    let (cpu_at, registers_at) = match facts.header {
+        CrashHeader::Inf => (0x10, 0x18),
+        CrashHeader::Sig => (0xc, 0x28),
+    };
+    let crashing = options.crashing_cpu.unwrap_or(u32::MAX);
+    let mut out = Bytes::new(options.order);
+    if let Some(cpu) = machine.cpus.iter().find(|cpu| Some(cpu.id) == options.crashing_cpu) {
+        for word in cpu.registers.pt_regs() {
+            out.u64(word);
+        }
+    }
+    out.bytes.resize(options.pt_regs_size as usize, 0);
+    out.raw(&mask(machine, false));
+    let crashing = options.order.u32(crashing);
+    machine.memory.write(place.start + cpu_at, &crashing)?;
+    machine.memory.write(place.start + registers_at, &out.bytes)
+}
+
 /// Writes the header into the machine's reserved memory, as registration and crash leave it.
 ///
 /// # Errors
@@ -35,10 +71,7 @@ pub(crate) fn write(machine: &mut Machine, layout: &Layout, faults: &[Fault]) ->
     let Some(place) = layout.crash_info else { return Ok(()) };
     let ended = faults.contains(&Fault::PartitionEnded);
     let options = &machine.options;
-    let generation = match options.mode {
-        Mode::Fadump(header) => header,
-        _ => CrashHeader::Sig,
-    };
+    let generation = options.mode.facts().map_or(CrashHeader::Sig, |facts| facts.header);
     let mut crashing = if ended { u32::MAX } else { options.crashing_cpu.unwrap_or(u32::MAX) };
     let mut order = options.order;
     let (mut magic, mut version) = (if generation == CrashHeader::Sig { MAGIC_SIG } else { MAGIC_INF }, 1);

@@ -42,6 +42,12 @@ pub enum ModelError {
         /// The RTAS status: -3 parameter, -9 already registered, -10 dump active.
         status: i32,
     },
+    /// The machine is past crashing.
+    #[error("the machine hangs: {what}")]
+    Hangs {
+        /// Why.
+        what: &'static str,
+    },
     /// A firmware file of the corpus is not what its name says.
     #[error("{}: {field} is {found:#x}, expected {expected}", path.display())]
     Firmware {

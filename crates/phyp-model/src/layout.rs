@@ -2,6 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, covers, intersect, total};
+use crate::linux::AreaEnd;
 use crate::machine::{CrashHeader, Mode, Options};
 use crate::regsave;
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_PARAMETER, KIND_REAL_MODE, Section, Structure};
@@ -57,7 +58,7 @@ impl Layout {
         let boot_offset = if aligned { before_boot.next_multiple_of(page) } else { before_boot };
         let (info_size, metadata) = match options.mode {
             Mode::Phyp2008 => (None, None),
-            Mode::Fadump(header) => (Some(header_size(header, options)), None),
+            Mode::Fadump(linux) => (Some(header_size(linux.facts().header, options)), None),
             Mode::Opal => {
                 (Some(header_size(CrashHeader::Sig, options)), Some(OPAL_METADATA.next_multiple_of(page)))
             }
@@ -69,7 +70,7 @@ impl Layout {
             (start / page * page, options.ram_end() - start / page * page)
         } else {
             let mut size = boot_offset + boot_size + info_size.unwrap_or(0);
-            if options.mode == Mode::Fadump(CrashHeader::Inf) {
+            if options.mode.facts().is_some_and(|facts| facts.area_end == AreaEnd::WholePage) {
                 // Until 6.10 the ELF core's headers came after the crash-info header, and all of it was whole pages
                 // (`get_fadump_area_size`: one program header for notes, one for each range of memory, two to spare).
                 let headers = 3 + options.ram.len() as u64;
@@ -86,9 +87,10 @@ impl Layout {
         }
         let crash_info = info_size.map(|size| Extent::new(at, size));
         let opal_metadata = metadata.map(|size| Extent::new(at + info_size.unwrap_or(0), size));
-        let wanted = options
-            .parameter_area
-            .then(|| Extent::between(options.ram_end() - PARAMETER_AREA, options.ram_end()));
+        let has_parameters =
+            options.parameter_area && options.mode.facts().is_some_and(|facts| facts.parameter_area);
+        let wanted =
+            has_parameters.then(|| Extent::between(options.ram_end() - PARAMETER_AREA, options.ram_end()));
         Ok(Self {
             reserved: Extent::new(start, size),
             cpu: Extent::new(start, cpu_size),

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod again;
 pub mod bytes;
 pub mod catalogue;
 pub mod content;
@@ -21,11 +22,13 @@ pub mod corpus;
 pub mod crashinfo;
 pub mod error;
 pub mod extent;
+pub mod fadump;
 pub mod faults;
 pub mod hpte;
 pub mod hypervisor;
 pub mod invariants;
 pub mod layout;
+pub mod linux;
 pub mod live;
 pub mod machine;
 pub mod memory;
@@ -38,13 +41,16 @@ pub mod rng;
 pub mod root;
 pub mod scenario;
 pub mod structure;
+mod surroundings;
 pub mod synth;
 pub mod task;
 pub mod tree;
+pub mod verdict;
 pub mod vmcore;
 
 pub use bytes::ByteOrder;
 pub use error::{ModelError, Result};
 pub use extent::Extent;
+pub use linux::Linux;
 pub use machine::{CrashHeader, Firmware, Machine, Mode, Options};
 pub use memory::Memory;

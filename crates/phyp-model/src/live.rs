@@ -5,9 +5,9 @@
 //! reads a page that was freed is remembered.
 
 use crate::error::Result;
-use crate::extent::{Extent, intersect, subtract, total};
+use crate::extent::{Extent, intersect, subtract};
 use crate::machine::Mode;
-use crate::release::{self, Handler, ReleaseRegion, Written};
+use crate::release::{Handler, ReleaseRegion, Written};
 use crate::scenario::Run;
 
 /// The machine.
@@ -46,7 +46,7 @@ impl Live {
         let page = self.run.options.page_size;
         let end = address + bytes.len() as u64;
         for frame in address / page..end.div_ceil(page) {
-            if self.release.is_free(frame) {
+            if self.release.is_free(frame) || self.run.is_freed(Extent::new(frame * page, page)) {
                 self.late.push(Extent::new(frame * page, page));
             }
         }
@@ -81,20 +81,20 @@ impl Live {
     ///
     /// The memory cannot be written.
     pub fn write_release_mem(&mut self, text: &str) -> Result<Written> {
-        release::release_mem(&mut self.run, text, &[])
+        self.run.write_release_mem(text)
     }
 
     /// Bytes of memory that the second kernel uses (`totalram_pages`): what it booted with and what was freed since.
     pub fn memory_total(&self) -> u64 {
-        let booted = intersect(&self.run.ram_now, &[Extent::new(0, self.run.options.boot_top)]);
-        total(&booted) + self.release.free_frames() * self.run.options.page_size
+        self.run.memory_total() + self.release.free_frames() * self.run.options.page_size
     }
 
     /// Memory above boot memory that has not been released.
     pub fn kept_back(&self) -> Vec<Extent> {
         let page = self.run.options.page_size;
         let above = Extent::between(self.run.options.boot_top, u64::MAX);
-        let freed: Vec<Extent> = self.release.freed().map(|frame| Extent::new(frame * page, page)).collect();
+        let freed = self.release.freed().map(|frame| Extent::new(frame * page, page));
+        let freed: Vec<Extent> = freed.chain(self.run.fadump.freed.iter().copied()).collect();
         subtract(&intersect(&self.run.ram_now, &[above]), &crate::extent::merged(freed))
     }
 }

@@ -4,6 +4,7 @@ use crate::bytes::ByteOrder;
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, covers, merged};
 use crate::hpte::Hpte;
+use crate::linux::{Facts, Linux};
 use crate::memory::Memory;
 use crate::registers::Registers;
 use crate::rng::Rng;
@@ -13,10 +14,21 @@ use crate::rng::Rng;
 pub enum Mode {
     /// Linux 2.6.26 to 3.3: scratch area at the top of memory, no crash-info header, no `/proc/vmcore`.
     Phyp2008,
-    /// Linux 3.4 and later on RTAS firmware, with the crash-info header of its time.
-    Fadump(CrashHeader),
-    /// The same on OPAL (MPIPL): CPU data by PIR, kernel metadata, no kernel dump memory structure.
+    /// Linux 3.4 and later on RTAS firmware.
+    Fadump(Linux),
+    /// The same on OPAL (MPIPL), as 6.12 does it: CPU data by PIR, kernel metadata, no kernel dump memory structure.
     Opal,
+}
+
+impl Mode {
+    /// How the kernel's fadump differs from others'; nothing for phyp-dump, which is none.
+    pub fn facts(self) -> Option<&'static Facts> {
+        match self {
+            Self::Phyp2008 => None,
+            Self::Fadump(linux) => Some(linux.facts()),
+            Self::Opal => Some(Linux::V6_12.facts()),
+        }
+    }
 }
 
 /// The two generations of the crash-info header.
@@ -86,8 +98,20 @@ pub struct Options {
     pub hpte_section: u64,
     /// Whether the copy of boot memory starts at a page (kernels since about 5.19).
     pub aligned_destination: bool,
-    /// Whether Linux asks for its parameter area (section type 100h) at the end of memory.
+    /// Whether Linux, where it can, asks for its parameter area (section type 100h) at the end of memory, as it does with
+    /// the radix MMU (`fadump_setup_param_area`: the upper half of memory, from its end down).
     pub parameter_area: bool,
+    /// Where RTAS is instantiated in each boot (`prom_instantiate_rtas`: as high as it goes below the end of the RMA and
+    /// below 768 MiB). `None` for the end of boot memory, where machines have it whose boot memory reaches 768 MiB, and where
+    /// it is one more thing that each boot writes.
+    pub rtas: Option<Extent>,
+    /// Where the boot loader puts the initial RAM disk; `None` for the middle of boot memory.
+    pub initrd: Option<Extent>,
+    /// Where the flattened device tree is built (`flatten_device_tree`: right above kernel and initial RAM disk); `None`
+    /// for boot memory.
+    pub device_tree: Option<Extent>,
+    /// Ranges of the device tree's property `reserved-ranges`, which a release spares.
+    pub reserved_ranges: Vec<Extent>,
     /// Size of `pt_regs` in the crash-info header: 352, 384 or 400.
     pub pt_regs_size: u32,
     /// Size of the kernel's `cpumask` in bytes.
@@ -119,6 +143,10 @@ impl Options {
             hpte_section: 0x1000,
             aligned_destination: false,
             parameter_area: false,
+            rtas: None,
+            initrd: None,
+            device_tree: None,
+            reserved_ranges: Vec::new(),
             pt_regs_size: 352,
             cpu_mask_size: 128,
             seed: 1,
@@ -136,10 +164,10 @@ impl Options {
         }
     }
 
-    /// A small fadump machine of today: 48 MiB, 64 KiB pages, little-endian, `FADMPSIG`, QEMU's firmware.
+    /// A small fadump machine of today: 48 MiB, 64 KiB pages, little-endian, Linux 6.12, QEMU's firmware.
     pub fn small_fadump() -> Self {
         Self {
-            mode: Mode::Fadump(CrashHeader::Sig),
+            mode: Mode::Fadump(Linux::V6_12),
             firmware: Firmware::Qemu,
             page_size: 0x1_0000,
             order: ByteOrder::Little,
@@ -169,6 +197,30 @@ impl Options {
     /// The byte after the last of RAM.
     pub fn ram_end(&self) -> u64 {
         self.ram.iter().map(|extent| extent.end()).max().unwrap_or(0)
+    }
+
+    /// Where RTAS is in each boot.
+    pub fn rtas_extent(&self) -> Extent {
+        let last = self.boot_memory.last().copied().unwrap_or(Extent::new(0, self.page_size));
+        let start = last.end().saturating_sub(self.page_size) / self.page_size * self.page_size;
+        self.rtas.unwrap_or(Extent::new(start, self.page_size))
+    }
+
+    /// Where the initial RAM disk is when a kernel starts; the kernel frees it once it has unpacked it.
+    pub fn initrd_extent(&self) -> Extent {
+        self.initrd.unwrap_or_else(|| self.in_boot_memory(2))
+    }
+
+    /// Where the flattened device tree is, from which `/proc/device-tree` takes its properties.
+    pub fn device_tree_extent(&self) -> Extent {
+        self.device_tree.unwrap_or_else(|| self.in_boot_memory(4))
+    }
+
+    /// A page at this fraction of the first region of boot memory.
+    fn in_boot_memory(&self, fraction: u64) -> Extent {
+        let first = self.boot_memory.first().copied().unwrap_or(Extent::new(0, 0));
+        let at = (first.start + first.length / fraction) / self.page_size * self.page_size;
+        Extent::new(at, self.page_size)
     }
 
     fn check(&self) -> Result<()> {
@@ -234,7 +286,16 @@ impl Machine {
             let (what, expected) = ("memory", "an image as large as RAM");
             return Err(ModelError::Options { what, found: memory.size(), expected });
         }
-        let rng = Rng::new(options.seed);
+        let seed = options.seed;
+        let mut machine = Self { options, memory, cpus: Vec::new(), hptes: Vec::new(), vmcoreinfo };
+        machine.reseed(seed);
+        Ok(machine)
+    }
+
+    /// Gives the processors other registers, and the page table other entries.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.options.seed = seed;
+        let (options, rng) = (&self.options, Rng::new(seed));
         let cpus = options.cpus.iter().map(|&(id, online)| {
             let mut registers =
                 Registers::random(&mut rng.fork(0x1000 + u64::from(id)), id, options.ram_end());
@@ -242,9 +303,8 @@ impl Machine {
             registers.msr = registers.msr & !1 | u64::from(options.order == ByteOrder::Little);
             Cpu { id, online, registers }
         });
-        let cpus = cpus.collect();
-        let hptes = Hpte::random_table(&mut rng.fork(2), 24, options.boot_top);
-        Ok(Self { options, memory, cpus, hptes, vmcoreinfo })
+        self.cpus = cpus.collect();
+        self.hptes = Hpte::random_table(&mut rng.fork(2), 24, self.options.boot_top);
     }
 
     /// Scatters `pages` pages of compressible text and numbers over RAM, and a VMCOREINFO note in low memory.

@@ -1,13 +1,13 @@
-//! Giving memory back: `/sys/kernel/release_region` of 2008, with its bugs, and fadump's `release_mem`.
+//! Giving memory back: `/sys/kernel/release_region` of 2008, with its bugs, and which pages fadump's `release_mem` frees.
 //!
 //! `store_release_region`, `release_memory_range` and `track_freed_range` of `arch/powerpc/platforms/pseries/phyp_dump.c`
-//! (2.6.26 to 3.3); `fadump_release_memory` and `release_mem_store` of `arch/powerpc/kernel/fadump.c`.
+//! (2.6.26 to 3.3); `fadump_release_memory` of `arch/powerpc/kernel/fadump.c`. The write itself is
+//! [`Run::write_release_mem`].
 
 use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::extent::{Extent, intersect, merged, subtract};
-use crate::faults::{Fault, SysfsFault};
 use crate::hypervisor::{Command, OK};
 use crate::machine::Mode;
 use crate::scenario::{FREED, Run};
@@ -32,7 +32,11 @@ pub enum Written {
     NotPermitted,
     /// The file does not exist.
     NoFile,
-    /// The kernel ran off its memory map.
+    /// `EEXIST`.
+    Exists,
+    /// `EIO`.
+    Failed,
+    /// The kernel ran off its memory map, or freed pages that belong to somebody.
     Oops,
 }
 
@@ -215,47 +219,66 @@ pub fn scan(text: &str) -> Option<(u64, u64)> {
     Some((first, number()?))
 }
 
-/// A write to fadump's `release_mem`: one shot, all or nothing.
+/// What a write of 1 to `release_mem` frees on this machine, or a kernel that refuses the dump: whole pages, sorted, as
+/// they become the allocator's one by one (`fadump_release_memory`, `fadump_release_reserved_area`).
 ///
-/// Every page from boot memory's end up is released, except the permanent reserve (the area the next dump
-/// needs) and `reserved_ranges`; `/proc/vmcore` is gone; the firmware forgets the dump, or fails to.
-///
-/// # Errors
-///
-/// The run's memory cannot be written.
-pub fn release_mem(run: &mut Run, text: &str, reserved_ranges: &[Extent]) -> Result<Written> {
-    let waiting = run.options.mode != Mode::Phyp2008 && run.dump_waits() && run.rejected.is_none();
-    if run.has(&Fault::Sysfs(SysfsFault::NoReleaseMem)) {
-        return Ok(Written::NoFile);
+/// From the end of boot memory to the end of memory, less the area reserved for the dump and the device tree's
+/// `reserved-ranges`. Both ends of what lies between two of these are rounded *down* to a page: the page in which a spared
+/// range ends is freed with it. RTAS, the initial RAM disk, the flattened device tree and the parameter area are nowhere
+/// looked at: where they lie in there, they are freed ([`clashes`]).
+pub fn frees(run: &Run) -> Vec<Extent> {
+    let Some(facts) = run.options.mode.facts() else { return Vec::new() };
+    let page = run.options.page_size;
+    let mut spared = vec![run.layout.reserved];
+    spared.extend(&run.options.reserved_ranges);
+    if facts.spares_firmware {
+        spared.extend(furniture(run).into_iter().map(|(_, extent)| whole_pages(extent, page)));
     }
-    if !waiting || run.released {
-        return Ok(Written::NotPermitted);
-    }
-    if !is_one(text) {
-        return Ok(Written::Invalid);
-    }
-    run.released = true;
-    let keep = merged([vec![run.layout.reserved], reserved_ranges.to_vec()].concat());
-    let above = Extent::between(run.options.boot_top, u64::MAX);
-    for extent in subtract(&intersect(&run.ram_now, &[above]), &keep) {
-        run.memory.fill(extent, FREED)?;
-    }
-    // The answer is ignored: the write succeeds even if the firmware keeps the property.
-    let status = run.hypervisor.configure(&run.options, Command::Invalidate, 0, &[], 0);
-    if status == OK {
-        run.opal = None;
-    }
-    Ok(Written::Accepted)
+    let ends = run.ram_now.iter().map(|extent| extent.end()).max().unwrap_or(0);
+    let first = if facts.frees_the_areas_last_page { |address, page| address / page } else { u64::div_ceil };
+    let between = subtract(&[Extent::between(run.options.boot_top, ends)], &merged(spared));
+    // A range of memory counts from its first whole page to its last (`for_each_mem_pfn_range`).
+    let ram = run
+        .ram_now
+        .iter()
+        .map(|ram| Extent::between(ram.start.next_multiple_of(page), ram.end() / page * page));
+    let ram: Vec<Extent> = ram.collect();
+    let frames =
+        between.iter().map(|gap| Extent::between(first(gap.start, page) * page, gap.end() / page * page));
+    intersect(&merged(frames.collect()), &ram)
 }
 
-/// `kstrtoint(buf, 0)` giving 1: a sign and a prefix are allowed, one newline after.
-fn is_one(text: &str) -> bool {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    let text = text.strip_prefix('+').unwrap_or(text);
-    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
-    match hex {
-        Some(digits) => u64::from_str_radix(digits, 16) == Ok(1),
-        None if text.starts_with('0') => u64::from_str_radix(text, 8) == Ok(1),
-        None => !text.starts_with('+') && text.parse() == Ok(1u64),
+/// What of this boot a release would free under the running kernel, by name: `RTAS`, `initrd`, `device tree`,
+/// `parameter area`, and `crash-info header` where the page of the next registration's header goes.
+///
+/// With RTAS the kernel dies at its next call of the firmware after somebody wrote into the freed page
+/// (`rtas_event_scan`, once a second or so). The device tree's properties are read from there for ever. The initial RAM disk was
+/// freed before, when it had been unpacked: its pages are freed twice. The other two kill nothing now: they spoil the
+/// next dump.
+pub fn clashes(run: &Run) -> Vec<(&'static str, Extent)> {
+    let frees = frees(run);
+    let header = run.layout.crash_info.map(|header| ("crash-info header", header));
+    furniture(run)
+        .into_iter()
+        .chain(header)
+        .filter(|(_, extent)| !intersect(&frees, &[*extent]).is_empty())
+        .collect()
+}
+
+/// What this boot has in memory that no release may free.
+fn furniture(run: &Run) -> Vec<(&'static str, Extent)> {
+    let options = &run.options;
+    let mut out = Vec::new();
+    if options.mode != Mode::Opal {
+        out.push(("RTAS", options.rtas_extent()));
     }
+    out.push(("initrd", options.initrd_extent()));
+    out.push(("device tree", options.device_tree_extent()));
+    out.extend(run.layout.parameter.map(|area| ("parameter area", area)));
+    out
+}
+
+/// The pages in which `extent` lies, whole.
+fn whole_pages(extent: Extent, page: u64) -> Extent {
+    Extent::between(extent.start / page * page, extent.end().next_multiple_of(page))
 }

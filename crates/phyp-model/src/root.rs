@@ -10,6 +10,7 @@ use crate::layout::Layout;
 use crate::machine::{Firmware, Mode};
 use crate::scenario::{Event, Run};
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_PARAMETER, KIND_REAL_MODE};
+use crate::surroundings;
 use crate::tree::{FadumpFiles, MemoryNodes, Tree};
 use crate::vmcore;
 
@@ -53,10 +54,6 @@ pub struct RootOptions {
     pub fadump_region: RegionText,
     /// How the device tree describes memory.
     pub memory_nodes: MemoryNodes,
-    /// Ranges of the property `reserved-ranges`.
-    pub reserved_ranges: Vec<Extent>,
-    /// Whether the names from before 5.6 stand beside `/sys/kernel/fadump`.
-    pub old_names: bool,
     /// Whether firmware shows `ibm,dump-kernel`, the property only the early scan of phyp-dump knows.
     pub early_property: bool,
 }
@@ -69,8 +66,6 @@ impl Default for RootOptions {
             release_region: ReleaseText::default(),
             fadump_region: RegionText::default(),
             memory_nodes: MemoryNodes::default(),
-            reserved_ranges: Vec::new(),
-            old_names: true,
             early_property: false,
         }
     }
@@ -98,8 +93,8 @@ pub fn write(run: &Run, root: &Path, options: &RootOptions) -> Result<()> {
         "compatible",
         if run.options.mode == Mode::Opal { b"ibm,powernv\0" } else { b"IBM,pSeries\0" },
     )?;
-    if !options.reserved_ranges.is_empty() {
-        let cells = options.reserved_ranges.iter();
+    if !run.options.reserved_ranges.is_empty() {
+        let cells = run.options.reserved_ranges.iter();
         let cells: Vec<u8> =
             cells.flat_map(|r| [r.start.to_be_bytes(), r.length.to_be_bytes()].concat()).collect();
         tree.property("reserved-ranges", &cells)?;
@@ -111,11 +106,11 @@ pub fn write(run: &Run, root: &Path, options: &RootOptions) -> Result<()> {
                 (u32::from(KIND_CPU), run.layout.cpu.length),
                 (u32::from(KIND_HPTE), run.layout.hpte.length),
             ];
-            tree.rtas(&sizes, run.hypervisor.property())?;
+            tree.rtas(&sizes, run.kernel_dump.as_deref())?;
         }
     }
     if options.early_property
-        && let Some(property) = run.hypervisor.property()
+        && let Some(property) = &run.kernel_dump
     {
         tree.property("rtas/ibm,dump-kernel", property)?;
     }
@@ -129,6 +124,7 @@ pub fn write(run: &Run, root: &Path, options: &RootOptions) -> Result<()> {
     } else {
         fadump(run, &tree, options)?;
     }
+    surroundings::write(run, &tree)?;
     if options.memory {
         let path = tree.parent("dev/mem")?;
         run.memory.write_raw(&path)?;
@@ -203,34 +199,43 @@ pub fn release_region(run: &Run, text: ReleaseText) -> String {
 }
 
 fn fadump(run: &Run, tree: &Tree, options: &RootOptions) -> Result<()> {
-    let taken = run.dump_waits() && run.rejected.is_none() && !run.released;
+    let Some(facts) = run.options.mode.facts() else { return Ok(()) };
     tree.fadump(&FadumpFiles {
-        enabled: true,
-        // The kernel's belief: it does not hear of a migration.
-        registered: run.event == Event::Migrated,
+        enabled: run.fadump.enabled,
+        registered: run.fadump.registered,
         mem_reserved: run.layout.reserved.length,
-        hotplug_ready: !run.lists_ranges_at_registration(),
-        bootargs_append: run.layout.parameter.is_some(),
-        release_mem: taken && !run.has(&Fault::Sysfs(SysfsFault::NoReleaseMem)),
-        old_names: options.old_names,
+        hotplug_ready: facts.hotplug_ready,
+        bootargs_append: run.bootargs_append()?,
+        release_mem: run.fadump.had_dump && !run.has(&Fault::Sysfs(SysfsFault::NoReleaseMem)),
+        old_names: facts.old_names,
     })?;
-    let text = fadump_region(run, options.fadump_region, taken);
+    let text = fadump_region(run, options.fadump_region)?;
     tree.file("sys/kernel/debug/powerpc/fadump_region", 0o444, text.as_bytes())?;
-    if options.vmcore && (taken || run.has(&Fault::Sysfs(SysfsFault::BothPresent))) {
+    if options.vmcore && (run.fadump.vmcore || run.has(&Fault::Sysfs(SysfsFault::BothPresent))) {
         vmcore::write(run, &tree.parent("proc/vmcore")?)?;
     }
     Ok(())
 }
 
 /// The text of `/sys/kernel/debug/powerpc/fadump_region` (`rtas_fadump_region_show`, `opal_fadump_region_show`).
-pub fn fadump_region(run: &Run, generation: RegionText, active: bool) -> String {
+///
+/// While a dump is active the kernel shows the firmware's structure, with what was copied; else its own, in which nothing was:
+/// "Dumped: 0x0" everywhere, and no line "Memory above", both after a release or a refusal and once it is registered.
+///
+/// # Errors
+///
+/// The parameter area cannot be read.
+pub fn fadump_region(run: &Run, generation: RegionText) -> Result<String> {
+    let active = run.fadump.dump_active;
     let mut out = String::new();
     // `%#016llx`: the prefix counts, so fourteen digits.
     let inclusive = |start: u64, length: u64| {
         format!("[{start:#016x}-{:#016x}]", start.wrapping_add(length).wrapping_sub(1))
     };
     let planned = run.layout.structure();
-    let structure = run.structure.as_ref().filter(|_| run.options.mode != Mode::Opal).unwrap_or(&planned);
+    let found = run.structure.as_ref().filter(|_| active && run.options.mode != Mode::Opal);
+    let structure = found.unwrap_or(&planned);
+    let appended = run.bootargs_append()?.unwrap_or_default();
     let registered = match run.options.mode {
         Mode::Opal => crate::opal::registered_regions(&run.layout, &run.faults),
         _ => usize::MAX,
@@ -263,7 +268,9 @@ pub fn fadump_region(run: &Run, generation: RegionText, active: bool) -> String 
                     section.source, section.destination
                 )
             }
-            KIND_PARAMETER if generation == RegionText::C => writeln!(out, "\n{place}: cmdline append: ''"),
+            KIND_PARAMETER if generation == RegionText::C => {
+                writeln!(out, "\n{place}: cmdline append: '{appended}'")
+            }
             _ => Ok(()),
         };
     }
@@ -281,7 +288,7 @@ pub fn fadump_region(run: &Run, generation: RegionText, active: bool) -> String 
             _ => writeln!(out, "\nMemory above {top:#016x} is reserved for saving crash dump"),
         };
     }
-    out
+    Ok(out)
 }
 
 /// A few lines for a person: what was made, and where things lie.
@@ -299,6 +306,9 @@ pub fn describe(run: &Run) -> String {
     }
     for lost in &run.truth.lost {
         _ = writeln!(out, "lost        {:#x} + {:#x}", lost.start, lost.length);
+    }
+    for (name, extent) in crate::release::clashes(run) {
+        _ = writeln!(out, "a release frees {name} at {:#x} + {:#x}", extent.start, extent.length);
     }
     let state = if run.dump_waits() { "a dump waits" } else { "no dump waits" };
     _ = writeln!(

@@ -4,17 +4,21 @@ use crate::copy::{self, Copied, Outcome};
 use crate::crashinfo;
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, intersect, merged, subtract};
-use crate::faults::{DestinationFault, Fault, RegistersFault, SysfsFault, VmcoreinfoFault, pick};
+use crate::fadump::Fadump;
+use crate::faults::{DestinationFault, Fault, SysfsFault, VmcoreinfoFault, pick};
 use crate::hypervisor::{Command, End, Hypervisor, OK};
 use crate::layout::Layout;
 use crate::machine::{Cpu, CrashHeader, Machine, Mode, Options};
 use crate::memory::{Memory, Tag};
 use crate::notes;
 use crate::opal;
-use crate::structure::{ERROR_DESTINATION, KIND_HPTE, KIND_REAL_MODE, STATUS_ERROR, Section, Structure};
+use crate::structure::{KIND_REAL_MODE, Structure};
+use crate::verdict;
 
 /// What the second boot leaves on the pages it took: nothing a crashed kernel could have written.
 pub const SECOND_BOOT: Tag = *b"2NDBOOT!";
+/// What stands in memory as RTAS: the same in every boot.
+pub const RTAS: Tag = *b"RTAS....";
 /// What fills memory as soon as it is released.
 pub const FREED: Tag = *b"FREED!!!";
 
@@ -110,11 +114,16 @@ pub struct Run {
     pub truth: Truth,
     /// Why the second kernel would not take the dump; `None` if it would, or if there is none.
     ///
-    /// Such a kernel makes no `/proc/vmcore`. It also gives memory back, but that only [`SysfsFault::Rejected`]
-    /// models: otherwise memory is as the hypervisor left it, for tools that come before the kernel.
+    /// Such a kernel makes no `/proc/vmcore`, and it gives the dump's memory away before any program runs
+    /// ([`Run::refuse`]). That has happened here only with [`SysfsFault::Rejected`], where memory had been used before anyway
+    /// ([`Event::StaleAfterSecondCrash`]), and after [`Run::crash_again`]: otherwise memory is as the hypervisor left it, for
+    /// tools that come before the kernel.
     pub rejected: Option<&'static str>,
-    /// Whether the memory of the dump was released through `release_mem`.
-    pub released: bool,
+    /// `ibm,kernel-dump` as the running kernel's device tree has it, which no kernel edits: it stays when the firmware has
+    /// forgotten the dump, until the next boot.
+    pub kernel_dump: Option<Vec<u8>>,
+    /// What the running kernel knows of fadump.
+    pub fadump: Fadump,
 }
 
 /// Runs a machine through `event` with `faults`.
@@ -141,59 +150,100 @@ pub fn run(mut machine: Machine, event: Event, faults: &[Fault], dirt: Dirt) -> 
     for extent in &removed {
         machine.memory.clear(*extent)?;
     }
-    let image = machine.memory.clone();
+    if let Some(rtas) = options.rtas {
+        machine.memory.fill(rtas, RTAS)?;
+    }
+    let ram = Ram { at_registration, now: ram_now, removed };
+    Crash { options, ram, layout, hypervisor, event, faults, dirt, ended }.happens(machine)
+}
 
-    let outcome = copy_and_reset(&mut machine, &mut hypervisor, &layout, event, faults)?;
-    let opal =
-        (options.mode == Mode::Opal && outcome.is_some()).then(|| opal_leavings(&machine, &layout, faults));
-    let structure = outcome.as_ref().map(|outcome| outcome.structure.clone());
-    let (mut copied, mut written) = outcome.map(|o| (o.copied, o.written)).unwrap_or_default();
-    let above = Extent::between(options.boot_top, options.ram_end());
-    boot_again(&mut machine, &mut hypervisor, event, dirt, above, &mut copied, &mut written)?;
+/// A crash, or another end, of a machine that is ready for it.
+pub(crate) struct Crash<'a> {
+    /// What the machine was made from.
+    pub(crate) options: Options,
+    /// Its memory, as it came and went.
+    pub(crate) ram: Ram,
+    /// Its reservation.
+    pub(crate) layout: Layout,
+    /// Its firmware, which has the registration if there is one.
+    pub(crate) hypervisor: Hypervisor,
+    /// What happens.
+    pub(crate) event: Event,
+    /// What goes wrong.
+    pub(crate) faults: &'a [Fault],
+    /// How thoroughly the next boot overwrites its memory.
+    pub(crate) dirt: Dirt,
+    /// The kernel had no say in it.
+    pub(crate) ended: bool,
+}
 
-    let reserved = vec![layout.reserved];
-    let truth = Truth {
-        image,
-        ram: options.ram.clone(),
-        lost: if event == Event::Migrated {
-            Vec::new()
-        } else {
-            lost(&subtract(&options.ram, &reserved), &copied, written, &removed)
-        },
-        reserved,
-        copied,
-        cpus: machine.online().cloned().collect(),
-        crashing_cpu: if ended { None } else { options.crashing_cpu },
-        vmcoreinfo: machine.vmcoreinfo,
-    };
-    let mut run = Run {
-        rejected: None,
-        released: false,
-        options,
-        faults: faults.to_vec(),
-        event,
-        layout,
-        hypervisor,
-        memory: machine.memory,
-        ram_at_registration: at_registration,
-        ram_now,
-        structure,
-        opal,
-        truth,
-    };
-    run.rejected = run.judge();
-    run.release_if_rejected()?;
-    Ok(run)
+impl Crash<'_> {
+    /// It happens; the machine boots, and the next kernel looks at what it finds.
+    pub(crate) fn happens(self, mut machine: Machine) -> Result<Run> {
+        let Self { options, ram, layout, mut hypervisor, event, faults, dirt, ended } = self;
+        let image = machine.memory.clone();
+        let outcome = copy_and_reset(&mut machine, &mut hypervisor, &layout, event, faults)?;
+        let opal = (options.mode == Mode::Opal && outcome.is_some())
+            .then(|| opal_leavings(&machine, &layout, faults));
+        let structure = outcome.as_ref().map(|outcome| outcome.structure.clone());
+        let (mut copied, mut written) = outcome.map(|o| (o.copied, o.written)).unwrap_or_default();
+        let above = Extent::between(options.boot_top, options.ram_end());
+        boot_again(&mut machine, &mut hypervisor, event, dirt, above, &mut copied, &mut written)?;
+
+        let reserved = vec![layout.reserved];
+        let truth = Truth {
+            image,
+            ram: options.ram.clone(),
+            lost: if event == Event::Migrated {
+                Vec::new()
+            } else {
+                lost(&subtract(&options.ram, &reserved), &copied, written, &ram.removed)
+            },
+            reserved,
+            copied,
+            cpus: machine.online().cloned().collect(),
+            crashing_cpu: if ended { None } else { options.crashing_cpu },
+            vmcoreinfo: machine.vmcoreinfo,
+        };
+        let mut run = Run {
+            rejected: None,
+            kernel_dump: hypervisor.property().map(<[u8]>::to_vec),
+            fadump: Fadump::default(),
+            options,
+            faults: faults.to_vec(),
+            event,
+            layout,
+            hypervisor,
+            memory: machine.memory,
+            ram_at_registration: ram.at_registration,
+            ram_now: ram.now,
+            structure,
+            opal,
+            truth,
+        };
+        run.rejected = verdict::refusal(&run);
+        if event == Event::Migrated {
+            // The boot goes on in which it registered.
+            run.fadump = Fadump { enabled: true, registered: true, ..Fadump::default() };
+            return Ok(run);
+        }
+        run.setup_fadump()?;
+        let used_before = event == Event::StaleAfterSecondCrash && run.rejected.is_some();
+        if used_before || run.has(&Fault::Sysfs(SysfsFault::Rejected)) {
+            run.refuse()?;
+        }
+        Ok(run)
+    }
 }
 
 /// RAM before and after memory blocks came and went.
-struct Ram {
+pub(crate) struct Ram {
     /// What the kernel knew when it registered.
-    at_registration: Vec<Extent>,
+    pub(crate) at_registration: Vec<Extent>,
     /// What is there at the crash and afterwards.
-    now: Vec<Extent>,
+    pub(crate) now: Vec<Extent>,
     /// What went away in between.
-    removed: Vec<Extent>,
+    pub(crate) removed: Vec<Extent>,
 }
 
 impl Ram {
@@ -254,6 +304,11 @@ fn boot_again(
     second_boot(machine, boot, dirt)?;
     copy::overwrite(copied, boot);
     written.push(boot);
+    if let Some(rtas) = machine.options.rtas {
+        // Before the kernel starts; in the dump area it overwrites the copy of boot memory.
+        machine.memory.fill(rtas, RTAS)?;
+        copy::overwrite(copied, rtas);
+    }
     if event == Event::SecondCrash {
         // The second system never registered: a dump was active. It ends in a plain reboot.
         hypervisor.end(machine, End::OsTerm, &[])?;
@@ -373,18 +428,10 @@ fn spoil_vmcoreinfo(machine: &mut Machine, faults: &[Fault], ended: bool) -> Res
 }
 
 impl Run {
-    /// The kernel releases the preserved memory whenever one of its checks fails.
-    fn release_if_rejected(&mut self) -> Result<()> {
-        if !self.has(&Fault::Sysfs(SysfsFault::Rejected)) {
-            return Ok(());
-        }
-        let above = Extent::between(self.options.boot_top, u64::MAX);
-        for extent in subtract(&intersect(&self.ram_now, &[above]), &[self.layout.reserved]) {
-            self.memory.fill(extent, FREED)?;
-            self.truth.lost.push(extent);
-        }
-        self.truth.lost = merged(std::mem::take(&mut self.truth.lost));
-        Ok(())
+    /// The machine as it is now, its memory included.
+    pub(crate) fn machine(&self) -> Result<Machine> {
+        let options = Options { ram: self.ram_now.clone(), ..self.options.clone() };
+        Machine::with_memory(options, self.memory.clone(), self.truth.vmcoreinfo)
     }
 
     /// Whether a dump is pending, as the firmware sees it.
@@ -394,7 +441,7 @@ impl Run {
 
     /// Whether the second kernel lists memory as the first one knew it (before 6.10), not as it is.
     pub fn lists_ranges_at_registration(&self) -> bool {
-        self.options.mode == Mode::Fadump(CrashHeader::Inf)
+        self.options.mode.facts().is_some_and(|facts| facts.header == CrashHeader::Inf)
     }
 
     /// Whether `fault` is part of this run.
@@ -413,53 +460,6 @@ impl Run {
             return Ok(None);
         };
         self.memory.bytes(section.destination, section.copied).map(Some)
-    }
-
-    /// Why a kernel would refuse the dump (`rtas_fadump_process` and `fadump_setup_crash_mem` and theirs).
-    fn judge(&self) -> Option<&'static str> {
-        if self.options.mode == Mode::Phyp2008 || !self.dump_waits() {
-            return None;
-        }
-        if self.has(&Fault::Sysfs(SysfsFault::Rejected)) {
-            return Some("the kernel was told to");
-        }
-        if self.event == Event::StaleAfterSecondCrash {
-            return Some("the crash-info header is gone");
-        }
-        if crate::faults::pick(&self.faults, |fault| matches!(fault, Fault::CrashInfo(_)).then_some(()))
-            .next()
-            .is_some()
-            && !self.header_is_sound()
-        {
-            return Some("the crash-info header is not of this kernel");
-        }
-        let no_magic = |fault: &Fault| matches!(fault, Fault::Registers(RegistersFault::Magic(_)));
-        if self.faults.iter().any(no_magic) {
-            return Some("the register save area has no magic");
-        }
-        let property = self.hypervisor.property()?;
-        // The historical test is equality, not a bit: 0xe000 passes.
-        if copy::status_of(property) == Some(STATUS_ERROR) {
-            return Some("the firmware reports an error");
-        }
-        let Some(structure) = Structure::parse(property) else { return Some("the property is too short") };
-        let bad = |section: &Section| match section.kind {
-            KIND_REAL_MODE | KIND_HPTE => section.error != 0 || section.copied != section.requested,
-            _ => section.error & !ERROR_DESTINATION != 0,
-        };
-        structure.sections.iter().any(bad).then_some("a section is not whole")
-    }
-
-    fn header_is_sound(&self) -> bool {
-        let Some(place) = self.layout.crash_info else { return false };
-        let Ok(bytes) = self.memory.bytes(place.start, 16) else { return false };
-        let order = self.options.order;
-        let (magic, version) = match self.options.mode {
-            Mode::Fadump(CrashHeader::Inf) => (crashinfo::MAGIC_INF, None),
-            _ => (crashinfo::MAGIC_SIG, Some(1)),
-        };
-        bytes[..8] == order.u64(magic)
-            && version.is_none_or(|version: u32| bytes[8..12] == order.u32(version))
     }
 
     /// The notes of `/proc/vmcore`: one `NT_PRSTATUS` per saved CPU, then VMCOREINFO as far as memory has it.

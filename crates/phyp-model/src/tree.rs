@@ -171,8 +171,8 @@ impl Tree {
         if files.hotplug_ready {
             self.file("sys/kernel/fadump/hotplug_ready", 0o444, b"1\n")?;
         }
-        if files.bootargs_append {
-            self.file("sys/kernel/fadump/bootargs_append", 0o644, b"\n")?;
+        if let Some(text) = &files.bootargs_append {
+            self.file("sys/kernel/fadump/bootargs_append", 0o644, format!("{text}\n").as_bytes())?;
         }
         if files.release_mem {
             self.file("sys/kernel/fadump/release_mem", 0o200, b"")?;
@@ -189,7 +189,7 @@ impl Tree {
 }
 
 /// What `/sys/kernel/fadump` shows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FadumpFiles {
     /// The kernel was booted with `fadump=on`.
     pub enabled: bool,
@@ -199,9 +199,9 @@ pub struct FadumpFiles {
     pub mem_reserved: u64,
     /// Memory hotplug needs no new registration (6.10).
     pub hotplug_ready: bool,
-    /// There is a parameter area.
-    pub bootargs_append: bool,
-    /// A dump is pending, and the kernel took it.
+    /// What is in the parameter area, where there is one.
+    pub bootargs_append: Option<String>,
+    /// The firmware had a dump when this kernel booted.
     pub release_mem: bool,
     /// The names from before 5.6 are still there.
     pub old_names: bool,

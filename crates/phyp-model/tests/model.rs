@@ -4,10 +4,11 @@ use phyp_model::catalogue::catalogue;
 use phyp_model::copy::STEP;
 use phyp_model::faults::{Amount, DestinationFault, Fault};
 use phyp_model::invariants::{Seen, Violation, check_cpus, check_pages};
+use phyp_model::linux::Checks;
 use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event, Run};
 use phyp_model::structure::{KIND_REAL_MODE, Structure};
-use phyp_model::{ByteOrder, CrashHeader, Extent, Firmware, Machine, Mode, ModelError, Options, extent};
+use phyp_model::{ByteOrder, Extent, Firmware, Linux, Machine, Mode, ModelError, Options, extent};
 use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
@@ -50,7 +51,7 @@ fn naive(run: &Run, address: u64, page: &mut [u8]) -> Seen {
 prop_compose! {
     fn machines()(
         mode in prop_oneof![
-            Just(Mode::Phyp2008), Just(Mode::Fadump(CrashHeader::Inf)), Just(Mode::Fadump(CrashHeader::Sig)),
+            Just(Mode::Phyp2008), Just(Mode::Fadump(Linux::V6_1)), Just(Mode::Fadump(Linux::V6_12)),
         ],
         firmware in prop_oneof![Just(Firmware::Papr), Just(Firmware::Qemu), Just(Firmware::QemuLe)],
         order in prop_oneof![Just(ByteOrder::Big), Just(ByteOrder::Little)],
@@ -91,10 +92,11 @@ prop_compose! {
             lmb_size: 16 * MIB,
             cpus: (0..count).zip(cpus).map(|(id, online)| (id, online || id == 0)).collect(),
             crashing_cpu: Some(0),
-            parameter_area: matches!(mode, Mode::Fadump(CrashHeader::Sig)),
+            parameter_area: true,
             pt_regs_size: 384,
             cpu_mask_size: 64,
             hpte_section: if firmware == Firmware::Papr { 0x1000 } else { 0 },
+            ..Options::small_fadump()
         }
     }
 }
@@ -113,7 +115,12 @@ proptest! {
         let page_size = options.page_size;
         let run = crash(options, &[]);
         prop_assert!(run.dump_waits());
-        prop_assert_eq!(run.rejected, None);
+        // QEMU fills of the CPU section what the CPUs that run need; a kernel that wants all of it is not content.
+        let strict = run.options.mode.facts().is_some_and(|facts| facts.checks == Checks::EverySection);
+        let short = strict
+            && run.options.mode != Mode::Opal
+            && run.structure.as_ref().is_some_and(|it| it.sections[0].copied < it.sections[0].requested);
+        prop_assert_eq!(run.rejected, short.then_some("a section is not whole"));
         prop_assert_eq!(&run.truth.lost, &[]);
         let counts = check_pages(&run.truth, page_size, |address, page| naive(&run, address, page)).unwrap();
         let counts = counts.unwrap();

@@ -1,24 +1,23 @@
-//! Releasing memory, with the real kernels' bugs and without.
+//! Releasing memory through `release_region`, with the bugs of 2008 and without. What fadump does is in `fadump.rs`.
 
-use phyp_model::faults::{Fault, SysfsFault};
 use phyp_model::hypervisor::State;
 use phyp_model::invariants::{Step, Violation, check_durable_first, check_released};
-use phyp_model::release::{Handler, ReleaseRegion, Written, release_mem, scan};
+use phyp_model::release::{Handler, ReleaseRegion, Written, scan};
 use phyp_model::root::{ReleaseText, release_region};
 use phyp_model::scenario::{self, Dirt, Event, FREED, Run};
 use phyp_model::{Extent, Machine, Options};
 
 const MIB: u64 = 1 << 20;
 
-fn crashed(options: Options, faults: &[Fault]) -> Run {
+fn crashed(options: Options) -> Run {
     let mut machine = Machine::new(options).unwrap();
     machine.scatter(20).unwrap();
-    scenario::run(machine, Event::CRASH, faults, Dirt::Whole).unwrap()
+    scenario::run(machine, Event::CRASH, &[], Dirt::Whole).unwrap()
 }
 
 /// The frames that one write frees on a 48 MiB machine with 4 KiB pages, whose reserve is frames 0x1000 to 0x2fff.
 fn freed(handler: Handler, text: &str) -> Vec<u64> {
-    let mut run = crashed(Options::small_phyp(), &[]);
+    let mut run = crashed(Options::small_phyp());
     let mut release = ReleaseRegion::new(&run, handler);
     assert_eq!(release.write(&mut run, text).unwrap(), Written::Accepted, "{text}");
     release.freed().collect()
@@ -43,14 +42,14 @@ fn a_start_inside_a_page_frees_that_page_and_a_length_is_rounded_down() {
 #[test]
 fn a_start_below_the_reserve_slides_the_whole_window_up() {
     assert_eq!(freed(Handler::Shipped, "0 0x2000"), frames(0x1000..=0x1002));
-    let mut run = crashed(Options::small_phyp(), &[]);
+    let mut run = crashed(Options::small_phyp());
     let mut release = ReleaseRegion::new(&run, Handler::Fixed);
     assert_eq!(release.write(&mut run, "0 0x2000").unwrap(), Written::Invalid);
 }
 
 #[test]
 fn on_the_seed_machine_nought_to_256_mib_frees_256_to_512_mib() {
-    let mut run = crashed(Options::seed_document(), &[]);
+    let mut run = crashed(Options::seed_document());
     let mut release = ReleaseRegion::new(&run, Handler::Shipped);
     release.write(&mut run, "0 0x10000000").unwrap();
     let freed: Vec<u64> = release.freed().collect();
@@ -61,14 +60,14 @@ fn on_the_seed_machine_nought_to_256_mib_frees_256_to_512_mib() {
 fn a_range_past_the_end_is_cut_and_one_that_starts_there_runs_off_the_memory_map() {
     let freed = freed(Handler::Shipped, "0x2fff000 0x100000");
     assert_eq!(freed, [0x2fff], "the page past the end is no page of the reserve");
-    let mut run = crashed(Options::small_phyp(), &[]);
+    let mut run = crashed(Options::small_phyp());
     let mut release = ReleaseRegion::new(&run, Handler::Shipped);
     assert_eq!(release.write(&mut run, "0x3001000 0x1000").unwrap(), Written::Oops);
 }
 
 #[test]
 fn a_sum_that_wraps_passes_the_clamp() {
-    let mut run = crashed(Options::small_phyp(), &[]);
+    let mut run = crashed(Options::small_phyp());
     let mut release = ReleaseRegion::new(&run, Handler::Shipped);
     assert_eq!(release.write(&mut run, "0x1000000 ffffffffff000000").unwrap(), Written::Oops);
 }
@@ -76,7 +75,7 @@ fn a_sum_that_wraps_passes_the_clamp() {
 #[test]
 fn a_length_of_nought_frees_a_page_and_a_second_release_changes_nothing() {
     assert_eq!(freed(Handler::Shipped, "0x1005000 0"), [0x1005]);
-    let mut run = crashed(Options::small_phyp(), &[]);
+    let mut run = crashed(Options::small_phyp());
     let mut release = ReleaseRegion::new(&run, Handler::Shipped);
     release.write(&mut run, "0x1000000 0x2000").unwrap();
     release.write(&mut run, "0x1000000 0x2000").unwrap();
@@ -96,7 +95,7 @@ fn numbers_are_hexadecimal_and_anything_else_between_them_is_invalid() {
 
 #[test]
 fn a_freed_page_holds_the_pattern_at_once_and_its_neighbour_does_not() {
-    let mut run = crashed(Options::small_phyp(), &[]);
+    let mut run = crashed(Options::small_phyp());
     let mut release = ReleaseRegion::new(&run, Handler::Fixed);
     release.write(&mut run, "0x1004000 0x1000").unwrap();
     assert_eq!(run.memory.bytes(0x100_4000, 8).unwrap(), FREED);
@@ -106,7 +105,7 @@ fn a_freed_page_holds_the_pattern_at_once_and_its_neighbour_does_not() {
 
 #[test]
 fn two_writes_reach_equal_sums_on_the_seed_machine_and_the_firmware_refuses() {
-    let mut run = crashed(Options::seed_document(), &[]);
+    let mut run = crashed(Options::seed_document());
     let text = release_region(&run, ReleaseText::Shipped);
     assert_eq!(text, "CPU:0x0-0x0: HPTE:0x10020-0x0: DUMP:0x11020-0x0, 0x10000000-0x167feefe0:\n");
     let mut release = ReleaseRegion::new(&run, Handler::Shipped);
@@ -122,7 +121,7 @@ fn two_writes_reach_equal_sums_on_the_seed_machine_and_the_firmware_refuses() {
 
 #[test]
 fn overlapping_writes_never_reach_equal_sums() {
-    let mut run = crashed(Options::seed_document(), &[]);
+    let mut run = crashed(Options::seed_document());
     let mut release = ReleaseRegion::new(&run, Handler::Shipped);
     for text in ["0x10000000 0x1000", "0x10000000 0x167feefe0", "0x177fee000 0x10011020"] {
         release.write(&mut run, text).unwrap();
@@ -132,7 +131,7 @@ fn overlapping_writes_never_reach_equal_sums() {
 
 #[test]
 fn the_text_of_the_seed_document_comes_out_as_printed() {
-    let run = crashed(Options::seed_document(), &[]);
+    let run = crashed(Options::seed_document());
     let text = release_region(&run, ReleaseText::Document);
     let expected = "CPU:0x177fee000-0x10000: HPTE:0x177ffe020-0x1000: /\nDUMP:0x177fff020-0x10000000, \
                     0x10000000-0x16F1D370A\n";
@@ -148,7 +147,7 @@ fn the_text_of_the_seed_document_comes_out_as_printed() {
 
 #[test]
 fn the_checks_of_release_see_what_the_bugs_do() {
-    let mut run = crashed(Options::small_phyp(), &[]);
+    let mut run = crashed(Options::small_phyp());
     let asked = [Extent::new(16 * MIB, 0x2000)];
     for (handler, verdict) in [
         (Handler::Fixed, Ok(())),
@@ -162,37 +161,4 @@ fn the_checks_of_release_see_what_the_bugs_do() {
         let durable = check_durable_first(&steps, &needed, 0x1000);
         assert_eq!(durable.is_ok(), handler == Handler::Fixed);
     }
-}
-
-#[test]
-fn release_mem_is_one_shot_takes_only_one_and_keeps_the_permanent_reserve() {
-    let mut run = crashed(Options::small_fadump(), &[]);
-    for text in ["0", "2", "one", "", "1 1", "-1"] {
-        assert_eq!(release_mem(&mut run, text, &[]).unwrap(), Written::Invalid, "{text:?}");
-    }
-    let kept = Extent::new(40 * MIB, MIB);
-    assert_eq!(release_mem(&mut run, "0x1\n", &[kept]).unwrap(), Written::Accepted);
-    assert_eq!(release_mem(&mut run, "1", &[]).unwrap(), Written::NotPermitted);
-    assert_eq!(run.memory.bytes(39 * MIB, 8).unwrap(), FREED);
-    assert!(run.memory.equals(&run.truth.image, kept).unwrap());
-    assert_ne!(run.memory.bytes(run.layout.cpu.start, 8).unwrap(), FREED);
-    assert_eq!(run.hypervisor.property(), None);
-}
-
-#[test]
-fn release_mem_succeeds_even_if_the_firmware_does_not_forget() {
-    let mut run = crashed(Options::small_fadump(), &[Fault::Sysfs(SysfsFault::InvalidateFails)]);
-    assert_eq!(release_mem(&mut run, "1", &[]).unwrap(), Written::Accepted);
-    assert_eq!(run.memory.bytes(39 * MIB, 8).unwrap(), FREED);
-    assert!(run.hypervisor.property().is_some());
-}
-
-#[test]
-fn without_a_dump_or_without_the_file_there_is_nothing_to_release() {
-    let mut machine = Machine::new(Options::small_fadump()).unwrap();
-    machine.scatter(1).unwrap();
-    let mut run = scenario::run(machine, Event::CrashUnregistered, &[], Dirt::Whole).unwrap();
-    assert_eq!(release_mem(&mut run, "1", &[]).unwrap(), Written::NotPermitted);
-    let mut run = crashed(Options::small_fadump(), &[Fault::Sysfs(SysfsFault::NoReleaseMem)]);
-    assert_eq!(release_mem(&mut run, "1", &[]).unwrap(), Written::NoFile);
 }

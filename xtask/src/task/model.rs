@@ -7,7 +7,7 @@ use phyp_model::root::RootOptions;
 use phyp_model::scenario::Dirt;
 use phyp_model::synth::{Fill, Mix, Mmu};
 use phyp_model::task::{self, Contents, ModelOptions};
-use phyp_model::{ByteOrder, CrashHeader, Extent, Mode as Generation, Options};
+use phyp_model::{ByteOrder, Extent, Linux, Mode as Generation, Options};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -99,11 +99,7 @@ impl Model {
         let base = match self.mode {
             Mode::Phyp => Options::small_phyp(),
             Mode::Fadump => Options::small_fadump(),
-            Mode::FadumpInf => Options {
-                mode: Generation::Fadump(CrashHeader::Inf),
-                parameter_area: false,
-                ..Options::small_fadump()
-            },
+            Mode::FadumpInf => Options { mode: Generation::Fadump(Linux::V6_1), ..Options::small_fadump() },
             Mode::Opal => Options::small_opal(),
         };
         let page_size = match self.page {

@@ -8,7 +8,8 @@ use phyp::kdms::KernelDump;
 use phyp::opal::{CpuData, KernelMetadata, Metadata};
 use phyp::region::{Reading, ReleaseRegion};
 use phyp::regsave::SaveArea;
-use phyp_model::machine::{CrashHeader, Firmware, Machine, Mode, Options};
+use phyp_model::Linux;
+use phyp_model::machine::{Firmware, Machine, Mode, Options};
 use phyp_model::root::{ReleaseText, release_region};
 use phyp_model::scenario::{self, Dirt, Event, Run};
 use phyp_model::{ByteOrder, Extent};
@@ -26,7 +27,7 @@ pub(super) const OPAL: Target = Target { name: "opal", seeds: opal_seeds, run: o
 pub(super) fn runs() -> Vec<Run> {
     let (phyp, fadump) = (Options::small_phyp(), Options::small_fadump());
     let old = Options {
-        mode: Mode::Fadump(CrashHeader::Inf),
+        mode: Mode::Fadump(Linux::V6_1),
         firmware: Firmware::Papr,
         order: ByteOrder::Big,
         hpte_section: 0x1000,

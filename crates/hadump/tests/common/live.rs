@@ -202,6 +202,8 @@ impl Filesystem for Files {
             Written::Accepted => reply.written(data.len() as u32),
             Written::NotPermitted => reply.error(Errno::EPERM),
             Written::Invalid | Written::Oops => reply.error(Errno::EINVAL),
+            Written::Exists => reply.error(Errno::EEXIST),
+            Written::Failed => reply.error(Errno::EIO),
             Written::NoFile => reply.error(Errno::ENODEV),
         }
     }

@@ -1,0 +1,113 @@
+//! The model against second boots of real kernels, whose files stand in `boots/`.
+
+use std::collections::HashMap;
+
+use phyp_model::release;
+use phyp_model::root::{self, RegionText, RootOptions};
+use phyp_model::scenario::{self, Dirt, Event, Run};
+use phyp_model::{Extent, Linux, Machine, Mode, Options};
+
+const MIB: u64 = 1 << 20;
+
+/// One machine: its memory and boot memory in MiB, and what it showed.
+fn machines() -> [(u64, u64, &'static str); 3] {
+    [
+        (1024, 320, include_str!("boots/1024-default.txt")),
+        (2304, 576, include_str!("boots/2304-crashkernel832.txt")),
+        (4096, 1024, include_str!("boots/4096-crashkernel1G.txt")),
+    ]
+}
+
+/// The files by name: "STATE: FILE", or FILE for what is the same in every state.
+fn files(text: &'static str) -> HashMap<&'static str, &'static str> {
+    text.split("\n== ").skip(1).filter_map(|part| part.split_once('\n')).collect()
+}
+
+fn options(ram: u64, boot: u64, files: &HashMap<&str, &str>) -> Options {
+    let number = |name: &str| u64::from_str_radix(files[name].trim(), 16).unwrap();
+    let (start, end) = (number("chosen.linux,initrd-start"), number("chosen.linux,initrd-end"));
+    Options {
+        mode: Mode::Fadump(Linux::V6_12),
+        ram: vec![Extent::new(0, ram * MIB)],
+        lmb_size: 256 * MIB,
+        cpus: vec![(0, true), (1, true)],
+        boot_memory: vec![Extent::new(0, boot * MIB)],
+        boot_top: boot * MIB,
+        rtas: Some(Extent::new(number("rtas.linux,rtas-base"), number("rtas.rtas-size"))),
+        initrd: Some(Extent::between(start, end)),
+        ..Options::small_fadump()
+    }
+}
+
+fn run(options: &Options, event: Event) -> Run {
+    let machine = Machine::new(options.clone()).unwrap();
+    scenario::run(machine, event, &[], Dirt::Stamps).unwrap()
+}
+
+/// Compares all that both have: `state` is the name in the file.
+fn compare(run: &Run, state: &str, files: &HashMap<&str, &str>) {
+    let real = |name: &str| files[format!("{state}: {name}").as_str()].trim_end();
+    // What a release has freed is somebody's at once in the model, and later in a real machine.
+    let appended = run.bootargs_append().unwrap().filter(|_| run.released()).unwrap_or_default();
+    let region = root::fadump_region(run, RegionText::C).unwrap().replace(&appended, "");
+    assert_eq!(region.trim_end(), real("fadump_region"), "{state}");
+    let directory = tempfile::tempdir().unwrap();
+    let options = RootOptions { memory: false, ..RootOptions::default() };
+    root::write(run, directory.path(), &options).unwrap();
+    for name in ["enabled", "registered", "mem_reserved", "bootargs_append", "hotplug_ready"] {
+        let path = directory.path().join("sys/kernel/fadump").join(name);
+        let ours = std::fs::read_to_string(path).unwrap();
+        let ours = ours.replace(&appended, "");
+        assert_eq!(ours.trim_end(), real(&format!("fadump/{name}")), "{state}: {name}");
+    }
+    for (name, path) in [("vmcore", "proc/vmcore"), ("release_mem", "sys/kernel/fadump/release_mem")] {
+        let ours = if directory.path().join(path).exists() { "there" } else { "missing" };
+        assert_eq!(ours, real(name), "{state}: {name}");
+    }
+    // How much the kernel keeps for itself is measured, not worked out.
+    let (ours, theirs) = (run.memory_total() >> 10, memory_total(real("meminfo")));
+    assert!(ours.abs_diff(theirs) < 2048, "{state}: MemTotal {ours} kB, really {theirs} kB");
+}
+
+fn memory_total(line: &str) -> u64 {
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn each_state_of_a_real_machine_is_the_models() {
+    for (ram, boot, text) in machines() {
+        let files = files(text);
+        let options = options(ram, boot, &files);
+        let mut ordinary = run(&options, Event::CrashUnregistered);
+        compare(&ordinary, "registered", &files);
+        ordinary.write_registered("0").unwrap();
+        compare(&ordinary, "unregistered", &files);
+
+        let mut crashed = run(&options, Event::CRASH);
+        compare(&crashed, "waits", &files);
+        let waiting = crashed.memory_total();
+        crashed.write_release_mem("1").unwrap();
+        compare(&crashed, "released", &files);
+        let gained = memory_total(files["released: meminfo"]) - memory_total(files["waits: meminfo"]);
+        assert_eq!((crashed.memory_total() - waiting) >> 10, gained, "{ram} MiB, to the page");
+        crashed.write_registered("1").unwrap();
+        compare(&crashed, "registered again", &files);
+    }
+}
+
+#[test]
+fn what_a_real_kernel_frees_is_what_the_model_frees() {
+    for (ram, boot, text) in machines() {
+        let files = files(text);
+        let run = run(&options(ram, boot, &files), Event::CRASH);
+        let [frees] = release::frees(&run)[..] else { panic!("one range") };
+        let line = format!("fadump: freeing reserved memory ({:#x} - {:#x})", frees.start, frees.end());
+        assert_eq!(line, files["released: freed"].trim_end());
+        // By default RTAS is freed; where boot memory reaches it or the dump area covers it, it is not.
+        let rtas = release::clashes(&run).iter().any(|(name, _)| *name == "RTAS");
+        assert_eq!(rtas, ram == 1024);
+        // Inside the dump area this boot's RTAS stands on the copy of the page at 0xbfe0000.
+        let lost = if ram == 2304 { vec![Extent::new(0xbfe_0000, 0x83c)] } else { Vec::new() };
+        assert_eq!(run.truth.lost, lost);
+    }
+}
