@@ -61,17 +61,20 @@ pub fn forecast(system: &System) -> Result<Forecast, Unknown> {
         Some(dump) => Area::of_dump(system, dump)?,
         None => Area::now(system)?,
     };
-    let covered = advice::covered(&area, &residents);
+    let lost = advice::covered(&area, &residents).len();
     let lends = system.boot.cma_total.is_some_and(|total| total > 0);
+    let lent = Some(residents.rtas).filter(|_| lends && lost > 0);
     let release = Release::new(area, system, &residents)?;
-    let advice = match (release.is_safe(), covered.len()) {
-        (true, 0) => Advice::Nothing,
-        (true, _) => match advice::advise(system, &residents) {
-            better @ Advice::Crashkernel { lost: 0, .. } => better,
+    let better = || advice::advise(system, &residents);
+    let advice = match release.is_safe() {
+        true if lost == 0 => Advice::Nothing,
+        // The dump area covers RTAS. That is changed where a larger one saves it whole, or where programs get it.
+        true => match better() {
+            advice @ Advice::Crashkernel { lost: 0, .. } => advice,
+            advice if lent.is_some() => advice,
             _ => Advice::Nothing,
         },
-        _ => advice::advise(system, &residents),
+        false => better(),
     };
-    let lent = Some(residents.rtas).filter(|_| lends && !covered.is_empty());
-    Ok(Forecast::Next(Box::new(NextCrash { release, lost: covered.len(), lent, advice })))
+    Ok(Forecast::Next(Box::new(NextCrash { release, lost, lent, advice })))
 }

@@ -281,12 +281,14 @@ fn the_advice_follows_the_kernels_rules_on_every_size_of_machine() {
 }
 
 #[test]
-fn a_covered_rtas_that_no_number_reaches_is_left_alone_and_said() {
+fn a_covered_rtas_that_no_number_reaches_is_left_alone_unless_programs_get_it() {
     let mut system = machine(2304 * MIB, 576 * MIB, V6_12);
     let quiet = next(&system);
     assert_eq!((quiet.advice, quiet.lost, quiet.lent), (Advice::Nothing, RTAS, None));
     system.boot.cma_total = Some(576 * MIB);
-    assert_eq!(next(&system).lent, Some(range(0x2fff_0000, 0x2fff_083c)));
+    let lent = next(&system);
+    assert_eq!(lent.lent, Some(range(0x2fff_0000, 0x2fff_083c)));
+    assert_eq!(lent.advice, Advice::Crashkernel { size: 384 * MIB, nocma: true, lost: RTAS });
     // Where the dump area does not cover RTAS, lending it is right.
     let mut system = machine(4 * GIB, GIB, V6_12);
     system.boot.cma_total = Some(GIB);
