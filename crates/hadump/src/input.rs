@@ -3,6 +3,8 @@
 
 use crate::cli::InputArgs;
 use crate::decrypt;
+use ::save::Guarded;
+use ::save::state::{self, Hold, State};
 use anyhow::{Context, Result, bail};
 use phyp::region::Reading;
 use phyp::system::System;
@@ -21,14 +23,19 @@ pub(crate) enum Prefer {
 
 /// Opens the input and logs its anomalies. A VMCOREINFO or vmlinux that the user gave must belong to this dump.
 pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
-    let dump = open_as_it_is(args, prefer)?;
+    open_held(args, prefer, None)
+}
+
+/// As [`open`]; the machine's dump is held for reading already if there is a `reading`.
+pub(crate) fn open_held(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
+    let dump = open_as_it_is(args, prefer, reading)?;
     let given = args.knowledge();
     if given.vmcoreinfo.is_none() && given.vmlinux.is_none() { Ok(dump) } else { complete(dump, args) }
 }
 
 /// As [`open`], for commands that need the kernel: a dump without VMCOREINFO is searched for it.
 pub(crate) fn open_for_kernel(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
-    complete(open_as_it_is(args, prefer)?, args)
+    complete(open_as_it_is(args, prefer, None)?, args)
 }
 
 /// Adds the VMCOREINFO that the dump lacks.
@@ -42,12 +49,34 @@ fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
     Ok(dump)
 }
 
-fn open_as_it_is(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
+fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
     match (&args.memory, &args.input[..]) {
-        (Some(memory), _) => open_files(args, memory),
-        (None, [input]) if input.is_dir() => open_root(args, input, prefer),
-        (None, files) => open_dump(files, &args.identity, &args.name()),
+        (Some(memory), _) => Ok(held(open_files(args, memory)?, hold_for(std::slice::from_ref(memory))?)),
+        (None, [input]) if input.is_dir() => {
+            // Before anything is looked at: what a release that is being made leaves is seen then.
+            let reading = reading.cloned().map_or_else(|| state::hold(input), |reading| Ok(Some(reading)))?;
+            Ok(held(open_root(args, input, prefer)?, reading))
+        }
+        (None, files) => {
+            let reading = hold_for(files)?;
+            Ok(held(open_dump(files, &args.identity, &args.name())?, reading))
+        }
     }
+}
+
+/// Holds this machine's dump if one of `files` is its memory.
+fn hold_for(files: &[PathBuf]) -> Result<Option<Hold>> {
+    let live =
+        files.iter().any(|file| ["/proc/vmcore", "/dev/mem"].iter().any(|live| file == Path::new(live)));
+    Ok(if live { state::hold(Path::new("/"))? } else { None })
+}
+
+/// The dump, held for reading as long as it is open.
+fn held(mut dump: Dump, reading: Option<Hold>) -> Dump {
+    if reading.is_some() {
+        dump.memory = Box::new(Guarded::new(dump.memory, &RangeSet::default()).held(reading));
+    }
+    dump
 }
 
 /// Opens a dump file, or the files of a split set or of an encrypted dump, which messages call `name`.
@@ -62,8 +91,15 @@ fn open_dump(files: &[PathBuf], identities: &[PathBuf], name: &str) -> Result<Du
     Ok(dump)
 }
 
+/// What the machine shows, and what of the dump hadump released in this boot.
+pub(crate) fn look(root: &Path) -> Result<System> {
+    let mut system = System::look(root)?;
+    system.released = State::find(root)?.map_or_else(|| Ok(RangeSet::default()), |state| state.released())?;
+    Ok(system)
+}
+
 fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
-    let system = System::look(root)?;
+    let system = look(root)?;
     let leavings = &system.leavings;
     let by_hand =
         leavings.kernel_dump.is_some() || leavings.release_region.is_some() || leavings.opal.is_some();
@@ -84,7 +120,7 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
                     "{} bytes were released by an earlier save and are treated as lost",
                     system.released.total()
                 );
-                dump.memory = Box::new(::save::Guarded::new(dump.memory, &system.released));
+                dump.memory = Box::new(Guarded::new(dump.memory, &system.released));
             }
             Ok(dump)
         }

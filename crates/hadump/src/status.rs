@@ -4,6 +4,7 @@
 use crate::cli::{self, InputArgs};
 use crate::input::{self, Prefer};
 use crate::{Outcome, report, units};
+use ::save::state::State;
 use anyhow::{Context, Result, bail};
 use dumpfile::output::{OutputFile, Sink};
 use phyp::custody::{self, Known, Owner};
@@ -92,9 +93,20 @@ fn record_registration(root: &Path, system: &System) -> Result<()> {
     Ok(())
 }
 
+/// What the machine shows, and what hadump released in this boot: where that cannot be read, the rest is still worth a report.
+fn look(root: &Path) -> Result<System> {
+    let mut system = System::look(root)?;
+    match State::find(root).and_then(|state| state.map_or_else(|| Ok(RangeSet::default()), |s| s.released()))
+    {
+        Ok(released) => system.released = released,
+        Err(error) => system.findings.warning(format!("{:#}", anyhow::Error::from(error))),
+    }
+    Ok(system)
+}
+
 /// Looks at the machine and prints what it finds.
 pub(crate) fn run(args: &cli::Status) -> Result<Outcome> {
-    let mut system = System::look(&args.root)?;
+    let mut system = look(&args.root)?;
     if args.record_registration {
         record_registration(&args.root, &system)?;
         system.registered_on = system.system_id.clone();

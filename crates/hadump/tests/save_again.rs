@@ -3,29 +3,15 @@
 mod common;
 
 use common::live::LiveRoot;
-use common::run::{self, HADUMP, Run as Output, Scratch, hadump};
-use phyp_model::layout::Layout;
+use common::run::{self, Run as Output, Scratch, hadump};
+use common::saving::{command, crashed, json, save};
+use phyp_model::Options;
 use phyp_model::release::Handler;
 use phyp_model::root::{self, RootOptions};
-use phyp_model::scenario::{self, Dirt, Event, Run};
-use phyp_model::synth::{self, Fill, SynthOptions};
-use phyp_model::{Machine, Memory, Options};
-use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-/// A machine with a whole kernel in it, after its crash.
-fn crashed(options: &Options, seed: u64) -> Run {
-    let options = Options { seed, ..options.clone() };
-    let layout = Layout::plan(&options).expect("a layout");
-    let mut memory = Memory::new(options.ram_end());
-    let synth = SynthOptions { fill: Fill::OneIn(2), ..SynthOptions::for_machine(&options, layout.reserved) };
-    let kernel = synth::build(&synth, &mut memory).expect("a kernel");
-    let machine = Machine::with_memory(options, memory, Some(kernel.vmcoreinfo)).expect("a machine");
-    scenario::run(machine, Event::CRASH, &[], Dirt::Whole).expect("a run")
-}
 
 const RELEASE_MEM: &str = "sys/kernel/fadump/release_mem";
 
@@ -58,17 +44,6 @@ fn refuse(root: &Path, refuse: bool) {
 
 fn released(root: &Path) -> String {
     fs::read_to_string(root.join(RELEASE_MEM)).expect("the kernel's file")
-}
-
-fn command(root: &Path, to: &Path, options: &[&str]) -> Command {
-    let mut command = Command::new(HADUMP);
-    command.args(["save", "--segment", "512K", "-c", "none", "--json", "--root"]).arg(root);
-    command.arg("--to").arg(to).args(options);
-    command
-}
-
-fn save(root: &Path, to: &Path, options: &[&str]) -> Output {
-    Output::of(&mut command(root, to, options))
 }
 
 /// What a unit runs at every boot.
@@ -111,11 +86,6 @@ fn checkpoint_in(directory: &Path) -> bool {
     journals
         .into_iter()
         .any(|journal| fs::read_to_string(journal).is_ok_and(|text| text.contains(" checkpoint ")))
-}
-
-#[track_caller]
-fn json(output: &Output) -> Value {
-    serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", output.stdout, output.stderr))
 }
 
 /// The dump that a run saved has what a conversion has.

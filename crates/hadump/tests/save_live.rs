@@ -4,80 +4,16 @@ mod common;
 
 use common::live::LiveRoot;
 use common::peer;
-use common::run::{self, HADUMP, Run as Output, Scratch, names};
+use common::run::{self, Run as Output, Scratch, names};
+use common::saving::{all_is_back, command, crashed, json, plain, same_pages, save, start};
 use phyp_model::release::Handler;
-use phyp_model::scenario::{self, Dirt, Event, Run};
-use phyp_model::synth::{self, SynthOptions};
-use phyp_model::{Extent, Machine, Memory, Options, layout::Layout};
+use phyp_model::{Extent, Options};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use vmcore::{PageState, Pfn};
-
-/// A machine of 48 MiB with a whole kernel in it, after its crash.
-fn crashed(options: &Options, seed: u64) -> Run {
-    let options = Options { seed, ..options.clone() };
-    let layout = Layout::plan(&options).expect("a layout");
-    let mut memory = Memory::new(options.ram_end());
-    let synth =
-        SynthOptions { fill: synth::Fill::OneIn(2), ..SynthOptions::for_machine(&options, layout.reserved) };
-    let kernel = synth::build(&synth, &mut memory).expect("a kernel");
-    let machine = Machine::with_memory(options, memory, Some(kernel.vmcoreinfo)).expect("a machine");
-    scenario::run(machine, Event::CRASH, &[], Dirt::Whole).expect("a run")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", output.stdout, output.stderr))
-}
-
-/// `hadump save` with small segments, so that there are many.
-fn command(root: &Path, to: &Path, options: &[&str]) -> Command {
-    let mut command = Command::new(HADUMP);
-    command
-        .args(["save", "--segment", "512K", "-c", "none", "--json", "--root"])
-        .arg(root)
-        .arg("--to")
-        .arg(to);
-    command.args(options);
-    command
-}
-
-fn save(root: &Path, to: &Path, options: &[&str]) -> Output {
-    Output::of(&mut command(root, to, options))
-}
-
-/// Fails unless both files have the same pages.
-#[track_caller]
-fn same_pages(one: &Path, two: &Path) {
-    let (a, b) = (dumpfile::open(one).expect("a dump"), dumpfile::open(two).expect("a dump"));
-    assert_eq!(a.memory.map().frames(), b.memory.map().frames());
-    let (mut x, mut y) = (vec![0; a.page_size().len()], vec![0; b.page_size().len()]);
-    let mut pages = 0;
-    for pfn in a.memory.map().frames().iter().flat_map(|r| r.start.0..r.end.0).map(Pfn) {
-        let states = (a.memory.read_page(pfn, &mut x).unwrap(), b.memory.read_page(pfn, &mut y).unwrap());
-        assert_eq!(states.0, states.1, "frame {pfn}");
-        assert!(x == y, "frame {pfn} has other bytes");
-        pages += u64::from(states.0 == PageState::Present);
-    }
-    assert!(pages > 50, "{pages} pages were compared");
-}
-
-/// No memory was read after its release, and all of it was released.
-#[track_caller]
-fn all_is_back(root: &LiveRoot) {
-    let live = root.live.lock().expect("the machine");
-    assert_eq!(live.late_reads(), [], "read after it was released");
-    assert_eq!(live.kept_back(), [], "not released");
-    assert!(live.reads() > 100);
-}
-
-fn plain(root: &LiveRoot) -> Scratch {
-    let plain = Scratch::new("plain");
-    run::convert(root.path(), plain.path(), &["-c", "none"]).ok();
-    plain
-}
 
 #[test]
 fn progressive_release_saves_what_a_conversion_does_and_gives_all_memory_back() {
@@ -171,10 +107,6 @@ fn a_page_that_was_lost_and_released_stays_lost_when_the_save_is_resumed() {
     let mut page = vec![0; 4096];
     let state = dump.memory.read_page(Pfn(bad.start >> 12), &mut page).expect("a page");
     assert_eq!(state, PageState::Lost);
-}
-
-fn start(command: &mut Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("hadump")
 }
 
 #[test]

@@ -21,10 +21,6 @@ use vmcore::PhysAddr;
 /// device tree's `system-id`.
 pub const REGISTERED_ON: &str = "var/lib/hadump/registered-on";
 
-/// Where the memory of the dump that was released in this boot is noted, relative to the root: a range `START-END` in
-/// hexadecimal on each line, written before the memory is released. The kernel keeps no such list.
-pub const RELEASED: &str = "run/hadump/released";
-
 const MAX_TEXT: u64 = 1 << 20;
 const MAX_ANSWER: u64 = 16 << 20;
 
@@ -100,7 +96,8 @@ pub struct System {
     pub registered_on: Option<String>,
     /// When this system was booted, in seconds since 1970.
     pub boot_time: Option<u64>,
-    /// Memory of the dump that was released range by range: something else is there by now.
+    /// Memory of the dump that hadump released in this boot: something else is there by now. No file of the kernel has it;
+    /// whoever looks says it.
     pub released: vmcore::RangeSet<PhysAddr>,
     /// Bytes of memory that the running kernel uses (`MemTotal`).
     pub memory_total: Option<u64>,
@@ -280,8 +277,6 @@ impl Look<'_> {
         self.system.memory = self.exists("dev/mem");
         self.system.vmcore = self.exists("proc/vmcore");
         self.system.registered_on = self.line(&[REGISTERED_ON]);
-        let released = self.bytes(RELEASED, MAX_ANSWER).unwrap_or_default();
-        self.system.released = String::from_utf8_lossy(&released).lines().filter_map(range).collect();
         if let Some(kernel) = self.bytes("opal-mpipl/kernel-metadata", MAX_ANSWER) {
             let top = self.bytes("opal-mpipl/boot-memory-top", 8);
             self.system.leavings.opal = Some(OpalAnswers {
@@ -325,13 +320,6 @@ fn kernel_log(path: &Path) -> Vec<String> {
     let text = String::from_utf8_lossy(&text);
     let message = |line: &str| line.split_once(';').map_or(line, |(_, message)| message).to_owned();
     text.lines().map(message).filter(|line| line.contains("fadump: ")).collect()
-}
-
-/// A range `START-END` in hexadecimal.
-fn range(line: &str) -> Option<vmcore::Range<PhysAddr>> {
-    let address = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok().map(PhysAddr);
-    let (start, end) = line.split_once('-')?;
-    Some(vmcore::Range::new(address(start)?, address(end)?))
 }
 
 /// The address in `Memory above 0x... is reserved for saving crash dump` (`fadump_region_show`, since 5.4).

@@ -43,6 +43,30 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file may be another user's doing.
+    #[error("{}: {why}, so it is not believed", path.display())]
+    NotBelieved {
+        /// The file.
+        path: PathBuf,
+        /// What speaks against it.
+        why: String,
+    },
+    /// A file in which hadump keeps something could not be used.
+    #[error("{}: cannot {action}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The dump's memory is not released while others read it.
+    #[error("{} still reads the dump", crate::state::names(holders))]
+    Held {
+        /// Who they are, as far as that is known.
+        holders: Vec<crate::state::Holder>,
+    },
     /// Another process saves to the same place.
     #[error("{}: in use by another hadump", path.display())]
     Busy {

@@ -1,5 +1,6 @@
 //! Memory that cannot be read where it was released.
 
+use crate::state::Hold;
 use vmcore::{
     Chunk, Damage, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, ReadError,
 };
@@ -8,6 +9,8 @@ use vmcore::{
 pub struct Guarded {
     inner: Box<dyn PhysicalMemory>,
     gone: RangeSet<Pfn>,
+    /// Keeps the rest from being released while it is read.
+    _held: Option<Hold>,
 }
 
 impl Guarded {
@@ -15,7 +18,13 @@ impl Guarded {
     pub fn new(inner: Box<dyn PhysicalMemory>, gone: &RangeSet<PhysAddr>) -> Self {
         let page = inner.map().page_size();
         let frames = |r: Range<PhysAddr>| Range::new(page.pfn(r.start), Pfn(page.frames(r.end.0)));
-        Self { inner, gone: gone.iter().map(frames).collect() }
+        Self { inner, gone: gone.iter().map(frames).collect(), _held: None }
+    }
+
+    /// The same memory, held for reading as long as this lives.
+    #[must_use]
+    pub fn held(self, reading: Option<Hold>) -> Self {
+        Self { _held: reading, ..self }
     }
 
     /// Whether frame `first` is gone, and for how many frames from there on, at most `limit`, the same holds.

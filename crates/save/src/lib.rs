@@ -7,12 +7,15 @@ mod estimate;
 mod guard;
 pub mod journal;
 mod level;
+mod line;
 mod pace;
 pub mod release;
 mod sealed;
 mod segment;
 pub mod session;
+pub mod state;
 pub mod target;
+pub mod trust;
 
 pub use error::Error;
 pub use estimate::{Estimate, estimate};

@@ -32,6 +32,20 @@ pub trait ReleaseFile: Send {
 
     /// The bytes of memory that the kernel manages now, if it reports that exactly.
     fn memory_total(&mut self) -> Option<u64>;
+
+    /// Makes sure that nobody else reads the dump until [`ReleaseFile::let_go`], and returns what others released before. With
+    /// `last` this process reads nothing more either, and waits for the others.
+    ///
+    /// # Errors
+    ///
+    /// When others read it, or that cannot be found out: then nothing may be released.
+    fn claim(&mut self, last: bool) -> Result<RangeSet<PhysAddr>, Error> {
+        let _ = last;
+        Ok(RangeSet::default())
+    }
+
+    /// Lets others read again.
+    fn let_go(&mut self) {}
 }
 
 /// What there is to release.
@@ -179,14 +193,41 @@ impl Releaser {
 
     fn release(&mut self, free: &RangeSet<PhysAddr>, last: bool, journal: &mut Journal) -> Result<(), Error> {
         // A single page waits for its neighbours: where the loop is exclusive, no write releases it safely.
-        let worth = |r: &Range<PhysAddr>| last || r.len() > self.ground.page;
-        let ranges: Vec<Range<PhysAddr>> = free.iter().filter(worth).flat_map(pieces).collect();
-        if ranges.is_empty() || self.refused.is_some() {
+        let page = self.ground.page;
+        let worth = |r: &Range<PhysAddr>| last || r.len() > page;
+        if free.iter().all(|r| !worth(&r)) || self.refused.is_some() {
             return Ok(());
         }
-        journal.append(&Record::Release(ranges.clone()))?;
+        let released = match self.file.claim(last) {
+            Ok(by_others) => {
+                by_others.iter().for_each(|range| self.released.insert(range));
+                let free = free.subtract(&self.released);
+                let ranges: Vec<_> = free.iter().filter(worth).flat_map(pieces).collect();
+                self.release_ranges(&ranges, last, journal)
+            }
+            Err(error) if last => {
+                self.refused = Some(format!("memory is not released: {}", with_cause(&error)));
+                return Ok(());
+            }
+            // There will be another time.
+            Err(_) => return Ok(()),
+        };
+        self.file.let_go();
+        released
+    }
+
+    fn release_ranges(
+        &mut self,
+        ranges: &[Range<PhysAddr>],
+        last: bool,
+        journal: &mut Journal,
+    ) -> Result<(), Error> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        journal.append(&Record::Release(ranges.to_vec()))?;
         let mut done = Vec::new();
-        for &range in &ranges {
+        for &range in ranges {
             match self.write(range, last) {
                 Ok(freed) => {
                     self.released.insert(freed);
@@ -236,6 +277,10 @@ impl Releaser {
         let left = if freed_it || len == 0 { 0 } else { page };
         Ok(Range::new(range.start, PhysAddr(range.end.0 - left)))
     }
+}
+
+fn with_cause(error: &Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn pieces(range: Range<PhysAddr>) -> impl Iterator<Item = Range<PhysAddr>> {

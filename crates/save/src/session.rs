@@ -5,7 +5,7 @@ use crate::journal::{Begin, History, Journal, Record};
 use crate::release::Releaser;
 use crate::target::Target;
 use crate::{Error, identity};
-use dumpfile::kdump::{Options, Unfinished, Writer};
+use dumpfile::kdump::{Options, Unfinished, Writer, identity_note};
 use dumpfile::{Facts, Progress, Written};
 use std::path::PathBuf;
 use vmcore::{Dump, DumpLevel, Selection};
@@ -148,7 +148,9 @@ pub fn save(
     let remaining;
     let (mut writer, parts) = match &pages {
         Pages::All { whole, parts, facts, .. } => {
-            (Writer::begin(dump, whole, facts, &options, &*out)?, *parts)
+            let mut facts = (*facts).clone();
+            facts.notes.push(identity_note(identity(dump)));
+            (Writer::begin(dump, whole, &facts, &options, &*out)?, *parts)
         }
         Pages::Rest(unfinished) => {
             remaining = std::slice::from_ref(unfinished.remaining());

@@ -8,14 +8,16 @@
 mod header;
 pub mod layout;
 mod mark;
+mod outline;
 mod reader;
 mod skeleton;
 mod writer;
 
 pub(crate) use mark::flag_incomplete;
 pub use mark::{Marked, mark_incomplete};
+pub use outline::{Outline, identity_note};
 pub(crate) use reader::open;
-pub use skeleton::{Skeleton, page_size};
+pub use skeleton::Skeleton;
 pub use writer::{Checkpoint, Options, Unfinished, Writer, write};
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! A file without its pages, for a writer that cannot read what it wrote.
 //!
 //! A save that encrypts what it writes has no key to read it with. What it needs to be resumed after an interruption is
-//! kept beside it, unencrypted: the headers, VMCOREINFO, the bitmaps and the descriptors, which show how many bytes each
+//! kept beside it, unencrypted: the headers, VMCOREINFO, the dump's identity, the bitmaps and the descriptors, which show how many bytes each
 //! page takes and nothing of their content. The registers and all other notes are left out: there are zeros in their
 //! place.
 
 use super::header::Headers;
 use super::layout::{PAGE_DESC_LEN, SKELETON_SIGNATURE};
+use super::outline::is_identity;
 use super::reader;
 use crate::Error;
 use crate::input::Input;
@@ -14,7 +15,7 @@ use crate::output::{OutputFile, Sink, write_error};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use vmcore::{Notes, PageSize};
+use vmcore::Notes;
 
 /// All of a kdump-compressed file except its pages and registers: as long as the file, with holes for what is left out.
 ///
@@ -149,7 +150,7 @@ fn secrets(headers: &Headers) -> Range<u64> {
 }
 
 /// The sub header at `block`, with the notes after it that are held, and zeros in place of what these hold but for
-/// VMCOREINFO; and where all notes lie.
+/// VMCOREINFO and the dump's identity; and where all notes lie.
 fn without_registers(
     header: &[u8],
     block: u64,
@@ -174,7 +175,7 @@ fn without_registers(
     let mut clean = Notes::default();
     for note in notes.unwrap_or_default().iter() {
         let mut note = note.clone();
-        if note.name != b"VMCOREINFO" {
+        if note.name != b"VMCOREINFO" && !is_identity(&note) {
             note.desc.fill(0);
         }
         clean.push(note, order);
@@ -185,13 +186,4 @@ fn without_registers(
     front.truncate(len);
     front.drain(..block as usize);
     Ok((front, secrets))
-}
-
-/// The page size of the dump in a kdump-compressed file or a skeleton.
-///
-/// # Errors
-///
-/// When it is neither, or cannot be read.
-pub fn page_size(path: &Path) -> Result<PageSize, Error> {
-    Ok(Headers::read(&Input::open(path)?)?.page_size)
 }

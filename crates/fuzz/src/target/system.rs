@@ -6,13 +6,14 @@ use phyp::status::status;
 use phyp::system::System;
 use phyp_model::root::{self, ReleaseText, RootOptions};
 use phyp_model::tree::MemoryNodes;
+use save::state::State;
 use std::fs;
 use std::path::PathBuf;
 
 pub(super) const TARGET: Target = Target { name: "system", seeds, run };
 
 /// The files of an input, in this order; those without bytes do not exist.
-const FILES: [&str; 20] = [
+const FILES: [&str; 22] = [
     "proc/device-tree/#address-cells",
     "proc/device-tree/#size-cells",
     "proc/device-tree/memory@0/device_type",
@@ -32,8 +33,15 @@ const FILES: [&str; 20] = [
     "opal-mpipl/kernel-metadata",
     "opal-mpipl/cpu-metadata",
     "run/hadump/released",
+    "run/hadump/saved",
+    "proc/sys/kernel/random/boot_id",
     "var/lib/hadump/registered-on",
 ];
+
+/// What a save records of itself.
+const SAVED: &[u8] =
+    b"saved boot=one dump=5f3a90c1d2e4b687 complete=1 asked=0 level=31 file=/var/crash/vmcore de5e5dba\n\
+    given-back boot=one interface=release_mem all=1 fa2a61a7\n";
 
 /// A directory in memory, where there is one.
 fn directory() -> tempfile::TempDir {
@@ -57,6 +65,8 @@ fn seeds() -> Vec<Seed> {
         let file = |name: &&str| {
             let bytes = match *name {
                 "run/hadump/released" => b"0x1000000-0x1400000\n0x2000000-0x2010000\n".to_vec(),
+                "run/hadump/saved" => SAVED.to_vec(),
+                "proc/sys/kernel/random/boot_id" => b"one\n".to_vec(),
                 name => fs::read(made.path().join("root").join(name)).unwrap_or_default(),
             };
             Seed { hot: if bytes.is_empty() { Vec::new() } else { vec![0..bytes.len()] }, bytes }
@@ -74,8 +84,11 @@ fn run(bytes: Vec<u8>) -> bool {
         path.parent().map(fs::create_dir_all).transpose().expect("a temporary directory takes directories");
         fs::write(&path, bytes).expect("a temporary directory takes files");
     }
-    let system = System::look(root.path()).expect("the directory exists");
+    let mut system = System::look(root.path()).expect("the directory exists");
+    let state = State::find(root.path()).expect("the directory is ours");
+    let saved = state.as_ref().map(State::saved);
+    system.released = state.and_then(|state| state.released().ok()).unwrap_or_default();
     let said = status(&system, phyp::custody::Known::default(), None);
-    std::hint::black_box((system.areas_are_gone(), said));
+    std::hint::black_box((system.areas_are_gone(), said, saved));
     system.leavings.memory_map.is_some()
 }

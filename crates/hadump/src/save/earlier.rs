@@ -1,9 +1,10 @@
 //! Which of the saves that were interrupted in a directory is the one of the dump that waits.
 
+use super::Saving;
 use super::target::{self, InterruptedSave, TargetKind};
-use super::{Saving, boot_id};
 use crate::units;
 use ::save::journal::History;
+use ::save::state::boot_id;
 use ::save::target::journal_beside;
 use ::save::{Error, Guarded, identity};
 use anyhow::Result;

@@ -2,17 +2,19 @@
 
 use super::Saving;
 use super::release::ReleaseMethod;
-use super::report::{Expected, Released, Report};
+use super::report::{Expected, Interface, Released, Report};
 use super::target;
 use crate::Outcome;
 use crate::report::{Gate, Input, Output, Pages, Seconds, words};
 use ::save::engine::End;
+use ::save::identity;
 use ::save::journal::Journal;
+use ::save::state::{self, GivenBack, Saved, State};
 use ::save::target::Target;
 use anyhow::{Result, anyhow};
 use dumpfile::Written;
 use dumpfile::codec::Method;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vmcore::{Dump, DumpLevel, Selection};
 
@@ -44,6 +46,8 @@ pub(super) struct Wrote {
     pub(super) compression: Option<Method>,
     pub(super) took: Duration,
     pub(super) released: Released,
+    /// The dump is where it was to go, or its receiver said so.
+    pub(super) arrived: bool,
     pub(super) resumable: Option<Resumable>,
 }
 
@@ -55,6 +59,8 @@ pub(super) struct Resumable {
 
 /// A save that ended, in whichever way. The dump is closed.
 pub(super) struct SaveResult {
+    /// Identifies the dump.
+    dump: u64,
     input: Input,
     pages: Pages,
     level: DumpLevel,
@@ -75,6 +81,7 @@ impl Saving<'_> {
     /// The result of a save by `plan`; `method` releases the remaining memory.
     pub(super) fn result(&self, plan: Plan<'_>, wrote: Wrote, method: ReleaseMethod) -> SaveResult {
         SaveResult {
+            dump: identity(plan.dump),
             input: Input::of(plan.dump, self.args.root.display().to_string()),
             pages: Pages::of(plan.selection, &wrote.written),
             level: plan.selection.level(),
@@ -95,17 +102,57 @@ impl Saving<'_> {
         }
     }
 
+    /// Tells those who come later in this boot that the dump is saved. The save is worth no less where that fails.
+    pub(super) fn note_saved(&mut self, saved: &Saved) {
+        let noted = state::creatable(&self.args.root)
+            .and_then(|state| state.map_or(Ok(()), |state| state.note_saved(saved)));
+        noted.unwrap_or_else(|error| {
+            self.remark(format!("not recorded that the dump is saved: {:#}", anyhow::Error::from(error)));
+        });
+    }
+
+    /// Tells them what of its memory was given back.
+    pub(super) fn note_given_back(&mut self, released: &Released) {
+        let interface = match released.interface {
+            Interface::ReleaseRegion if released.bytes > 0 => state::Interface::ReleaseRegion,
+            Interface::ReleaseMem if released.all => state::Interface::ReleaseMem,
+            _ => return,
+        };
+        let given = GivenBack { interface, all: released.all };
+        let noted = State::create(&self.args.root).and_then(|state| state.note_given_back(given));
+        noted.unwrap_or_else(|error| {
+            self.remark(format!("not recorded that memory is given back: {:#}", anyhow::Error::from(error)));
+        });
+    }
+
     /// Releases the remaining memory, prints the report and removes the journal.
     pub(super) fn end(mut self, result: SaveResult) -> Result<Outcome> {
-        let Wrote { end, written, complete, paths, format, compression, mut released, resumable, .. } =
-            result.wrote;
+        let Wrote {
+            end,
+            written,
+            complete,
+            paths,
+            format,
+            compression,
+            mut released,
+            arrived,
+            resumable,
+            ..
+        } = result.wrote;
         let whole = matches!(end, End::Whole);
+        let any_page = written.data_pages + written.zero_pages > 0;
+        if arrived && (complete || any_page) {
+            let files = paths.iter().map(|path| absolute(Path::new(path))).collect();
+            let (dump, asked, level) = (result.dump, result.asked, result.level);
+            self.note_saved(&Saved { dump, files, complete, asked, level, given_back: None });
+        }
         if whole {
-            match result.method.release_all(&self.args.root) {
+            match result.method.release_all(&self.args.root, self.reading.as_ref()) {
                 Ok(all) => released.all |= all,
                 Err(error) => released.refused = Some(format!("{error:#}")),
             }
         }
+        self.note_given_back(&released);
         if let Some(why) = &released.refused {
             self.remark(why.clone());
         }
@@ -127,7 +174,6 @@ impl Saving<'_> {
         if let Some(error) = &error {
             tracing::error!("{error:#}");
         }
-        let any_page = written.data_pages + written.zero_pages > 0;
         let outcome = (complete || any_page).then(|| Outcome::of(complete, result.more_kept));
         let report = Report {
             input: result.input,
@@ -161,4 +207,9 @@ impl Saving<'_> {
         }
         outcome.ok_or_else(|| error.unwrap_or_else(|| anyhow!("no page was saved: {}", words(ended))))
     }
+}
+
+/// The path from the root directory, as a later run has another working directory.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

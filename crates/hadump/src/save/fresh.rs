@@ -4,11 +4,12 @@ use super::end::{Plan, Resumable, SaveResult, Wrote};
 use super::prepare::Prepared;
 use super::release::ReleaseMethod;
 use super::target::{self, TargetKind};
-use super::{Opened, Saving, StartOver, boot_id};
+use super::{Opened, Saving, StartOver};
 use crate::report::Gate;
 use crate::{Outcome, progress};
 use ::save::engine::Limits;
 use ::save::session::{self, SaveJob};
+use ::save::state::boot_id;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -97,7 +98,7 @@ impl Saving<'_> {
         };
         let started = Instant::now();
         let Fresh { dump, prepared, .. } = &fresh;
-        let mut releaser = method.releaser(&self.args.root, &RangeSet::default());
+        let mut releaser = method.releaser(&self.args.root, self.reading.as_ref(), &RangeSet::default());
         let (chosen, options) = (&prepared.chosen, self.options());
         let saved =
             progress::watch(chosen.selection.kept(), dump.page_size().bytes(), self.quiet, |progress| {
@@ -128,6 +129,7 @@ impl Saving<'_> {
             compression: options.method,
             took: started.elapsed(),
             released: method.released(releaser.as_ref()),
+            arrived: true,
             resumable: Some(Resumable { target, journal: saved.journal }),
         };
         Ok(self.result(fresh.plan(self), wrote, method))

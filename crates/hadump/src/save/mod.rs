@@ -18,12 +18,13 @@ use crate::input::{self, Prefer};
 use crate::{Outcome, output, work};
 use ::save::journal::Journal;
 use ::save::session::Earlier;
+use ::save::state::{self, Hold};
 use ::save::target::{Target, free_space};
 use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
 use dumpfile::kdump;
 use dumpfile::output::RawDevice;
-use phyp::system::{System, meminfo_field};
+use phyp::system::meminfo_field;
 use release::ReleaseMethod;
 use report::say;
 use std::fs::File;
@@ -44,7 +45,9 @@ const FORCE: &str = "--force";
 /// Saves and reports.
 pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
     let threads = args.write.threads.unwrap_or_else(threads_that_fit);
-    cli::on_threads(Some(threads), || Saving { args, quiet, remarks: Vec::new(), opened: None }.run())
+    let mut saving = Saving { args, quiet, remarks: Vec::new(), opened: None, reading: None };
+    saving.hold();
+    cli::on_threads(Some(threads), || saving.run())
 }
 
 /// How many threads the free memory is enough for: a kernel booted in 256 MB has little of it.
@@ -64,6 +67,8 @@ struct Saving<'a> {
     remarks: Vec<String>,
     /// The dump, if it was looked at before it is saved.
     opened: Option<Opened>,
+    /// Keeps the dump's memory from being released by others.
+    reading: Option<Hold>,
 }
 
 /// A file or device of an earlier run to start over in, with its journal.
@@ -103,6 +108,18 @@ impl Saving<'_> {
                 }
                 self.begin(&kind, None)
             }
+        }
+    }
+
+    /// Keeps others from releasing the dump's memory while it is saved. It is saved also where that cannot be done.
+    fn hold(&mut self) {
+        let held = state::creatable(&self.args.root).and_then(|state| state.map(|s| s.hold()).transpose());
+        match held {
+            Ok(reading) => self.reading = reading,
+            Err(error) => self.remark(format!(
+                "nothing keeps others from releasing the dump's memory meanwhile: {:#}",
+                anyhow::Error::from(error)
+            )),
         }
     }
 
@@ -147,7 +164,7 @@ impl Saving<'_> {
         }
         let started = Instant::now();
         let input = self.args.input();
-        let mut dump = input::open(&input, Prefer::Vmcore)?;
+        let mut dump = input::open_held(&input, Prefer::Vmcore, self.reading.as_ref())?;
         let mut notes = Vec::new();
         if self.args.write.fill_crash_notes {
             (dump, notes) = crate::crash_notes::fill(dump, &input)?;
@@ -196,7 +213,7 @@ impl Saving<'_> {
 
     /// Decides how memory is released.
     fn release_method(&mut self, dump: &Dump) -> Result<ReleaseMethod> {
-        let system = System::look(&self.args.root)?;
+        let system = input::look(&self.args.root)?;
         let (method, remark) = release::method(self.args, &system, dump.page_size().bytes());
         if let Some(remark) = remark {
             self.remark(remark);
@@ -217,10 +234,4 @@ impl Saving<'_> {
             error => error.into(),
         }
     }
-}
-
-/// An identifier of this boot; empty where the kernel has none.
-fn boot_id(root: &Path) -> String {
-    let text = std::fs::read_to_string(root.join("proc/sys/kernel/random/boot_id"));
-    text.map_or_else(|_| String::new(), |text| text.trim().to_owned())
 }

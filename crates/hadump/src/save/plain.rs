@@ -70,13 +70,17 @@ impl Saving<'_> {
                     .with_context(|| format!("{}: cannot make the dump's name durable", parent.display()))?,
             }
         }
+        let confirmed = acks.map(|acks| whole && is_complete(acks));
+        // What went into a pipe may be anywhere.
+        let stream = matches!(kind, TargetKind::Stream);
+        let arrived = confirmed.unwrap_or(!stream || self.args.trust_pipe);
         if !whole {
             method = ReleaseMethod::None;
-        } else if acks.is_some_and(|acks| !is_complete(acks)) {
+        } else if confirmed == Some(false) {
             self.remark("the receiver did not confirm the dump; memory is not released".into());
             method = ReleaseMethod::None;
         }
-        let mut releaser = method.releaser(&self.args.root, &Default::default());
+        let mut releaser = method.releaser(&self.args.root, self.reading.as_ref(), &Default::default());
         if let Some(releaser) = &mut releaser {
             // Such a save is never resumed, so it needs no journal; other commands find the note in the root.
             releaser.rest(&mut Journal::nowhere())?;
@@ -90,6 +94,7 @@ impl Saving<'_> {
             compression: self.options().method,
             took: started.elapsed(),
             released: method.released(releaser.as_ref()),
+            arrived,
             resumable: None,
         };
         Ok(self.result(fresh.plan(self), wrote, method))

@@ -3,16 +3,18 @@
 
 use super::report::{Interface, Released};
 use crate::cli::{self, Save};
+use ::save::Error;
 use ::save::release::{Ground, ReleaseFile, Releaser};
+use ::save::state::{Alone, Hold, State, names};
 use anyhow::{Context, Result};
 use phyp::custody::RELEASE_MEM;
 use phyp::region::Reading;
-use phyp::system::{RELEASED, System, meminfo_field};
-use std::fs::{DirBuilder, OpenOptions};
+use phyp::system::{System, meminfo_field};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use vmcore::{PhysAddr, RangeSet};
+use std::time::Duration;
+use vmcore::{PhysAddr, Range, RangeSet};
 
 /// How memory is released on this machine.
 pub(super) enum ReleaseMethod {
@@ -49,10 +51,17 @@ pub(super) fn method(args: &Save, system: &System, page: u64) -> (ReleaseMethod,
 }
 
 impl ReleaseMethod {
-    /// What releases memory range by range, except what is `released` already.
-    pub(super) fn releaser(&self, root: &Path, released: &RangeSet<PhysAddr>) -> Option<Releaser> {
+    /// What releases memory range by range, except what is `released` already, when nobody but `reading` reads the dump.
+    pub(super) fn releaser(
+        &self,
+        root: &Path,
+        reading: Option<&Hold>,
+        released: &RangeSet<PhysAddr>,
+    ) -> Option<Releaser> {
         let Self::Ranges { ground, .. } = self else { return None };
-        let file = Files { root: root.to_owned(), page: ground.page };
+        let (root, reading) = (root.to_owned(), reading.cloned());
+        let known = listed(&root).unwrap_or_default();
+        let file = Files { root, reading, page: ground.page, alone: None, known };
         Some(Releaser::new(ground.clone(), Box::new(file), released.clone()))
     }
 
@@ -77,44 +86,62 @@ impl ReleaseMethod {
         }
     }
 
-    /// Releases everything at once, if that is the method, and reports whether it is. No process may have `/proc/vmcore`
-    /// open.
-    pub(super) fn release_all(&self, root: &Path) -> Result<bool> {
+    /// Releases everything at once, if that is the method, when nobody but `reading` reads the dump, and reports whether it is
+    /// released. No process may have `/proc/vmcore` open.
+    pub(super) fn release_all(&self, root: &Path, reading: Option<&Hold>) -> Result<bool> {
         let Self::AtOnce(file) = self else { return Ok(false) };
         let failed = || format!("{}: cannot write 1 to it, so memory is not released", file.display());
+        let _alone = reading.map(alone_at_last).transpose().with_context(failed)?;
+        let all = Range::new(PhysAddr(0), PhysAddr(u64::MAX));
+        let state = State::create(root).with_context(failed)?;
+        if state.released().with_context(failed)?.iter().eq([all]) {
+            // By another hadump, that saved the same dump meanwhile.
+            return Ok(true);
+        }
         let mut open = OpenOptions::new().write(true).open(file).with_context(failed)?;
-        note_released(root, &format!("{}-{:#x}", PhysAddr(0), u64::MAX)).with_context(failed)?;
+        state.note_released(all).with_context(failed)?;
         if let Err(error) = open.write_all(b"1") {
             // The kernel releases all or nothing.
-            let _ = std::fs::remove_file(root.join(RELEASED));
+            state.forget_released();
             return Err(error).with_context(failed);
         }
         Ok(true)
     }
 }
 
-/// Notes what is about to be released: whatever is in this memory afterwards, no command may read it as part of the dump
-/// in this boot.
-fn note_released(root: &Path, range: &str) -> io::Result<()> {
-    let note = root.join(RELEASED);
-    if let Some(parent) = note.parent() {
-        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-    }
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(note)?;
-    file.write_all(format!("{range}\n").as_bytes())
+/// How long a release waits for those who read the dump. A conversion takes minutes; a boot must not wait for one that is stuck.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Waits until nobody else reads the dump.
+fn alone_at_last(reading: &Hold) -> Result<Alone, Error> {
+    reading.alone_at_last(PATIENCE, |others| {
+        tracing::warn!("memory is released when {} no longer reads the dump", names(others));
+    })
 }
 
 /// The files of a 2008 kernel.
 struct Files {
     root: PathBuf,
+    reading: Option<Hold>,
     page: u64,
+    /// Held while memory is released.
+    alone: Option<Alone>,
+    /// What this process or an earlier run of the same save noted as released; the last page of each range may not be.
+    known: RangeSet<PhysAddr>,
+}
+
+/// What is noted as released.
+fn listed(root: &Path) -> Result<RangeSet<PhysAddr>, Error> {
+    State::find(root)?.map_or_else(|| Ok(RangeSet::default()), |state| state.released())
 }
 
 impl ReleaseFile for Files {
     fn release(&mut self, start: PhysAddr, len: u64) -> io::Result<()> {
         let end = start.0.saturating_add(len).saturating_add(self.page);
-        note_released(&self.root, &format!("{start}-{end:#x}"))?;
+        let range = Range::new(start, PhysAddr(end));
+        let noted = State::create(&self.root).and_then(|state| state.note_released(range));
+        noted.map_err(io::Error::other)?;
+        self.known.insert(range);
         let mut region = OpenOptions::new().write(true).open(self.root.join("sys/kernel/release_region"))?;
         // In one write: the kernel parses each on its own.
         let text = format!("{start} {len:#x}\n");
@@ -127,5 +154,19 @@ impl ReleaseFile for Files {
     fn memory_total(&mut self) -> Option<u64> {
         let text = std::fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
         meminfo_field(&text, "MemTotal")
+    }
+
+    fn claim(&mut self, last: bool) -> Result<RangeSet<PhysAddr>, Error> {
+        if let Some(reading) = &self.reading {
+            self.alone = if last { Some(alone_at_last(reading)?) } else { reading.alone()? };
+            if self.alone.is_none() {
+                return Err(Error::Held { holders: reading.others() });
+            }
+        }
+        Ok(listed(&self.root)?.subtract(&self.known))
+    }
+
+    fn let_go(&mut self) {
+        self.alone = None;
     }
 }

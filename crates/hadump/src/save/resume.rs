@@ -1,18 +1,19 @@
 //! Resuming a save that was interrupted.
 
-use super::end::{Plan, Resumable, SaveResult, Wrote};
+use super::end::{Plan, Resumable, SaveResult, Wrote, absolute};
 use super::target::{self, InterruptedSave, TargetKind};
-use super::{Opened, Saving, StartOver, boot_id, log, release};
+use super::{Opened, Saving, StartOver, log, release};
 use crate::{Outcome, progress};
 use ::save::engine::Limits;
-use ::save::journal::{History, Journal, Record};
+use ::save::journal::{Begin, History, Journal, Record};
 use ::save::session::{self, Earlier, SaveJob};
+use ::save::state::{Saved, boot_id};
 use ::save::target::Target;
 use ::save::{Error, Guarded, identity, skeleton_beside};
 use anyhow::{Context, Result, bail};
-use dumpfile::kdump::{self, Unfinished};
-use phyp::system::System;
-use std::path::Path;
+use dumpfile::kdump::{self, Outline, Unfinished};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// An interrupted save of which something is durable.
@@ -79,7 +80,8 @@ impl Saving<'_> {
         self.say("resume", &format!("{}: {} of {all} pages are durable", name.display(), all - left));
         let method = self.release_method(dump)?;
         let boot = boot_id(&self.args.root);
-        let mut releaser = method.releaser(&self.args.root, &history.released_in(&boot));
+        let mut releaser =
+            method.releaser(&self.args.root, self.reading.as_ref(), &history.released_in(&boot));
         let room = self.room(kind, name)?;
         let options = kdump::Options {
             method: history.begin.method,
@@ -121,6 +123,7 @@ impl Saving<'_> {
             compression: options.method,
             took: started.elapsed(),
             released: method.released(releaser.as_ref()),
+            arrived: true,
             resumable: Some(Resumable { target, journal: saved.journal }),
         };
         Ok(self.result(plan, wrote, method))
@@ -136,33 +139,40 @@ impl Saving<'_> {
         name: &Path,
     ) -> Result<Outcome> {
         self.say("resume", &format!("{}: the dump is saved", name.display()));
-        let system = System::look(&self.args.root)?;
+        let system = crate::input::look(&self.args.root)?;
         // The page size is taken from the saved file: the dump in memory may be gone.
         let mut path = if history.finished == Some(true) { name.to_owned() } else { target.unfinished()? };
         if !path.exists() && self.args.write.is_encrypted() {
             path = skeleton_beside(name);
         }
-        let page_size =
-            kdump::page_size(&path).with_context(|| format!("{}: cannot be read back", path.display()))?;
-        let (method, remark) = release::method(self.args, &system, page_size.bytes());
+        let failed = || format!("{}: cannot be read back", path.display());
+        let outline = Outline::of(File::open(&path).with_context(failed)?, &path).with_context(failed)?;
+        let (method, remark) = release::method(self.args, &system, outline.page_size.bytes());
         if let Some(remark) = remark {
             self.remark(remark);
         }
         let boot = boot_id(&self.args.root);
+        let Begin { dump, asked, .. } = history.begin;
+        let files = target::files(absolute(name)).into_iter().map(PathBuf::from).collect();
+        let (complete, level) = (history.finished == Some(true), outline.level);
+        self.note_saved(&Saved { dump, files, complete, asked, level, given_back: None });
         if !history.is_of(&boot) {
             journal.append(&Record::Boot(boot.clone()))?;
         }
-        let mut releaser = method.releaser(&self.args.root, &history.released_in(&boot));
+        let mut releaser =
+            method.releaser(&self.args.root, self.reading.as_ref(), &history.released_in(&boot));
         if let Some(releaser) = &mut releaser {
             releaser.rest(&mut journal)?;
         }
-        let all_at_once = method.release_all(&self.args.root)?;
-        let released = method.released(releaser.as_ref());
+        let all_at_once = method.release_all(&self.args.root, self.reading.as_ref())?;
+        let mut released = method.released(releaser.as_ref());
+        released.all |= all_at_once;
+        self.note_given_back(&released);
         if let Some(why) = released.refused {
             bail!("the dump is saved as {}, but {why}", name.display());
         }
         target.forget(journal)?;
-        if all_at_once || released.all {
+        if released.all {
             self.say("released", "all memory of the dump");
         }
         Ok(Outcome::of(history.finished == Some(true), history.begin.more_kept))

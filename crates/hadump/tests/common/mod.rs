@@ -12,6 +12,7 @@ pub mod notes;
 pub mod peer;
 pub mod reader;
 pub mod run;
+pub mod saving;
 pub mod synth;
 
 pub use corpus::{report_skipped, skip};

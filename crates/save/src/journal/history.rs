@@ -3,8 +3,12 @@
 use super::record::{self, Begin, Record};
 use crate::Error;
 use dumpfile::kdump::Checkpoint;
+use std::io::{BufRead, Read};
 use std::path::Path;
 use vmcore::{PhysAddr, RangeSet};
+
+/// The longest line that is one: it lists memory in pieces of 1 GiB.
+const MAX_LINE: u64 = 16 << 20;
 
 /// What a journal says about a save.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,19 +35,31 @@ impl History {
     /// # Errors
     ///
     /// [`Error::JournalDamaged`] when a good record follows a bad one, or records are not in order.
-    pub fn parse(path: &Path, text: &[u8]) -> Result<(Option<Self>, usize), Error> {
-        let damaged = |history: &Option<Self>, offset: usize, found: &str, expected: &'static str| {
+    pub fn parse(path: &Path, mut text: &[u8]) -> Result<(Option<Self>, usize), Error> {
+        let (history, good) = Self::read(path, &mut text)?;
+        Ok((history, good as usize))
+    }
+
+    /// As [`History::parse`], of what `text` reads; a line at a time is in memory.
+    pub(super) fn read(path: &Path, text: &mut dyn BufRead) -> Result<(Option<Self>, u64), Error> {
+        let damaged = |history: &Option<Self>, offset: u64, found: &str, expected: &'static str| {
             let dump = history.as_ref().map(|history| history.begin.dump);
-            let (path, offset, found) = (path.to_owned(), offset as u64, found.to_owned());
+            let (path, found) = (path.to_owned(), found.to_owned());
             Error::JournalDamaged { path, dump, offset, found, expected }
         };
         let mut history: Option<Self> = None;
         let (mut good, mut at, mut torn) = (0, 0, None);
-        for line in text.split_inclusive(|&b| b == b'\n') {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let failed = |source| Error::Journal { path: path.to_owned(), action: "read it", source };
+            if (&mut *text).take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+                break;
+            }
             let start = at;
-            at += line.len();
+            at += line.len() as u64;
             let expected = history.as_ref().map_or(0, |h| h.records);
-            let Some((number, record)) = record::decode(line) else {
+            let Some((number, record)) = record::decode(&line) else {
                 torn.get_or_insert(start);
                 continue;
             };

@@ -14,14 +14,15 @@ mod tests;
 pub use history::History;
 pub use record::{Begin, Record};
 
-use crate::Error;
 use crate::target::sync_directory;
+use crate::{Error, trust};
+use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, BufReader, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The most bytes of a journal that are read: a save of 100 TiB writes a tenth of that.
+/// The most bytes of a journal: a save of 100 TiB writes a tenth of that.
 const MAX_LEN: u64 = 256 << 20;
 
 /// Where records go. Tests substitute a faulty disk.
@@ -85,7 +86,7 @@ impl Journal {
     /// When the file exists, or the system refuses.
     pub fn create(path: &Path) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
-        options.append(true).create_new(true).mode(0o600).custom_flags(NOFOLLOW);
+        options.append(true).create_new(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
         let file = options.open(path).map_err(journal_error(path, "create it"))?;
         lock(&file, path)?;
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -115,18 +116,15 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is damaged or is no journal, or another process has locked it.
+    /// When it cannot be read, is damaged, is no journal or may be another user's, or another process has locked it.
     pub fn resume(path: &Path) -> Result<(Self, Option<History>), Error> {
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).custom_flags(NOFOLLOW);
-        let file = options.open(path).map_err(journal_error(path, "open it"))?;
+        let file = open(path, OFlags::RDWR | OFlags::APPEND)?;
         lock(&file, path)?;
-        let text = read(&file, path)?;
-        let (history, good) = History::parse(path, &text)?;
-        if history.is_none() && !record::is_torn_begin(&text) {
+        let (history, good) = read(&file, path)?;
+        if history.is_none() && !is_torn_begin(&file, path)? {
             return Err(Error::NotAJournal { path: path.to_owned() });
         }
-        file.set_len(good as u64).map_err(journal_error(path, "cut off its torn end"))?;
+        file.set_len(good).map_err(journal_error(path, "cut off its torn end"))?;
         file.sync_data().map_err(journal_error(path, "make it durable"))?;
         let next = history.as_ref().map_or(0, |history| history.records);
         Ok((Self { path: path.to_owned(), storage: Box::new(file), next }, history))
@@ -137,12 +135,9 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or is damaged.
+    /// When it cannot be read, is damaged or may be another user's.
     pub fn read(path: &Path) -> Result<Option<History>, Error> {
-        let mut options = OpenOptions::new();
-        let file =
-            options.read(true).custom_flags(NOFOLLOW).open(path).map_err(journal_error(path, "open it"))?;
-        Ok(History::parse(path, &read(&file, path)?)?.0)
+        Ok(read(&open(path, OFlags::RDONLY)?, path)?.0)
     }
 
     /// The file, for messages.
@@ -164,17 +159,37 @@ impl Journal {
     }
 }
 
-const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+/// Opens a journal that nobody else can have made.
+fn open(path: &Path, flags: OFlags) -> Result<File, Error> {
+    let file = trust::open(path, flags)?;
+    file.ok_or_else(|| journal_error(path, "open it")(io::ErrorKind::NotFound.into()))
+}
 
 fn journal_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Journal { path, action, source }
 }
 
-fn read(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
-    let mut text = Vec::new();
-    file.take(MAX_LEN).read_to_end(&mut text).map_err(journal_error(path, "read it"))?;
-    Ok(text)
+/// What a journal says, and how many bytes of it are good records.
+fn read(file: &File, path: &Path) -> Result<(Option<History>, u64), Error> {
+    if len_of(file, path)? > MAX_LEN {
+        return Err(Error::NotAJournal { path: path.to_owned() });
+    }
+    History::read(path, &mut BufReader::new(file))
+}
+
+fn len_of(file: &File, path: &Path) -> Result<u64, Error> {
+    Ok(file.metadata().map_err(journal_error(path, "look at it"))?.len())
+}
+
+/// Whether a crash can have left this file without a whole record.
+fn is_torn_begin(file: &File, path: &Path) -> Result<bool, Error> {
+    if len_of(file, path)? > record::MAX_BEGIN {
+        return Ok(false);
+    }
+    let mut text = vec![0; record::MAX_BEGIN as usize];
+    let have = file.read_at(&mut text, 0).map_err(journal_error(path, "read it"))?;
+    Ok(record::is_torn_begin(&text[..have]))
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), Error> {

@@ -1,11 +1,10 @@
 //! The records of a journal and their format.
 
+use crate::line::{self, Words, escape, path_of, unescape};
 use dumpfile::Written;
 use dumpfile::codec::Method;
 use dumpfile::kdump::Checkpoint;
-use std::ffi::OsString;
 use std::fmt::Write;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use vmcore::{DumpLevel, PhysAddr, Range};
 
@@ -92,8 +91,7 @@ pub(super) fn encode(number: u64, record: &Record) -> String {
         Record::Finished { complete } => write!(line, "finished complete={}", u8::from(*complete)),
     };
     done.expect("a string takes everything");
-    let crc = crc32fast::hash(line.as_bytes());
-    line + &format!(" {crc:08x}\n")
+    line::seal(line)
 }
 
 fn encode_ranges(ranges: &[Range<PhysAddr>]) -> String {
@@ -103,22 +101,17 @@ fn encode_ranges(ranges: &[Range<PhysAddr>]) -> String {
 
 /// The number and content of a line; `None` when it is cut off or was altered.
 pub(super) fn decode(line: &[u8]) -> Option<(u64, Record)> {
-    let line = str::from_utf8(line).ok()?.strip_suffix('\n')?;
-    let (content, crc) = line.rsplit_once(' ')?;
-    if crc.len() != 8 || u32::from_str_radix(crc, 16).ok()? != crc32fast::hash(content.as_bytes()) {
-        return None;
-    }
-    let mut words = content.split(' ');
-    let number = words.next()?.parse().ok()?;
-    let kind = words.next()?;
-    let rest: Vec<&str> = words.collect();
-    let field = |name: &str| rest.iter().find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
-    let decimal = |name: &str| field(name)?.parse::<u64>().ok();
-    let record = match kind {
+    let words = Words::of(line::unseal(line)?);
+    let (number, rest) = words.0.split_first()?;
+    let (kind, rest) = rest.split_first()?;
+    let number = number.parse().ok()?;
+    let field = |name: &str| words.field(name);
+    let decimal = |name: &str| words.decimal(name);
+    let record = match *kind {
         "begin" if field("version") == Some("1") => Record::Begin(Begin {
             dump: u64::from_str_radix(field("dump")?, 16).ok()?,
             boot: String::from_utf8(unescape(field("boot")?)?).ok()?,
-            output: bytes_to_path(unescape(field("output")?)?),
+            output: path_of(field("output")?)?,
             method: match field("method")? {
                 "none" => None,
                 name => Some(Method::ALL.into_iter().find(|m| m.name() == name)?),
@@ -154,13 +147,14 @@ pub(super) fn decode(line: &[u8]) -> Option<(u64, Record)> {
     Some((number, record))
 }
 
+/// The most bytes of a first record: the longest path, each byte of it escaped, and the other fields.
+pub(super) const MAX_BEGIN: u64 = 3 * 4096 + 1024;
+
 /// Whether a crash can have left these bytes of a first record: its beginning, or zeros that were to become it.
 pub(super) fn is_torn_begin(text: &[u8]) -> bool {
     const START: &[u8] = b"0 begin version=1 ";
-    // The longest path, each byte of it escaped, and the other fields.
-    const MAX_LEN: usize = 3 * 4096 + 1024;
     let written = text.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-    text.len() <= MAX_LEN && START.starts_with(&text[..written.min(START.len())])
+    START.starts_with(&text[..written.min(START.len())])
 }
 
 fn decode_ranges(text: &str) -> Option<Vec<Range<PhysAddr>>> {
@@ -170,37 +164,4 @@ fn decode_ranges(text: &str) -> Option<Vec<Range<PhysAddr>>> {
         Some(Range::new(address(start)?, address(end)?))
     };
     text.split(',').filter(|t| !t.is_empty()).map(range).collect()
-}
-
-/// Percent-encodes everything but visible ASCII.
-fn escape(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for &b in bytes {
-        if b.is_ascii_graphic() && b != b'%' {
-            out.push(b.into());
-        } else {
-            out.push_str(&format!("%{b:02x}"));
-        }
-    }
-    out
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&b, after)) = rest.split_first() {
-        if b == b'%' {
-            let digits = str::from_utf8(after.get(..2)?).ok()?;
-            out.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &after[2..];
-        } else {
-            out.push(b);
-            rest = after;
-        }
-    }
-    Some(out)
-}
-
-fn bytes_to_path(bytes: Vec<u8>) -> PathBuf {
-    OsString::from_vec(bytes).into()
 }

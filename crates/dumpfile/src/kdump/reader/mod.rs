@@ -198,7 +198,7 @@ fn is_outside(input: &Input, headers: &mut Headers, what: &str, offset: u64, len
 }
 
 /// The notes, and whether there was no room for all of them.
-fn read_notes(input: &Input, headers: &mut Headers) -> Result<(Notes, bool), Error> {
+pub(super) fn read_notes(input: &Input, headers: &mut Headers) -> Result<(Notes, bool), Error> {
     let (offset, len) = (headers.sub.offset_note, headers.sub.size_note);
     if offset == 0 || len == 0 || is_outside(input, headers, "notes", offset, len) {
         return Ok(Default::default());
