@@ -16,24 +16,37 @@ pub const SOMEBODY: Tag = *b"SOMEBODY";
 
 impl Run {
     /// Memory that the kernel has to give to programs: the upper half of what it booted in, and whatever it freed since. In a
-    /// boot without a dump, all memory above boot memory but RTAS, the parameter area and what of the dump area is not lent
-    /// out (`fadump_cma_init`).
+    /// boot without a dump, all memory above boot memory but RTAS, the parameter area and what of the dump area is not
+    /// [lent](Self::lent).
     pub fn free_memory(&self) -> Vec<Extent> {
         let top = self.options.boot_top;
         let boot = Extent::between(top / 2 / self.options.page_size * self.options.page_size, top);
         let above = if self.fadump.had_dump || self.options.mode == Mode::Phyp2008 {
             self.fadump.freed.clone()
         } else {
-            let lent =
-                self.layout.boot.iter().map(|(region, copy)| Extent::new(*copy, region.length)).collect();
-            let reserved = subtract(&[self.layout.reserved], &merged(lent));
             let own: Vec<Extent> = self.layout.parameter.into_iter().chain(self.options.rtas).collect();
-            subtract(&[Extent::between(top, u64::MAX)], &merged([reserved, own].concat()))
+            let kept = merged([vec![self.layout.reserved], own].concat());
+            [self.lent(), subtract(&[Extent::between(top, u64::MAX)], &kept)].concat()
         };
         // In boot memory the kernel knows what is not its own to give.
         let furniture = [self.options.rtas_extent(), self.options.device_tree_extent()].to_vec();
         let boot = subtract(&[boot], &merged(furniture));
         intersect(&merged([boot, above].concat()), &self.ram_now)
+    }
+
+    /// What of the dump area programs may use in a boot without a dump (`fadump_cma_init`): as much as boot memory, from its
+    /// start, in whatever lies there. RTAS inside it is lent, too: it is reserved, but not in a way that the area's pages show
+    /// (`init_cma_reserved_pageblock` clears the mark of every page).
+    pub fn lent(&self) -> Vec<Extent> {
+        if self.options.nocma
+            || !self.fadump.enabled
+            || self.fadump.had_dump
+            || self.options.mode == Mode::Phyp2008
+        {
+            return Vec::new();
+        }
+        let size = self.layout.boot.iter().map(|(region, _)| region.length).sum();
+        vec![Extent::new(self.layout.reserved.start, size)]
     }
 
     /// Programs write every byte of [`free_memory`](Self::free_memory): whatever was given away and is still needed is

@@ -14,6 +14,7 @@ use crate::layout::PARAMETER_AREA;
 use crate::machine::Mode;
 use crate::release::{self, Written};
 use crate::scenario::{FREED, Run};
+use crate::verdict;
 
 /// Bytes that kernel and page tables take of a real machine's boot memory.
 const KERNEL: u64 = 30 << 20;
@@ -34,6 +35,8 @@ pub struct Fadump {
     pub vmcore: bool,
     /// Memory that this boot's release, or refusal, gave to the allocator: whole pages, sorted.
     pub freed: Vec<Extent>,
+    /// What the kernel's log says of fadump, a line an entry.
+    pub log: Vec<String>,
     /// What the kernel itself wrote into pages that it had given away: crash-info header and parameters.
     pub trespassed: Vec<Extent>,
 }
@@ -53,9 +56,19 @@ impl Run {
             ..Fadump::default()
         };
         if !waits {
-            self.register()?;
+            return self.register().map(drop);
         }
+        let firmware = if self.options.mode == Mode::Opal { "opal" } else { "rtas" };
+        self.say(format!("{firmware} fadump: Firmware-assisted dump is active."));
+        self.say("fadump: Firmware-assisted dump is active.".to_owned());
         Ok(())
+    }
+
+    /// As if the kernel had been booted without `fadump=on` (`fadump_reserve_mem`): nothing is reserved, and nothing works.
+    pub(crate) fn disable(&mut self) {
+        self.hypervisor.configure(&self.options, Command::Unregister, 0, &[], 0);
+        self.fadump = Fadump::default();
+        self.layout.parameter = None;
     }
 
     /// What a kernel does that refuses the dump ([`Run::rejected`]): the firmware is told to forget it, and memory is freed
@@ -66,6 +79,9 @@ impl Run {
     /// The memory cannot be written.
     pub fn refuse(&mut self) -> Result<()> {
         self.fadump.vmcore = false;
+        if let Some(said) = verdict::said(self) {
+            self.say(said.to_owned());
+        }
         self.give_up()?;
         let gone = subtract(&intersect(&self.truth.ram, &self.fadump.freed), &self.truth.reserved);
         self.truth.lost = merged([std::mem::take(&mut self.truth.lost), gone].concat());
@@ -112,6 +128,8 @@ impl Run {
         }
         for extent in &frees {
             self.memory.fill(*extent, FREED)?;
+            let (start, end) = (extent.start, extent.end());
+            self.say(format!("fadump: freeing reserved memory ({start:#x} - {end:#x})"));
         }
         self.fadump.freed = frees;
         Ok(Written::Accepted)
@@ -156,6 +174,10 @@ impl Run {
         let length = structure.len() as u64;
         let status = self.hypervisor.configure(&self.options, Command::Register, 0x1000, &structure, length);
         self.fadump.registered = matches!(status, OK | ALREADY_REGISTERED);
+        self.say(match status {
+            OK => "rtas fadump: Registration is successful!".to_owned(),
+            _ => format!("rtas fadump: Failed to register. Unknown Error({status})."),
+        });
         Ok(match status {
             OK => Written::Accepted,
             PARAMETER => Written::Invalid,
@@ -198,6 +220,10 @@ impl Run {
         Ok(Some(String::from_utf8_lossy(&bytes[..end]).into_owned()))
     }
 
+    fn say(&mut self, line: String) {
+        self.fadump.log.push(line);
+    }
+
     /// Remembers what of `written` lies in pages that were given away.
     fn trespass(&mut self, written: Extent) {
         let others = intersect(&self.fadump.freed, &[written]);
@@ -232,9 +258,10 @@ impl Run {
         let hashes = if self.fadump.had_dump { 0 } else { total(&self.ram_now) / 1024 };
         let kept = (boot / 10).min(KERNEL) + map + hashes;
         let buffers = self.options.mode.facts().map_or(0, |facts| facts.buffers) * page;
-        let managed = if !self.fadump.had_dump {
-            let lent = self.layout.boot.iter().map(|(region, _)| region.length).sum::<u64>();
-            total(&subtract(&self.ram_now, &[self.layout.reserved])) / page * page + lent
+        let managed = if !self.fadump.enabled {
+            total(&self.ram_now)
+        } else if !self.fadump.had_dump {
+            total(&subtract(&self.ram_now, &[self.layout.reserved])) / page * page + total(&self.lent())
         } else if self.released() {
             boot + total(&self.fadump.freed)
         } else {

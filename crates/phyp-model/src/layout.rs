@@ -1,7 +1,7 @@
 //! Where the first kernel puts what: its reservation, and the sections it asks the firmware to copy.
 
 use crate::error::{ModelError, Result};
-use crate::extent::{Extent, covers, intersect, total};
+use crate::extent::{Extent, intersect, merged, total};
 use crate::linux::AreaEnd;
 use crate::machine::{CrashHeader, Mode, Options};
 use crate::regsave;
@@ -152,13 +152,27 @@ pub(crate) fn opal_cpu_size(cpus: u64) -> u64 {
     cpus * crate::opal::THREAD_SIZE
 }
 
-/// The lowest page at or above boot memory where `size` bytes of RAM follow.
+/// The lowest page at or above boot memory where `size` bytes of RAM follow that firmware does not claim
+/// (`fadump_locate_reserve_mem`).
 fn first_fit(options: &Options, size: u64) -> Option<u64> {
+    let page = options.page_size;
+    let mut avoided = options.reserved_ranges.clone();
+    if options.mode.facts().is_some_and(|facts| facts.area_avoids_firmware) {
+        avoided.extend([options.rtas_extent(), options.initrd_extent(), options.device_tree_extent()]);
+    }
+    let avoided = merged(avoided);
     let above = Extent::between(options.boot_top, options.ram_end());
-    intersect(&options.ram, &[above])
-        .into_iter()
-        .map(|extent| extent.start.next_multiple_of(options.page_size))
-        .find(|start| covers(&options.ram, Extent::new(*start, size)))
+    intersect(&options.ram, &[above]).into_iter().find_map(|extent| {
+        let mut at = extent.start.next_multiple_of(page);
+        while at + size <= extent.end() {
+            let area = Extent::new(at, size);
+            let Some(hit) = avoided.iter().find(|range| !range.intersect(area).is_empty()) else {
+                return Some(at);
+            };
+            at = hit.end().next_multiple_of(page);
+        }
+        None
+    })
 }
 
 #[cfg(test)]

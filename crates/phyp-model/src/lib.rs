@@ -40,6 +40,8 @@ pub mod release;
 pub mod rng;
 pub mod root;
 pub mod scenario;
+pub mod sizing;
+pub mod state;
 pub mod structure;
 mod surroundings;
 pub mod synth;

@@ -61,11 +61,17 @@ pub struct Facts {
     /// Whether a release begins with the page that holds the reserved memory's last bytes
     /// (`fadump_release_reserved_area` rounds both ends of a range down).
     pub frees_the_areas_last_page: bool,
+    /// Boot memory is rounded up to this many bytes where the dump area is lent to programs (`CMA_MIN_ALIGNMENT_BYTES`, with
+    /// 64 KiB pages and the radix MMU).
+    pub lending_block: u64,
     /// Pages of the kernel's own, for the ELF core's headers and the CPUs' notes, that count as managed again after a release
     /// (`fadump_alloc_buffer` and `fadump_free_buffer`).
     pub buffers: u64,
     /// Whether a release spares RTAS, the initial RAM disk, the device tree and the parameter area.
     pub spares_firmware: bool,
+    /// Whether the dump area keeps clear of RTAS, the initial RAM disk and the device tree. Where it does not
+    /// (`fadump_locate_reserve_mem` runs before `early_reserve_mem`), and the area is lent to programs, RTAS is lent with it.
+    pub area_avoids_firmware: bool,
 }
 
 const V6_1: Facts = Facts {
@@ -77,8 +83,10 @@ const V6_1: Facts = Facts {
     old_names: true,
     checks: Checks::BootMemory,
     frees_the_areas_last_page: true,
+    lending_block: 2 << 20,
     buffers: 1,
     spares_firmware: false,
+    area_avoids_firmware: false,
 };
 const V6_12: Facts = Facts {
     release: "6.12",
@@ -90,10 +98,10 @@ const V6_12: Facts = Facts {
     buffers: 2,
     ..V6_1
 };
-const V7_2: Facts = Facts { release: "7.2", buffers: 0, ..V6_12 };
+const V7_2: Facts = Facts { release: "7.2", lending_block: 1, buffers: 0, ..V6_12 };
 const NEXT: Facts = Facts { release: "7.3", old_names: false, ..V7_2 };
 const MENDED: Facts =
-    Facts { release: "7.2", frees_the_areas_last_page: false, spares_firmware: true, ..V7_2 };
+    Facts { frees_the_areas_last_page: false, spares_firmware: true, area_avoids_firmware: true, ..V7_2 };
 
 impl Linux {
     /// All of them, the oldest first.

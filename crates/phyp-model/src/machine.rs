@@ -110,8 +110,10 @@ pub struct Options {
     /// Where the flattened device tree is built (`flatten_device_tree`: right above kernel and initial RAM disk); `None`
     /// for boot memory.
     pub device_tree: Option<Extent>,
-    /// Ranges of the device tree's property `reserved-ranges`, which a release spares.
+    /// Ranges of the device tree's property `reserved-ranges`, which the dump area avoids and a release spares.
     pub reserved_ranges: Vec<Extent>,
+    /// `fadump=nocma`: in a boot without a dump, the dump area is not lent to programs.
+    pub nocma: bool,
     /// Size of `pt_regs` in the crash-info header: 352, 384 or 400.
     pub pt_regs_size: u32,
     /// Size of the kernel's `cpumask` in bytes.
@@ -147,6 +149,7 @@ impl Options {
             initrd: None,
             device_tree: None,
             reserved_ranges: Vec::new(),
+            nocma: false,
             pt_regs_size: 352,
             cpu_mask_size: 128,
             seed: 1,

@@ -203,7 +203,7 @@ fn fadump(run: &Run, tree: &Tree, options: &RootOptions) -> Result<()> {
     tree.fadump(&FadumpFiles {
         enabled: run.fadump.enabled,
         registered: run.fadump.registered,
-        mem_reserved: run.layout.reserved.length,
+        mem_reserved: if run.fadump.enabled { run.layout.reserved.length } else { 0 },
         hotplug_ready: facts.hotplug_ready,
         bootargs_append: run.bootargs_append()?,
         release_mem: run.fadump.had_dump && !run.has(&Fault::Sysfs(SysfsFault::NoReleaseMem)),
@@ -228,6 +228,9 @@ fn fadump(run: &Run, tree: &Tree, options: &RootOptions) -> Result<()> {
 pub fn fadump_region(run: &Run, generation: RegionText) -> Result<String> {
     let active = run.fadump.dump_active;
     let mut out = String::new();
+    if !run.fadump.enabled {
+        return Ok(out);
+    }
     // `%#016llx`: the prefix counts, so fourteen digits.
     let inclusive = |start: u64, length: u64| {
         format!("[{start:#016x}-{:#016x}]", start.wrapping_add(length).wrapping_sub(1))

@@ -10,7 +10,7 @@ use crate::machine::Mode;
 use crate::scenario::Run;
 use crate::tree::Tree;
 
-/// Writes `/proc/meminfo`, `/proc/iomem`, and of a machine with RTAS firmware the properties of `/rtas` and `/chosen` that name
+/// Writes `/proc/meminfo`, `/proc/iomem`, what `/dev/kmsg` says of fadump, and of a machine with RTAS firmware the properties of `/rtas` and `/chosen` that name
 /// places in memory, and `/sys/firmware/fdt`.
 ///
 /// # Errors
@@ -19,6 +19,7 @@ use crate::tree::Tree;
 pub(crate) fn write(run: &Run, tree: &Tree) -> Result<()> {
     tree.file("proc/meminfo", 0o444, meminfo(run).as_bytes())?;
     tree.file("proc/iomem", 0o444, iomem(run).as_bytes())?;
+    tree.file("dev/kmsg", 0o644, kmsg(run).as_bytes())?;
     if run.options.mode == Mode::Opal {
         return Ok(());
     }
@@ -48,6 +49,12 @@ fn iomem(run: &Run) -> String {
         _ = writeln!(out, "{:08x}-{:08x} : System RAM", extent.start, extent.end().saturating_sub(1));
     }
     out
+}
+
+/// Records of `/dev/kmsg`: level and facility, number, microseconds, flags, text.
+fn kmsg(run: &Run) -> String {
+    let records = run.fadump.log.iter().enumerate();
+    records.map(|(n, line)| format!("6,{},{},-;{line}\n", 200 + n, 400_000 + n)).collect()
 }
 
 /// Properties that name places in memory: node, name, value (`prom_instantiate_rtas`, `prom_check_initrd`).

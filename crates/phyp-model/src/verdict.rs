@@ -14,8 +14,16 @@ use crate::regsave::{MAGIC, identifier};
 use crate::scenario::Run;
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_REAL_MODE, STATUS_ERROR, Section, Structure};
 
-/// The kernel's word for a header that is not one: other magic, other byte order, other sizes, or another's bytes.
+/// A header that is not one: other magic, other byte order, other sizes, or another's bytes.
 pub const HEADER: &str = "the crash-info header is not of this kernel";
+/// A section that was not copied whole, or has error flags.
+pub const NOT_WHOLE: &str = "a section is not whole";
+/// The structure's status.
+pub const ERROR: &str = "the firmware reports an error";
+/// The register save area is none.
+pub const NO_MAGIC: &str = "the register save area has no magic";
+/// The register save area is not a list of CPUs.
+pub const BROKEN: &str = "the register save area is broken";
 
 /// Why the kernel would not take the run's dump; `None` if it would, or if there is none.
 pub(crate) fn refusal(run: &Run) -> Option<&'static str> {
@@ -40,7 +48,7 @@ pub(crate) fn refusal(run: &Run) -> Option<&'static str> {
         Checks::BootMemory => {
             // The test is for equality, not for the bit: 0xe000 passes.
             if copy::status_of(property) == Some(STATUS_ERROR) {
-                return Some("the firmware reports an error");
+                return Some(ERROR);
             }
             let bad = |section: &Section| match section.kind {
                 KIND_REAL_MODE => section.error != 0 || section.copied != section.requested,
@@ -48,7 +56,7 @@ pub(crate) fn refusal(run: &Run) -> Option<&'static str> {
                 _ => false,
             };
             if structure.sections.iter().any(bad) {
-                return Some("a section is not whole");
+                return Some(NOT_WHOLE);
             }
         }
         Checks::EverySection => {
@@ -56,12 +64,33 @@ pub(crate) fn refusal(run: &Run) -> Option<&'static str> {
             let looked_at =
                 |section: &&Section| matches!(section.kind, KIND_CPU | KIND_HPTE | KIND_REAL_MODE);
             if structure.sections.iter().filter(looked_at).any(|section| bad(&section)) {
-                return Some("a section is not whole");
+                return Some(NOT_WHOLE);
             }
         }
     }
     let cpu = structure.sections.iter().find(|section| section.kind == KIND_CPU)?;
     registers(run, cpu)
+}
+
+/// What the kernel writes to its log when it refuses the dump, as far as a tool may look for it; the words are the kernel's.
+pub(crate) fn said(run: &Run) -> Option<&'static str> {
+    let (why, facts) = run.rejected.zip(run.options.mode.facts())?;
+    let not_valid = "rtas fadump: Dump taken by platform is not valid";
+    let flags = |section: &Section| section.error != 0;
+    let flagged = run.structure.as_ref().is_some_and(|structure| structure.sections.iter().any(flags));
+    Some(match (why, facts.checks) {
+        (NO_MAGIC, _) => "rtas fadump: Unable to read register save area.",
+        (BROKEN, _) => "rtas fadump: Unable to read CPU state data",
+        (NOT_WHOLE, Checks::BootMemory) if flagged => not_valid,
+        (NOT_WHOLE, Checks::BootMemory) => "rtas fadump: Dump taken by platform is incomplete",
+        (NOT_WHOLE, Checks::EverySection) if flagged => {
+            "rtas fadump: Dump taken by platform is not valid (2)"
+        }
+        (NOT_WHOLE, Checks::EverySection) => "rtas fadump: Dump taken by platform is incomplete (2)",
+        (ERROR, _) => not_valid,
+        (_, Checks::BootMemory) => "rtas fadump: Crash info header is not valid.",
+        (_, Checks::EverySection) => "fadump: Fadump header is corrupted.",
+    })
 }
 
 fn header_is_sound(run: &Run, facts: &Facts, place: u64) -> bool {
@@ -82,9 +111,9 @@ fn header_is_sound(run: &Run, facts: &Facts, place: u64) -> bool {
 fn registers(run: &Run, cpu: &Section) -> Option<&'static str> {
     let bytes = run.memory.bytes(cpu.destination, cpu.copied).unwrap_or_default();
     if be_u64(&bytes, 0) != Some(MAGIC) {
-        return Some("the register save area has no magic");
+        return Some(NO_MAGIC);
     }
-    let broken = Some("the register save area is broken");
+    let broken = Some(BROKEN);
     let Some(offset) = be_u32(&bytes, 12).map(|offset| offset as usize) else { return broken };
     let Some(count) = be_u32(&bytes, offset) else { return broken };
     let name = |at: usize| bytes.get(at..at + 8);

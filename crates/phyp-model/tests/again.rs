@@ -103,6 +103,26 @@ fn a_machine_whose_rtas_was_freed_hangs_once_memory_is_used() {
 }
 
 #[test]
+fn a_boot_without_a_dump_lends_rtas_to_programs_where_the_dump_area_covers_it() {
+    let inside = Some(Extent::new(20 * MIB, PAGE));
+    for (linux, nocma, hangs) in [
+        (Linux::V6_1, false, true),
+        (Linux::V6_12, false, true),
+        (Linux::V7_2, true, false),
+        (Linux::Mended, false, false),
+    ] {
+        let ram = vec![Extent::new(0, 64 * MIB)];
+        let mode = Mode::Fadump(linux);
+        let options = Options { mode, rtas: inside, nocma, ram, ..Options::small_fadump() };
+        let machine = Machine::new(options).unwrap();
+        let mut run = scenario::run(machine, Event::CrashUnregistered, &[], Dirt::Whole).unwrap();
+        assert_eq!(run.lent().is_empty(), nocma);
+        run.dirty_free_memory().unwrap();
+        assert_eq!(run.rtas_is_there().unwrap(), !hangs, "{linux:?}, {nocma}");
+    }
+}
+
+#[test]
 fn the_next_kernel_appends_to_its_command_line_whatever_stands_in_the_parameter_area() {
     for (linux, appended) in [(Linux::V7_2, "SOMEBODY"), (Linux::Mended, "nr_cpus=1")] {
         let mut run = released(linux, None);

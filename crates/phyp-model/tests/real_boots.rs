@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use phyp_model::release;
 use phyp_model::root::{self, RegionText, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event, Run};
-use phyp_model::{Extent, Linux, Machine, Mode, Options};
+use phyp_model::{Extent, Linux, Machine, Options, extent};
 
 const MIB: u64 = 1 << 20;
 
-/// One machine: its memory and boot memory in MiB, and what it showed.
-fn machines() -> [(u64, u64, &'static str); 3] {
+/// One machine: its memory and its `crashkernel=` in MiB, and what it showed.
+fn machines() -> [(u64, Option<u64>, &'static str); 3] {
     [
-        (1024, 320, include_str!("boots/1024-default.txt")),
-        (2304, 576, include_str!("boots/2304-crashkernel832.txt")),
-        (4096, 1024, include_str!("boots/4096-crashkernel1G.txt")),
+        (1024, None, include_str!("boots/1024-default.txt")),
+        (2304, Some(832), include_str!("boots/2304-crashkernel832.txt")),
+        (4096, Some(1024), include_str!("boots/4096-crashkernel1G.txt")),
     ]
 }
 
@@ -23,20 +23,14 @@ fn files(text: &'static str) -> HashMap<&'static str, &'static str> {
     text.split("\n== ").skip(1).filter_map(|part| part.split_once('\n')).collect()
 }
 
-fn options(ram: u64, boot: u64, files: &HashMap<&str, &str>) -> Options {
+fn options(ram: u64, crashkernel: Option<u64>, files: &HashMap<&str, &str>) -> Options {
+    let options = Options::machine(Linux::V6_12, ram * MIB, crashkernel.map(|size| size * MIB)).unwrap();
     let number = |name: &str| u64::from_str_radix(files[name].trim(), 16).unwrap();
     let (start, end) = (number("chosen.linux,initrd-start"), number("chosen.linux,initrd-end"));
-    Options {
-        mode: Mode::Fadump(Linux::V6_12),
-        ram: vec![Extent::new(0, ram * MIB)],
-        lmb_size: 256 * MIB,
-        cpus: vec![(0, true), (1, true)],
-        boot_memory: vec![Extent::new(0, boot * MIB)],
-        boot_top: boot * MIB,
-        rtas: Some(Extent::new(number("rtas.linux,rtas-base"), number("rtas.rtas-size"))),
-        initrd: Some(Extent::between(start, end)),
-        ..Options::small_fadump()
-    }
+    assert_eq!(options.initrd_extent(), Extent::between(start, end));
+    let rtas = Extent::new(number("rtas.linux,rtas-base"), number("rtas.rtas-size"));
+    assert_eq!(options.rtas_extent(), rtas);
+    options
 }
 
 fn run(options: &Options, event: Event) -> Run {
@@ -75,9 +69,9 @@ fn memory_total(line: &str) -> u64 {
 
 #[test]
 fn each_state_of_a_real_machine_is_the_models() {
-    for (ram, boot, text) in machines() {
+    for (ram, crashkernel, text) in machines() {
         let files = files(text);
-        let options = options(ram, boot, &files);
+        let options = options(ram, crashkernel, &files);
         let mut ordinary = run(&options, Event::CrashUnregistered);
         compare(&ordinary, "registered", &files);
         ordinary.write_registered("0").unwrap();
@@ -95,11 +89,26 @@ fn each_state_of_a_real_machine_is_the_models() {
     }
 }
 
+/// Seen in 2304 MiB with `crashkernel=832M`: 20 seconds after a program began to fill memory, an oops in `rtas_call`; with
+/// `fadump=nocma` 102 seconds of it without one.
+#[test]
+fn a_real_kernel_lends_rtas_to_programs_unless_told_not_to() {
+    let (ram, crashkernel, text) = machines()[1];
+    let files = files(text);
+    for (nocma, lives, cma_total) in [(false, false, 589_824), (true, true, 0)] {
+        let options = Options { nocma, ..options(ram, crashkernel, &files) };
+        let mut run = run(&options, Event::CrashUnregistered);
+        assert_eq!(extent::total(&run.lent()) >> 10, cma_total);
+        run.dirty_free_memory().unwrap();
+        assert_eq!(run.rtas_is_there().unwrap(), lives);
+    }
+}
+
 #[test]
 fn what_a_real_kernel_frees_is_what_the_model_frees() {
-    for (ram, boot, text) in machines() {
+    for (ram, crashkernel, text) in machines() {
         let files = files(text);
-        let run = run(&options(ram, boot, &files), Event::CRASH);
+        let run = run(&options(ram, crashkernel, &files), Event::CRASH);
         let [frees] = release::frees(&run)[..] else { panic!("one range") };
         let line = format!("fadump: freeing reserved memory ({:#x} - {:#x})", frees.start, frees.end());
         assert_eq!(line, files["released: freed"].trim_end());
