@@ -2,12 +2,13 @@
 //! by file.
 
 use crate::cli::InputArgs;
+use crate::custody::{self, Standing};
 use crate::decrypt;
 use ::save::Guarded;
-use ::save::state::{self, Hold, State};
+use ::save::state::{self, Hold};
 use anyhow::{Context, Result, bail};
+use phyp::custody::Owner;
 use phyp::region::Reading;
-use phyp::system::System;
 use phyp::{Leavings, Options, Severity};
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, PageSize, PhysAddr, RangeSet};
@@ -91,38 +92,44 @@ fn open_dump(files: &[PathBuf], identities: &[PathBuf], name: &str) -> Result<Du
     Ok(dump)
 }
 
-/// What the machine shows, and what of the dump hadump released in this boot.
-pub(crate) fn look(root: &Path) -> Result<System> {
-    let mut system = System::look(root)?;
-    system.released = State::find(root)?.map_or_else(|| Ok(RangeSet::default()), |state| state.released())?;
-    Ok(system)
-}
-
 fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
-    let system = look(root)?;
+    let standing = Standing::of(root)?;
+    let system = &standing.system;
     let leavings = &system.leavings;
     let by_hand =
         leavings.kernel_dump.is_some() || leavings.release_region.is_some() || leavings.opal.is_some();
-    match (&system.vmcore, &system.memory) {
+    if standing.custody.owner == Owner::Unknown {
+        let why = "nothing below this root tells whether its memory is still untouched";
+        tracing::warn!("{}: a dump was made of the last crash, and {why}", root.display());
+    }
+    let given_away = standing.given_away();
+    if let (Some(why), Some(memory)) = (&given_away, &system.memory)
+        && (args.what_is_left || standing.custody.owner == Owner::Refused)
+        && (leavings.release_region.is_none() || !system.areas_are_gone())
+    {
+        tracing::warn!("{}: {why}; only what the firmware copied of it is read", root.display());
+        return Ok(standing.what_is_left(assemble(args, leavings, memory)?));
+    }
+    if let Some(why) = given_away {
+        let left = "--what-is-left reads what the firmware copied of it: boot memory, with the kernel's log, and the registers";
+        // phyp-dump's copy goes with the rest.
+        let left = if leavings.release_region.is_none() { left } else { "nothing is left of it" };
+        bail!("{}: {why}, so it is not read; {left}", root.display());
+    }
+    let dump = match (&system.vmcore, &system.memory) {
         (Some(vmcore), memory) if prefer == Prefer::Vmcore || !by_hand || memory.is_none() => {
-            open_dump(std::slice::from_ref(vmcore), &args.identity, &vmcore.display().to_string())
+            open_dump(std::slice::from_ref(vmcore), &args.identity, &vmcore.display().to_string())?
         }
         (_, Some(memory)) if by_hand => {
-            if system.areas_are_gone() {
-                bail!(
-                    "{}: the dump was already saved and its memory released; nothing is left to read",
-                    root.display()
-                );
-            }
             let mut dump = assemble(args, leavings, memory)?;
             if !system.released.is_empty() {
                 tracing::warn!(
                     "{} bytes were released by an earlier save and are treated as lost",
                     system.released.total()
                 );
-                dump.memory = Box::new(Guarded::new(dump.memory, &system.released));
+                dump = custody::without(dump, &system.released);
             }
-            Ok(dump)
+            dump
         }
         _ => bail!(
             "{}: no dump found: neither proc/vmcore nor dev/mem with proc/device-tree/rtas/ibm,kernel-dump or \
@@ -130,7 +137,8 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
             root.display(),
             root.display()
         ),
-    }
+    };
+    Ok(standing.without_overwritten(dump))
 }
 
 fn open_files(args: &InputArgs, memory: &Path) -> Result<Dump> {

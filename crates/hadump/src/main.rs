@@ -9,6 +9,7 @@ mod choose;
 mod cli;
 mod convert;
 mod crash_notes;
+mod custody;
 mod decrypt;
 mod destination;
 mod diff;

@@ -219,3 +219,8 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     writeln!(out)?;
     Ok(())
 }
+
+/// Prints text on standard output.
+pub(crate) fn print_text(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}

@@ -88,16 +88,24 @@ fn systemd_takes_the_units() {
     }
 }
 
-/// A machine's root for hadump-boot, with a hadump that notes how it is called.
+/// A hadump that notes how it is called, and answers what it is asked of a status from a file for each field.
+const STUB: &str = r#"#!/bin/sh
+if [ "$1" = status ]; then
+    for field; do :; done
+    cat "$ANSWERS/$field" 2>/dev/null
+    exit 0
+fi
+echo "$*" >> "$CALLS"
+exit "$(cat "$STATUS" 2>/dev/null || echo 0)"
+"#;
+
+/// A machine's root for hadump-boot, with that hadump.
 struct Machine(Scratch);
 
 impl Machine {
     fn new() -> Self {
         let machine = Self(Scratch::new("root"));
-        executable(
-            &machine.path("bin/hadump"),
-            "#!/bin/sh\necho \"$*\" >> \"$CALLS\"\nexit \"$(cat \"$STATUS\" 2>/dev/null || echo 0)\"\n",
-        );
+        executable(&machine.path("bin/hadump"), STUB);
         executable(&machine.path("bin/reboot"), "#!/bin/sh\necho \"reboot $*\" >> \"$CALLS\"\n");
         write(&machine.path("root/proc/device-tree/system-id"), "IBM,0212345\0");
         machine
@@ -124,13 +132,20 @@ impl Machine {
             .env("PATH", path)
             .env("HADUMP_ROOT", self.path("root"));
         command.env("HADUMP_CONF", self.path("hadump.conf")).env("CALLS", self.path("calls"));
+        command.env("ANSWERS", self.path("answers"));
         let run = Run::of(command.env("STATUS", self.path("status")));
+        write(&self.path("said"), &run.stdout);
         (run.code, fs::read_to_string(self.path("calls")).unwrap_or_default())
+    }
+
+    /// What it said.
+    fn said(&self) -> String {
+        fs::read_to_string(self.path("said")).unwrap_or_default()
     }
 
     fn saves(&self) -> String {
         let (root, to) = (self.path("root"), self.path("sysroot/var/crash"));
-        format!("save --root {} --to {} --release progressive --resume\n", root.display(), to.display())
+        format!("save --root {} --to {}/ --release progressive --resume\n", root.display(), to.display())
     }
 }
 
@@ -239,6 +254,68 @@ fn a_failed_save_is_reported_and_reboots_only_when_asked_to() {
 }
 
 #[test]
+fn a_dump_that_was_saved_in_this_boot_is_left_alone_and_never_reboots_the_machine() {
+    // Whether its memory waits, was given back, or is not even the dump's any more.
+    for last_boot in ["saved", "given_back", "refused_by_the_kernel", "dump_waiting"] {
+        let machine = Machine::new()
+            .with(RELEASE_MEM, "")
+            .with("status", "1")
+            .with("hadump.conf", "HADUMP_ON_FAILURE=reboot\nHADUMP_REGISTER=yes\n")
+            .with("answers/last_boot", &format!("{last_boot}\n"))
+            .with("answers/saved.files", "/var/crash/host-20261128/vmcore\n");
+        let sysroot = machine.path("sysroot");
+        assert_eq!(machine.boot(sysroot.to_str().unwrap()), (Some(0), String::new()), "{last_boot}");
+        assert!(machine.said().contains("saved in this boot already, as /var/crash/"), "{}", machine.said());
+        assert!(!sysroot.exists(), "nothing was made for a save");
+    }
+}
+
+#[test]
+fn memory_that_somebody_else_gave_back_is_not_saved() {
+    let machine = Machine::new()
+        .with(RELEASE_MEM, "")
+        .with("hadump.conf", "HADUMP_ON_FAILURE=reboot\n")
+        .with("answers/last_boot", "given_back\n");
+    assert_eq!(machine.boot(machine.path("sysroot").to_str().unwrap()), (Some(0), String::new()));
+    assert!(machine.said().contains("--what-is-left"), "{}", machine.said());
+}
+
+#[test]
+fn what_is_left_of_a_dump_that_the_kernel_refused_is_saved_without_advice_to_resume() {
+    let machine = Machine::new()
+        .with(RELEASE_MEM, "")
+        .with("status", "4")
+        .with("hadump.conf", "HADUMP_ON_FAILURE=reboot\n")
+        .with("answers/last_boot", "refused_by_the_kernel\n");
+    let found = machine.boot(machine.path("sysroot").to_str().unwrap());
+    assert_eq!(found, (Some(4), machine.saves()));
+    assert!(machine.said().contains("what firmware copied of the dump is saved"), "{}", machine.said());
+    assert!(!machine.said().contains("resume"), "{}", machine.said());
+}
+
+#[test]
+fn the_next_crash_is_registered_for_only_where_that_is_safe() {
+    let registered = "root/sys/kernel/fadump/registered";
+    for (readiness, expected) in
+        [("not_registered", "1\n"), ("reboot_first", "0\n"), ("dump_active", "0\n"), ("", "0\n")]
+    {
+        let machine = Machine::new()
+            .with(RELEASE_MEM, "")
+            .with(registered, "0\n")
+            .with("answers/readiness", readiness)
+            .with(
+                "answers/registration",
+                "release gives the page of the crash-info header to the allocator\n",
+            )
+            .with("hadump.conf", "HADUMP_REGISTER=yes\nHADUMP_TO=/dev/null\n");
+        assert_eq!(machine.boot("").0, Some(0));
+        assert_eq!(fs::read_to_string(machine.path(registered)).unwrap(), expected, "{readiness}");
+        let refused = machine.said().contains("not registered for the next crash");
+        assert_eq!(refused, expected == "0\n", "{}", machine.said());
+    }
+}
+
+#[test]
 fn the_machine_of_a_registration_is_noted() {
     let registered = "root/sys/kernel/fadump/registered";
     let noted =
@@ -251,6 +328,7 @@ fn the_machine_of_a_registration_is_noted() {
     let machine = Machine::new()
         .with(RELEASE_MEM, "")
         .with(registered, "0\n")
+        .with("answers/readiness", "not_registered\n")
         .with("hadump.conf", "HADUMP_REGISTER=yes\nHADUMP_TO=/dev/null\n");
     assert_eq!(machine.boot("").0, Some(0));
     assert_eq!(fs::read_to_string(machine.path(registered)).unwrap(), "1\n");
@@ -329,6 +407,7 @@ fn dracut_builds_an_initramfs_whose_hook_saves_a_dump_and_lets_the_boot_go_on() 
     let run =
         Run::of(command.env("package", &package).env("packages", &packages).env("output", scratch.path()))
             .ok();
-    assert!(run.stdout.contains("the boot goes on\n1"), "{}{}", run.stdout, run.stderr);
+    // Nothing in this root tells what a release would free, so memory is kept.
+    assert!(run.stdout.contains("the boot goes on\n\n"), "{}{}", run.stdout, run.stderr);
     check::same_frames(&Kdump::open(scratch.path()).bitmap2, &dump.bitmap(31)).unwrap();
 }

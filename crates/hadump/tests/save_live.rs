@@ -36,7 +36,7 @@ fn progressive_release_saves_what_a_conversion_does_and_gives_all_memory_back() 
         let again = Scratch::new("again");
         let again = run::convert(root.path(), again.path(), &["-d", "0"]);
         assert_eq!(again.code, Some(1));
-        assert!(again.stderr.contains("its memory released"), "{}", again.stderr);
+        assert!(again.stderr.contains("given back to the running system"), "{}", again.stderr);
         all_is_back(&root);
     }
 }

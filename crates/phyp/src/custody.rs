@@ -190,15 +190,11 @@ fn nothing_dumped(text: &str) -> bool {
     sections.peek().is_some() && sections.all(|zero| zero) && !text.contains("Memory above ")
 }
 
-/// Bytes that the second kernel booted in: what the firmware copied aside for it.
+/// Bytes that the second kernel booted in: all below the end of what the firmware copied aside, holes left out.
 fn boot_memory(system: &System) -> Option<u64> {
-    let dump = KernelDump::parse(system.leavings.kernel_dump.as_deref()?).ok()?;
-    let ranges = dump.boot_memory();
-    // The kernel may use all below the last of them, holes without memory between them left out.
-    let top = ranges.end()?;
-    let below = Range::new(PhysAddr(0), top);
-    let there =
-        system.leavings.memory_map.as_ref().map(|map| map.intersect(&[below].into_iter().collect()).total());
+    let top = system.boot_memory().end()?;
+    let below = [Range::new(PhysAddr(0), top)].into_iter().collect();
+    let there = system.leavings.memory_map.as_ref().map(|map| map.intersect(&below).total());
     Some(there.filter(|&bytes| bytes > 0).unwrap_or(top.0))
 }
 

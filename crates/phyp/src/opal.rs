@@ -32,6 +32,11 @@ impl Region {
         })
     }
 
+    /// Where it was.
+    pub fn source_range(&self) -> Range<PhysAddr> {
+        Range::new(self.source, PhysAddr(self.source.0.saturating_add(self.size)))
+    }
+
     /// The copy.
     pub fn copy(&self) -> Range<PhysAddr> {
         Range::new(self.destination, PhysAddr(self.destination.0.saturating_add(self.size)))

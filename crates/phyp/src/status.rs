@@ -5,7 +5,8 @@
 //! of a migration. So every answer here comes with its evidence.
 
 use crate::crashinfo::{self, CrashInfo};
-use crate::custody::{Custody, Known, Owner, custody};
+use crate::custody::{Custody, Owner};
+use crate::giveback;
 use crate::image::Image;
 use crate::kdms::{Fault, KernelDump, SectionKind, Status as DumpStatus};
 use crate::opal::KernelMetadata;
@@ -42,6 +43,10 @@ pub enum Readiness {
     NotRegistered,
     /// The kernel is registered.
     Registered,
+    /// The kernel is registered, and relies on memory that a release in this boot gave to others: it may lose the dump.
+    RegisteredUnsafe,
+    /// The kernel is not registered, and a registration in this boot would not be safe.
+    RebootFirst,
     /// The kernel believes that it is registered; the registration stayed on another machine.
     LostByMigration,
     /// A dump is pending: there is no registration before it is released.
@@ -93,8 +98,8 @@ pub struct Status {
     pub readiness: Readiness,
     /// What the last boot left.
     pub last_boot: LastBoot,
-    /// Whose the memory is that was kept for it.
-    pub custody: Custody,
+    /// Why a registration in this boot is unsafe, or would be.
+    pub registration: Option<String>,
     /// Why, one sentence per entry.
     pub evidence: Vec<String>,
     /// The sections of the pending dump.
@@ -108,9 +113,9 @@ pub struct Status {
 /// A crash record this much older than the boot, in seconds, is of another crash: firmware takes minutes, not hours.
 const RECENT: u64 = 3600;
 
-/// Decides from what `system` shows and what is `known` beside it; `memory`, when it can be read, says whether the save
+/// Decides from what `system` shows and whose the dump's memory is; `memory`, when it can be read, says whether the save
 /// areas still hold what the firmware wrote there.
-pub fn status(system: &System, known: Known, memory: Option<Box<dyn PhysicalMemory>>) -> Status {
+pub fn status(system: &System, custody: &Custody, memory: Option<Box<dyn PhysicalMemory>>) -> Status {
     let mut findings = system.findings.clone();
     let mechanism = mechanism(system);
     let mut evidence = Vec::new();
@@ -125,11 +130,15 @@ pub fn status(system: &System, known: Known, memory: Option<Box<dyn PhysicalMemo
     };
     let sections = dump.as_ref().map(|d| sections(d, system, &mut findings)).unwrap_or_default();
     let image = memory.map(Image::new);
-    let custody = custody(system, known);
-    let last_boot = last_boot(system, &custody, dump.as_ref(), image.as_ref(), &mut evidence);
-    let readiness = readiness(system, mechanism, last_boot, &mut evidence);
+    let last_boot = last_boot(system, custody, dump.as_ref(), image.as_ref(), &mut evidence);
+    let registration = custody.is_given_away().then(|| unsafe_registration(system)).flatten();
+    let readiness = match (readiness(system, mechanism, last_boot, &mut evidence), &registration) {
+        (Readiness::Registered, Some(_)) => Readiness::RegisteredUnsafe,
+        (Readiness::NotRegistered, Some(_)) => Readiness::RebootFirst,
+        (readiness, _) => readiness,
+    };
     let reserved = system.fadump.as_ref().and_then(|f| f.mem_reserved);
-    Status { mechanism, readiness, last_boot, custody, evidence, sections, reserved, findings }
+    Status { mechanism, readiness, last_boot, registration, evidence, sections, reserved, findings }
 }
 
 fn mechanism(system: &System) -> Mechanism {
@@ -326,6 +335,25 @@ fn readiness(
         Some(files) if files.enabled => Readiness::NotRegistered,
         _ => Readiness::Supported,
     }
+}
+
+/// Why a registration that is made after the release in this boot cannot be trusted. What the rules say is compared with
+/// what this kernel did: one that is mended still has the pages reserved.
+fn unsafe_registration(system: &System) -> Option<String> {
+    if !system.fadump.as_ref().is_some_and(|files| files.enabled) {
+        return None;
+    }
+    let mut release = match giveback::release(system) {
+        Ok(release) => release,
+        Err(unknown) => return Some(format!("what the release in this boot freed is not known: {unknown}")),
+    };
+    if let Some((path, page)) = system.page_flags.as_ref().zip(system.boot.page_size)
+        && let Ok(mut flags) = std::fs::File::open(path)
+    {
+        let mut kept = |range| giveback::still_reserved(&mut flags, range, page).unwrap_or(false);
+        release.hazards.retain(|hazard| !kept(hazard.range()));
+    }
+    release.registration_objection()
 }
 
 fn kdump_readiness(system: &System, evidence: &mut Vec<String>) -> Readiness {

@@ -9,6 +9,7 @@ use crate::custody::RELEASE_MEM;
 use crate::devtree::{DeviceTree, DumpSize, TreeMemory, read_file};
 use crate::giveback::BootFacts;
 use crate::kdms::KernelDump;
+use crate::opal::{self, KernelMetadata};
 use crate::{Error, Findings, Leavings, OpalAnswers};
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -101,6 +102,8 @@ pub struct System {
     pub released: vmcore::RangeSet<PhysAddr>,
     /// Bytes of memory that the running kernel uses (`MemTotal`).
     pub memory_total: Option<u64>,
+    /// `/proc/kpageflags`: what each page of the running kernel is.
+    pub page_flags: Option<PathBuf>,
     /// What the running kernel logged about fadump, a line each, without what stands before the text.
     pub kernel_log: Vec<String>,
     /// kexec's files, when the kernel has them.
@@ -132,6 +135,16 @@ impl System {
         look.log_keepers();
         look.others();
         Ok(look.system)
+    }
+
+    /// Memory of the crashed system that the firmware copied aside, by its addresses at the crash.
+    pub fn boot_memory(&self) -> vmcore::RangeSet<PhysAddr> {
+        if let Some(Ok(dump)) = self.leavings.kernel_dump.as_deref().map(KernelDump::parse) {
+            return dump.boot_memory();
+        }
+        let kernel = self.leavings.opal.as_ref().map(|answers| KernelMetadata::parse(&answers.kernel));
+        let Some(Ok(kernel)) = kernel else { return vmcore::RangeSet::default() };
+        kernel.copied().iter().map(opal::Region::source_range).collect()
     }
 
     /// Reports whether the save areas or the copy of low memory were released, without which nothing can be read.
@@ -287,6 +300,7 @@ impl Look<'_> {
         }
         let meminfo = self.text("proc/meminfo").unwrap_or_default();
         self.system.memory_total = meminfo_field(&meminfo, "MemTotal");
+        self.system.page_flags = self.exists("proc/kpageflags");
         self.system.kernel_log = kernel_log(&self.root.join("dev/kmsg"));
         let stat = self.text("proc/stat").unwrap_or_default();
         self.system.boot_time =

@@ -2,6 +2,7 @@
 
 use super::{Seed, Target, firmware};
 use crate::pack::{pack, unpack};
+use phyp::custody::{Known, custody};
 use phyp::status::status;
 use phyp::system::System;
 use phyp_model::root::{self, ReleaseText, RootOptions};
@@ -88,7 +89,7 @@ fn run(bytes: Vec<u8>) -> bool {
     let state = State::find(root.path()).expect("the directory is ours");
     let saved = state.as_ref().map(State::saved);
     system.released = state.and_then(|state| state.released().ok()).unwrap_or_default();
-    let said = status(&system, phyp::custody::Known::default(), None);
+    let said = status(&system, &custody(&system, Known::default()), None);
     std::hint::black_box((system.areas_are_gone(), said, saved));
     system.leavings.memory_map.is_some()
 }

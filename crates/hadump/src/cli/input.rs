@@ -38,6 +38,10 @@ pub(crate) struct InputArgs {
     /// Page size of the crashed kernel, if VMCOREINFO is missing
     #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = LEAVINGS)]
     pub(crate) page_size: Option<PageSize>,
+    /// Read what the firmware copied (boot memory with the kernel's log, and the registers) of a dump whose memory was given
+    /// back to the running system; everything else is lost
+    #[arg(long, help_heading = LEAVINGS)]
+    pub(crate) what_is_left: bool,
     /// VMCOREINFO of the crashed kernel, for a dump that lacks it: as text, such as makedumpfile -g writes, or as a note
     #[arg(long, value_name = "FILE", help_heading = KERNEL)]
     pub(crate) vmcoreinfo: Option<PathBuf>,
@@ -68,6 +72,7 @@ impl InputArgs {
             start_end: false,
             boot_memory_end: None,
             page_size: None,
+            what_is_left: false,
             vmcoreinfo: None,
             vmlinux: None,
         }

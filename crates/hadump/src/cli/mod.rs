@@ -158,6 +158,9 @@ pub(crate) struct Status {
     /// a registration lost in a migration; run once after each registration
     #[arg(long)]
     pub(crate) record_registration: bool,
+    /// Print only this field of the JSON report, as plain text, for scripts
+    #[arg(long, value_name = "FIELD", conflicts_with = "json")]
+    pub(crate) only: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -43,6 +43,12 @@ pub(crate) struct Save {
     /// When to release the dumped memory to the running system
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(crate) release: Release,
+    /// Release the memory also when the dump level was raised for lack of room: what was left out is then gone for good
+    #[arg(long)]
+    pub(crate) release_raised: bool,
+    /// Save what the firmware copied of a dump whose memory was given back to the running system, as for `convert`
+    #[arg(long)]
+    what_is_left: bool,
     /// With --to -: FIFO carrying the output of `hadump receive --ack`; memory is released only when it reports the
     /// dump complete
     #[arg(long, value_name = "FIFO", conflicts_with = "trust_pipe")]
@@ -94,6 +100,7 @@ impl Save {
             vmcoreinfo: self.vmcoreinfo.clone(),
             vmlinux: self.vmlinux.clone(),
             page_size: self.page_size,
+            what_is_left: self.what_is_left,
             ..InputArgs::path(&self.root)
         }
     }

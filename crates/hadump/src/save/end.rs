@@ -102,6 +102,11 @@ impl Saving<'_> {
         }
     }
 
+    /// Whether the kernel shows the dump as `/proc/vmcore`, which goes when its memory is given back.
+    pub(super) fn shows_vmcore(&self) -> bool {
+        self.args.root.join("proc/vmcore").exists()
+    }
+
     /// Tells those who come later in this boot that the dump is saved. The save is worth no less where that fails.
     pub(super) fn note_saved(&mut self, saved: &Saved) {
         let noted = state::creatable(&self.args.root)
@@ -141,16 +146,18 @@ impl Saving<'_> {
         } = result.wrote;
         let whole = matches!(end, End::Whole);
         let any_page = written.data_pages + written.zero_pages > 0;
-        if arrived && (complete || any_page) {
+        // One that ended early is not done: the next run in this boot goes on with it.
+        if arrived && whole && (complete || any_page) {
             let files = paths.iter().map(|path| absolute(Path::new(path))).collect();
             let (dump, asked, level) = (result.dump, result.asked, result.level);
-            self.note_saved(&Saved { dump, files, complete, asked, level, given_back: None });
+            let from_vmcore = self.shows_vmcore();
+            self.note_saved(&Saved { dump, files, complete, from_vmcore, asked, level, given_back: None });
         }
-        if whole {
-            match result.method.release_all(&self.args.root, self.reading.as_ref()) {
-                Ok(all) => released.all |= all,
-                Err(error) => released.refused = Some(format!("{error:#}")),
-            }
+        if whole
+            && let Err(error) =
+                result.method.release_all(&self.args.root, self.reading.as_ref(), &mut released)
+        {
+            released.refused = Some(format!("{error:#}"));
         }
         self.note_given_back(&released);
         if let Some(why) = &released.refused {

@@ -2,7 +2,7 @@
 
 use super::end::{Plan, Resumable, SaveResult, Wrote};
 use super::prepare::Prepared;
-use super::release::ReleaseMethod;
+use super::release::{Levels, ReleaseMethod};
 use super::target::{self, TargetKind};
 use super::{Opened, Saving, StartOver};
 use crate::report::Gate;
@@ -81,12 +81,15 @@ impl Saving<'_> {
         let log = if kind.is_file() { self.save_log(&dump, name, over.is_some()) } else { None };
         let room = self.room(kind, name)?;
         let prepared = self.prepare(&dump, notes, room(0), &self.work_files(kind, name))?;
-        let mut method = self.release_method(&dump)?;
+        let levels =
+            Levels { asked: self.args.write.level.level(), saved: prepared.chosen.selection.level() };
+        let mut method = self.release_method(dump.page_size(), levels)?;
         if matches!((kind, &method), (TargetKind::Device(_), ReleaseMethod::Ranges { .. }))
             && self.args.journal.is_none()
         {
-            self.remark("memory is not released: a block device needs --journal for that".into());
-            method = ReleaseMethod::None;
+            let why = "memory is not released: a block device needs --journal for that".to_owned();
+            self.remark(why.clone());
+            method = ReleaseMethod::None(Some(why));
         }
         let fresh = Fresh { dump, prepared, log, opened: took };
         if self.args.is_plain() {

@@ -14,6 +14,7 @@ mod resume;
 mod target;
 
 use crate::cli;
+use crate::custody::Standing;
 use crate::input::{self, Prefer};
 use crate::{Outcome, output, work};
 use ::save::journal::Journal;
@@ -25,7 +26,7 @@ use anyhow::{Result, anyhow, bail};
 use dumpfile::kdump;
 use dumpfile::output::RawDevice;
 use phyp::system::meminfo_field;
-use release::ReleaseMethod;
+use release::{Levels, ReleaseMethod};
 use report::say;
 use std::fs::File;
 use std::io;
@@ -33,7 +34,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use target::{InterruptedSave, TargetKind};
-use vmcore::{Dump, Note};
+use vmcore::{Dump, Note, PageSize};
 
 /// Bytes of memory that each thread needs, and the program besides.
 const PER_THREAD: u64 = 8 << 20;
@@ -212,11 +213,11 @@ impl Saving<'_> {
     }
 
     /// Decides how memory is released.
-    fn release_method(&mut self, dump: &Dump) -> Result<ReleaseMethod> {
-        let system = input::look(&self.args.root)?;
-        let (method, remark) = release::method(self.args, &system, dump.page_size().bytes());
-        if let Some(remark) = remark {
-            self.remark(remark);
+    fn release_method(&mut self, page: PageSize, levels: Levels) -> Result<ReleaseMethod> {
+        let standing = Standing::of(&self.args.root)?;
+        let method = release::method(self.args, &standing, page.bytes(), levels);
+        if let Some(why) = method.kept() {
+            self.remark(why.to_owned());
         }
         Ok(method)
     }

@@ -75,10 +75,11 @@ impl Saving<'_> {
         let stream = matches!(kind, TargetKind::Stream);
         let arrived = confirmed.unwrap_or(!stream || self.args.trust_pipe);
         if !whole {
-            method = ReleaseMethod::None;
+            method = ReleaseMethod::None(None);
         } else if confirmed == Some(false) {
-            self.remark("the receiver did not confirm the dump; memory is not released".into());
-            method = ReleaseMethod::None;
+            let why = "the receiver did not confirm the dump; memory is not released".to_owned();
+            self.remark(why.clone());
+            method = ReleaseMethod::None(Some(why));
         }
         let mut releaser = method.releaser(&self.args.root, self.reading.as_ref(), &Default::default());
         if let Some(releaser) = &mut releaser {

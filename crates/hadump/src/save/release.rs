@@ -3,54 +3,93 @@
 
 use super::report::{Interface, Released};
 use crate::cli::{self, Save};
+use crate::custody::Standing;
 use ::save::Error;
 use ::save::release::{Ground, ReleaseFile, Releaser};
 use ::save::state::{Alone, Hold, State, names};
 use anyhow::{Context, Result};
 use phyp::custody::RELEASE_MEM;
+use phyp::giveback;
 use phyp::region::Reading;
-use phyp::system::{System, meminfo_field};
+use phyp::system::meminfo_field;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use vmcore::{PhysAddr, Range, RangeSet};
+use vmcore::{DumpLevel, PhysAddr, Range, RangeSet};
 
 /// How memory is released on this machine.
 pub(super) enum ReleaseMethod {
-    /// It is not: that was not asked for, or there is nothing to release.
-    None,
+    /// It is not: because that was not asked for, or for this reason.
+    None(Option<String>),
     /// Range by range; all of it at the end if `late`.
     Ranges { ground: Ground, late: bool },
     /// All at once, through this file.
     AtOnce(PathBuf),
 }
 
-/// Decides by what was asked for and what the kernel offers. The dump is saved in any case, so an obstacle is a remark and
-/// not an error. `page` is the dump's page size in bytes.
-pub(super) fn method(args: &Save, system: &System, page: u64) -> (ReleaseMethod, Option<String>) {
+/// The levels of a saved dump.
+#[derive(Clone, Copy)]
+pub(super) struct Levels {
+    pub(super) asked: DumpLevel,
+    pub(super) saved: DumpLevel,
+}
+
+/// Decides by what was asked for, what the kernel offers and what the machine survives. The dump is saved in any case, so an
+/// obstacle is no error. `page` is the dump's page size in bytes.
+pub(super) fn method(args: &Save, standing: &Standing, page: u64, levels: Levels) -> ReleaseMethod {
     if args.release == cli::Release::Never {
-        return (ReleaseMethod::None, None);
+        return ReleaseMethod::None(None);
+    }
+    allowed(args, standing, page, levels).unwrap_or_else(|why| ReleaseMethod::None(Some(why)))
+}
+
+/// The method, or why memory is kept.
+fn allowed(args: &Save, standing: &Standing, page: u64, levels: Levels) -> Result<ReleaseMethod, String> {
+    let system = &standing.system;
+    if standing.custody.is_given_away() {
+        return Err("there is no memory to release: it was given back before".into());
+    }
+    if levels.saved != levels.asked && !args.release_raised {
+        return Err(format!(
+            "memory is kept, because the dump was saved at level {} and not at {}: what was left out is nowhere else \
+             (--release-raised releases it all the same)",
+            levels.saved, levels.asked
+        ));
     }
     // phyp-dump frees in pages of the running kernel, which is not the one that made a directory elsewhere.
     let page = if args.root == Path::new("/") { rustix::param::page_size() as u64 } else { page };
     if system.leavings.release_region.is_some() {
-        return match Ground::of(system, Reading::AddressLength, page) {
-            Ok(ground) => (ReleaseMethod::Ranges { ground, late: args.release == cli::Release::After }, None),
-            Err(error) => (ReleaseMethod::None, Some(error.to_string())),
-        };
+        let ground = Ground::of(system, Reading::AddressLength, page).map_err(|error| error.to_string())?;
+        return Ok(ReleaseMethod::Ranges { ground, late: args.release == cli::Release::After });
     }
-    match RELEASE_MEM.iter().map(|file| args.root.join(file)).find(|file| file.exists()) {
-        Some(file) => (ReleaseMethod::AtOnce(file), None),
-        None => {
-            let none =
-                "there is no memory to release: neither sys/kernel/release_region nor fadump's release_mem";
-            (ReleaseMethod::None, Some(none.into()))
+    let Some(file) = RELEASE_MEM.iter().map(|file| args.root.join(file)).find(|file| file.exists()) else {
+        return Err(
+            "there is no memory to release: neither sys/kernel/release_region nor fadump's release_mem"
+                .into(),
+        );
+    };
+    // The kernel asks nobody who needs what it frees, and RTAS, freed, kills the machine when memory fills.
+    match giveback::release(system) {
+        Ok(release) => match release.objection() {
+            Some(why) => Err(format!("memory is kept: {why}; a reboot gives it back")),
+            None => Ok(ReleaseMethod::AtOnce(file)),
+        },
+        Err(unknown) => {
+            Err(format!("memory is kept, as it is not known whom a release would hit: {unknown}"))
         }
     }
 }
 
 impl ReleaseMethod {
+    /// Why memory is kept that was to be released.
+    pub(super) fn kept(&self) -> Option<&str> {
+        match self {
+            Self::None(why) => why.as_deref(),
+            Self::Ranges { .. } | Self::AtOnce(_) => None,
+        }
+    }
+
     /// What releases memory range by range, except what is `released` already, when nobody but `reading` reads the dump.
     pub(super) fn releaser(
         &self,
@@ -73,40 +112,57 @@ impl ReleaseMethod {
     /// What was released so far.
     pub(super) fn released(&self, releaser: Option<&Releaser>) -> Released {
         let interface = match self {
-            Self::None => Interface::None,
+            Self::None(_) => Interface::None,
             Self::Ranges { .. } => Interface::ReleaseRegion,
             Self::AtOnce(_) => Interface::ReleaseMem,
         };
-        let Some(releaser) = releaser else { return Released { interface, ..Released::default() } };
+        let kept = self.kept().map(str::to_owned);
+        let Some(releaser) = releaser else { return Released { interface, kept, ..Released::default() } };
         Released {
             interface,
+            kept,
             bytes: releaser.released().total(),
             all: releaser.ground().all().subtract(releaser.released()).is_empty(),
             refused: releaser.refused().map(str::to_owned),
         }
     }
 
-    /// Releases everything at once, if that is the method, when nobody but `reading` reads the dump, and reports whether it is
-    /// released. No process may have `/proc/vmcore` open.
-    pub(super) fn release_all(&self, root: &Path, reading: Option<&Hold>) -> Result<bool> {
-        let Self::AtOnce(file) = self else { return Ok(false) };
+    /// Releases everything at once, if that is the method, when nobody but `reading` reads the dump, and notes in `released`
+    /// what came back. No process may have `/proc/vmcore` open.
+    pub(super) fn release_all(
+        &self,
+        root: &Path,
+        reading: Option<&Hold>,
+        released: &mut Released,
+    ) -> Result<()> {
+        let Self::AtOnce(file) = self else { return Ok(()) };
         let failed = || format!("{}: cannot write 1 to it, so memory is not released", file.display());
         let _alone = reading.map(alone_at_last).transpose().with_context(failed)?;
         let all = Range::new(PhysAddr(0), PhysAddr(u64::MAX));
         let state = State::create(root).with_context(failed)?;
         if state.released().with_context(failed)?.iter().eq([all]) {
             // By another hadump, that saved the same dump meanwhile.
-            return Ok(true);
+            released.all = true;
+            return Ok(());
         }
         let mut open = OpenOptions::new().write(true).open(file).with_context(failed)?;
         state.note_released(all).with_context(failed)?;
+        let before = memory_total(root);
         if let Err(error) = open.write_all(b"1") {
             // The kernel releases all or nothing.
             state.forget_released();
             return Err(error).with_context(failed);
         }
-        Ok(true)
+        released.all = true;
+        let grown = before.zip(memory_total(root)).and_then(|(before, after)| after.checked_sub(before));
+        released.bytes = grown.unwrap_or_default();
+        Ok(())
     }
+}
+
+/// Bytes of memory that the kernel uses.
+fn memory_total(root: &Path) -> Option<u64> {
+    meminfo_field(&std::fs::read_to_string(root.join("proc/meminfo")).ok()?, "MemTotal")
 }
 
 /// How long a release waits for those who read the dump. A conversion takes minutes; a boot must not wait for one that is stuck.
@@ -152,8 +208,7 @@ impl ReleaseFile for Files {
     }
 
     fn memory_total(&mut self) -> Option<u64> {
-        let text = std::fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
-        meminfo_field(&text, "MemTotal")
+        memory_total(&self.root)
     }
 
     fn claim(&mut self, last: bool) -> Result<RangeSet<PhysAddr>, Error> {

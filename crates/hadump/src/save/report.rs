@@ -50,12 +50,34 @@ pub(super) struct Expected {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Released {
     pub(super) interface: Interface,
-    /// Bytes released range by range in this boot.
+    /// Bytes released in this boot; 0 where all was released at once and the kernel's count of memory could not be read.
     pub(super) bytes: u64,
-    /// Whether all memory of the dump was released.
+    /// Whether all that the kernel gives back was released.
     pub(super) all: bool,
+    /// Why memory is kept that was to be released.
+    pub(super) kept: Option<String>,
     /// What the kernel refused.
     pub(super) refused: Option<String>,
+}
+
+impl Released {
+    /// What came back, in words; `None` where nothing was to be released, or not before the dump is whole.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self { kept: Some(_), .. } => Some("nothing; see the warning".into()),
+            Self { refused: Some(why), .. } => Some(format!("not all: {why}")),
+            Self { interface: Interface::None, .. } => None,
+            Self { interface: Interface::ReleaseRegion, bytes, .. } => Some(units::bytes(*bytes)),
+            Self { interface: Interface::ReleaseMem, all: false, .. } => None,
+            // The area that the next dump needs stays reserved.
+            Self { interface: Interface::ReleaseMem, bytes: 0, .. } => {
+                Some("all memory but what is reserved for the next dump".into())
+            }
+            Self { interface: Interface::ReleaseMem, bytes, .. } => {
+                Some(format!("{}; the rest is reserved for the next dump", units::bytes(*bytes)))
+            }
+        }
+    }
 }
 
 /// The file of the kernel that memory is released through.
@@ -139,15 +161,8 @@ impl Report {
                 units::bytes(output.bytes)
             ),
         );
-        match &self.released {
-            Released { interface: Interface::None, .. } => (),
-            Released { refused: Some(why), .. } => line("released", format!("not all: {why}")),
-            Released { interface: Interface::ReleaseRegion, bytes, .. } => {
-                line("released", units::bytes(*bytes));
-            }
-            Released { all: true, .. } => line("released", "all memory of the dump".into()),
-            // Not before the dump is whole.
-            Released { all: false, .. } => (),
+        if let Some(text) = self.released.text() {
+            line("released", text);
         }
         if let Some(journal) = &self.journal {
             line("to resume", format!("run the same command with --resume; the journal is {journal}"));

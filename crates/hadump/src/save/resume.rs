@@ -1,8 +1,9 @@
 //! Resuming a save that was interrupted.
 
 use super::end::{Plan, Resumable, SaveResult, Wrote, absolute};
+use super::release::Levels;
 use super::target::{self, InterruptedSave, TargetKind};
-use super::{Opened, Saving, StartOver, log, release};
+use super::{Opened, Saving, StartOver, log};
 use crate::{Outcome, progress};
 use ::save::engine::Limits;
 use ::save::journal::{Begin, History, Journal, Record};
@@ -78,7 +79,8 @@ impl Saving<'_> {
         let unfinished = Unfinished::open(&target.unfinished()?, &checkpoint, || work_files().map(Some))?;
         let (left, all) = (unfinished.remaining().kept(), unfinished.whole().kept());
         self.say("resume", &format!("{}: {} of {all} pages are durable", name.display(), all - left));
-        let method = self.release_method(dump)?;
+        let levels = Levels { asked: history.begin.asked, saved: unfinished.whole().level() };
+        let method = self.release_method(dump.page_size(), levels)?;
         let boot = boot_id(&self.args.root);
         let mut releaser =
             method.releaser(&self.args.root, self.reading.as_ref(), &history.released_in(&boot));
@@ -139,7 +141,7 @@ impl Saving<'_> {
         name: &Path,
     ) -> Result<Outcome> {
         self.say("resume", &format!("{}: the dump is saved", name.display()));
-        let system = crate::input::look(&self.args.root)?;
+        let from_vmcore = self.shows_vmcore();
         // The page size is taken from the saved file: the dump in memory may be gone.
         let mut path = if history.finished == Some(true) { name.to_owned() } else { target.unfinished()? };
         if !path.exists() && self.args.write.is_encrypted() {
@@ -147,15 +149,13 @@ impl Saving<'_> {
         }
         let failed = || format!("{}: cannot be read back", path.display());
         let outline = Outline::of(File::open(&path).with_context(failed)?, &path).with_context(failed)?;
-        let (method, remark) = release::method(self.args, &system, outline.page_size.bytes());
-        if let Some(remark) = remark {
-            self.remark(remark);
-        }
+        let levels = Levels { asked: history.begin.asked, saved: outline.level };
+        let method = self.release_method(outline.page_size, levels)?;
         let boot = boot_id(&self.args.root);
         let Begin { dump, asked, .. } = history.begin;
         let files = target::files(absolute(name)).into_iter().map(PathBuf::from).collect();
         let (complete, level) = (history.finished == Some(true), outline.level);
-        self.note_saved(&Saved { dump, files, complete, asked, level, given_back: None });
+        self.note_saved(&Saved { dump, files, complete, from_vmcore, asked, level, given_back: None });
         if !history.is_of(&boot) {
             journal.append(&Record::Boot(boot.clone()))?;
         }
@@ -164,16 +164,15 @@ impl Saving<'_> {
         if let Some(releaser) = &mut releaser {
             releaser.rest(&mut journal)?;
         }
-        let all_at_once = method.release_all(&self.args.root, self.reading.as_ref())?;
         let mut released = method.released(releaser.as_ref());
-        released.all |= all_at_once;
+        method.release_all(&self.args.root, self.reading.as_ref(), &mut released)?;
         self.note_given_back(&released);
         if let Some(why) = released.refused {
             bail!("the dump is saved as {}, but {why}", name.display());
         }
         target.forget(journal)?;
-        if released.all {
-            self.say("released", "all memory of the dump");
+        if let Some(text) = released.text() {
+            self.say("released", &text);
         }
         Ok(Outcome::of(history.finished == Some(true), history.begin.more_kept))
     }

@@ -3,6 +3,7 @@
 use super::FlatTree;
 use crate::bytes::Bytes;
 use crate::devtree::{DeviceTree, read_file};
+use crate::system::meminfo_field;
 use crate::{Error, Findings};
 use std::path::Path;
 use vmcore::{ByteOrder, PageSize, PhysAddr, Range};
@@ -53,7 +54,7 @@ impl BootFacts {
             flat_tree: look.flat_tree(),
             page_size: look.page_size(),
             radix: look.text("proc/cpuinfo").as_deref().and_then(radix),
-            cma_total: look.text("proc/meminfo").as_deref().and_then(cma_total),
+            cma_total: look.text("proc/meminfo").and_then(|text| meminfo_field(&text, "CmaTotal")),
             release: look.line("proc/sys/kernel/osrelease"),
             command_line: look.line("proc/cmdline"),
         }
@@ -125,12 +126,6 @@ impl Look<'_> {
             PageSize::new(get.u64(entry * 16 + 8)?)
         })
     }
-}
-
-/// The line `CmaTotal: 327680 kB` of `/proc/meminfo`.
-fn cma_total(text: &str) -> Option<u64> {
-    let amount = text.lines().find_map(|l| l.strip_prefix("CmaTotal:"))?;
-    amount.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The line `MMU : Radix` or `Hash` of `/proc/cpuinfo` (`pSeries_show_cpuinfo`).

@@ -13,6 +13,8 @@ pub struct Saved {
     pub files: Vec<PathBuf>,
     /// Whether it has every page that it should have.
     pub complete: bool,
+    /// Whether the kernel showed `/proc/vmcore` when it was saved.
+    pub from_vmcore: bool,
     /// The dump level that was asked for.
     pub asked: DumpLevel,
     /// The level at which it was saved: higher where there was no room.
@@ -59,7 +61,7 @@ impl Interface {
 /// One line of the record:
 ///
 /// ```text
-/// saved boot=2f1c... dump=5f3a90c1d2e4b687 complete=1 asked=0 level=31 file=/var/crash/vmcore 9a0b1c2d
+/// saved boot=2f1c... dump=5f3a90c1d2e4b687 complete=1 vmcore=1 asked=0 level=31 file=/var/crash/vmcore 9a0b1c2d
 /// given-back boot=2f1c... interface=release_mem all=1 01234567
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,10 +76,10 @@ impl Line {
         let boot = escape(boot.as_bytes());
         line::seal(match self {
             Self::Saved(saved) => {
-                let Saved { dump, complete, asked, level, .. } = saved;
-                let complete = u8::from(*complete);
+                let Saved { dump, complete, from_vmcore, asked, level, .. } = saved;
+                let (complete, vmcore) = (u8::from(*complete), u8::from(*from_vmcore));
                 let mut line = format!(
-                    "saved boot={boot} dump={dump:016x} complete={complete} asked={asked} level={level}"
+                    "saved boot={boot} dump={dump:016x} complete={complete} vmcore={vmcore} asked={asked} level={level}"
                 );
                 for file in &saved.files {
                     line += &format!(" file={}", escape(file.as_os_str().as_encoded_bytes()));
@@ -99,6 +101,7 @@ impl Line {
                 dump: u64::from_str_radix(words.field("dump")?, 16).ok()?,
                 files: words.fields("file").map(path_of).collect::<Option<_>>()?,
                 complete: words.decimal("complete")? == 1,
+                from_vmcore: words.decimal("vmcore")? == 1,
                 asked: level("asked")?,
                 level: level("level")?,
                 given_back: None,

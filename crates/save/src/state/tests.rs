@@ -24,7 +24,15 @@ fn bytes(start: u64, end: u64) -> Range<PhysAddr> {
 fn saved(complete: bool, level_bits: u32) -> Saved {
     let files = vec!["/var/crash/a b\n/vmcore".into(), "/second".into()];
     let level = |bits| DumpLevel::new(bits).unwrap();
-    Saved { dump: 7, files, complete, asked: level(1), level: level(level_bits), given_back: None }
+    Saved {
+        dump: 7,
+        files,
+        complete,
+        from_vmcore: true,
+        asked: level(1),
+        level: level(level_bits),
+        given_back: None,
+    }
 }
 
 #[test]
