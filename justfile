@@ -12,6 +12,10 @@ demo *arguments:
 test *arguments:
     cargo xtask test {{arguments}}
 
+# Crash a real POWER machine in QEMU and save its dump there; `just boot --list` names what can be done to it
+boot *arguments:
+    cargo xtask boot power {{arguments}}
+
 # Formatting, clippy, licences
 lint:
     cargo xtask lint

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cargo;
+mod pages;
 mod task;
 
 /// The integration tests' readers of dump files, which share no code with hadump.
@@ -31,6 +32,8 @@ enum Task {
     Test(task::test::Test),
     /// Times hadump and makedumpfile in turn
     Bench(task::bench::Bench),
+    /// Crashes a real machine in QEMU, and saves its dump there
+    Boot(task::boot::Boot),
     /// Makes the root directory of a machine after its crash, with any fault, to look at
     Model(task::model::Model),
     /// Makes the dump of a synthetic kernel of any architecture, to look at
@@ -65,6 +68,7 @@ fn run() -> anyhow::Result<()> {
         Task::Demo(demo) => demo.run(),
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Boot(boot) => boot.run(),
         Task::Model(model) => model.run(),
         Task::Synth(synth) => synth.run(),
         Task::Amplify(amplify) => amplify.run(),

@@ -1,11 +1,11 @@
 //! `cargo xtask demo`: the main job on a real POWER dump, and a check of its result that owes nothing to hadump.
 
 use crate::cargo::build_hadump;
+use crate::pages::{Compared, compare};
 use crate::reader::bit;
-use crate::reader::elf::Elf;
 use crate::reader::kdump::Kdump;
 use crate::unpack::unpack;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -96,33 +96,14 @@ fn leavings(testdata: &Path, work: &Path) -> Result<PathBuf> {
 
 /// Compares the output with the vmcore page by page, and its page set with the expected one.
 fn verify(testdata: &Path, vmcore: &Path, output: &Path) -> Result<()> {
-    let (input, kdump) = (Elf::open(vmcore), Kdump::open(output));
     let bitmaps = zstd::decode_all(File::open(testdata.join("expected/bitmaps.bin.zst"))?)?;
     let expected = &bitmaps[bitmaps.len() / 32 * LEVEL..][..bitmaps.len() / 32];
-    let page_size = kdump.block_size as usize;
-    let (mut page, mut wanted) = (vec![0; page_size], vec![0; page_size]);
-    let (mut equal, mut left_out) = (0, 0);
+    let kdump = Kdump::open(output);
     for pfn in 0..kdump.max_mapnr.max(8 * expected.len() as u64) {
         let kept = bit(&kdump.bitmap2, pfn);
         ensure!(kept == bit(expected, pfn), "frame {pfn:#x} is kept: {kept}; expected the contrary");
-        if !kept {
-            left_out += u64::from(bit(&kdump.bitmap1, pfn));
-            continue;
-        }
-        let stored = kdump.stored(equal);
-        match stored.flags {
-            0 => page.copy_from_slice(&stored.bytes),
-            0x20 => {
-                let len = zstd::bulk::decompress_to_buffer(&stored.bytes, &mut page)
-                    .with_context(|| format!("frame {pfn:#x}"))?;
-                ensure!(len == page_size, "frame {pfn:#x} unpacks to {len} bytes");
-            }
-            flags => bail!("frame {pfn:#x}: compression {flags:#x} is not zstd"),
-        }
-        input.read(pfn * page_size as u64, &mut wanted);
-        ensure!(page == wanted, "frame {pfn:#x} differs from the vmcore's");
-        equal += 1;
     }
+    let Compared { equal, left_out } = compare(vmcore, output)?;
     // In the columns of hadump's own report.
     println!("  verified  {equal} pages kept, every byte as in the second kernel's /proc/vmcore");
     println!("            {left_out} pages left out, exactly those that dump level {LEVEL} drops");

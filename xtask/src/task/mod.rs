@@ -2,6 +2,7 @@
 
 pub(crate) mod amplify;
 pub(crate) mod bench;
+pub(crate) mod boot;
 pub(crate) mod demo;
 pub(crate) mod fuzz;
 pub(crate) mod lint;

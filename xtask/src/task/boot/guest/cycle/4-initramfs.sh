@@ -1,0 +1,2 @@
+# The next crash, whose dump is to be whole.
+step hadump-boot hadump-boot /sysroot

@@ -1,0 +1,165 @@
+//! The scenarios of `cargo xtask boot power`. The first is the one that CI runs.
+
+use super::scenario::{Copy, Scenario, Spare, Step};
+
+/// hadump-boot as it is shipped, asked to register where that is safe.
+const REGISTERS: &str = "HADUMP_REGISTER=yes\n";
+/// Long enough for whatever the kernel runs every now and then to meet memory that it should not have freed.
+const TEN_MINUTES: &str = "FILL_SECONDS=600\n";
+
+/// All of them.
+pub(crate) const ALL: [Scenario; 5] = [DEFAULT, COVERED, ABOVE, BY_HAND, DISKS];
+
+/// The boots around the second one, which are the same in most scenarios.
+macro_rules! cycle {
+    ($second:literal, $settings:expr) => {
+        &[
+            ("settings.sh", $settings),
+            ("1.sh", include_str!("guest/cycle/1.sh")),
+            ("2-initramfs.sh", include_str!("guest/cycle/2-initramfs.sh")),
+            ("2.sh", include_str!(concat!("guest/", $second, "/2.sh"))),
+            ("3.sh", include_str!("guest/cycle/3.sh")),
+            ("4-initramfs.sh", include_str!("guest/cycle/4-initramfs.sh")),
+            ("4.sh", include_str!("guest/cycle/4.sh")),
+        ]
+    };
+}
+
+/// What every machine of less than 10 GiB is by default: release would free RTAS.
+const DEFAULT: Scenario = Scenario {
+    name: "default",
+    about: "1 GiB, nothing set: the dump is saved, the memory kept, the lack of a next dump announced",
+    memory: 1024,
+    command_line: "fadump=on",
+    configuration: REGISTERS,
+    disks: &[],
+    scripts: cycle!("kept", ""),
+    steps: &[
+        Step::new(1, "status", 0).says(&["registered"]),
+        Step::new(1, "inhabit", 0),
+        Step::new(2, "raw", 0),
+        Step::new(2, "hadump-boot", 0).says(&["the dump is saved"]),
+        Step::new(2, "second-call", 0).never(&["could not be saved"]),
+        Step::new(2, "status", 0),
+        Step::new(2, "status-json", 0),
+        Step::new(2, "level0", 0),
+        Step::new(2, "fill", 0).says(&["\n0 pages wrong"]),
+        Step::new(2, "registered", 0).says(&["0"]),
+        Step::new(2, "register", 1).says(&["Operation not permitted"]),
+        Step::new(2, "announced", 0).says(&["reboot"]),
+        Step::new(3, "vmcore", 1),
+        Step::new(3, "status", 0).says(&["registered"]),
+        Step::new(4, "hadump-boot", 0).says(&["the dump is saved"]),
+        Step::new(4, "second-call", 0).never(&["could not be saved"]),
+        Step::new(4, "verify", 0),
+    ],
+    copies: &[Copy { below: "crash", filtered: true }, Copy { below: "level0", filtered: false }],
+    minutes: 20,
+};
+
+/// What is shown where the memory comes back.
+const GIVEN_BACK: &[Step] = &[
+    Step::new(1, "status", 0).says(&["registered"]),
+    Step::new(1, "inhabit", 0),
+    Step::new(2, "raw", 0),
+    Step::new(2, "hadump-boot", 0).says(&["the dump is saved"]),
+    Step::new(2, "second-call", 0).never(&["could not be saved"]),
+    Step::new(2, "status", 0).says(&["given back"]),
+    Step::new(2, "status-json", 0),
+    Step::new(2, "save", 1),
+    Step::new(2, "fill", 0).says(&["\n0 pages wrong"]),
+    Step::new(2, "registered", 0).says(&["0"]),
+    Step::new(2, "announced", 0).says(&["reboot"]),
+    Step::new(3, "vmcore", 1),
+    Step::new(3, "status", 0).says(&["registered"]),
+    Step::new(4, "hadump-boot", 0).says(&["the dump is saved"]),
+    Step::new(4, "second-call", 0).never(&["could not be saved"]),
+    Step::new(4, "verify", 0),
+];
+
+/// The dump area covers RTAS, which the second boot's release therefore spares. Without `nocma` the *first* boot lends
+/// RTAS's page to programs, and dies of it when memory fills: seen with 6.12.
+const COVERED: Scenario = Scenario {
+    name: "covered",
+    about: "2304 MiB, crashkernel=832M (capped to 576): the dump area covers RTAS, the memory is given back",
+    memory: 2304,
+    command_line: "fadump=nocma crashkernel=832M",
+    configuration: REGISTERS,
+    disks: &[],
+    scripts: cycle!("given-back", TEN_MINUTES),
+    steps: GIVEN_BACK,
+    copies: &[Copy { below: "crash", filtered: true }],
+    minutes: 40,
+};
+
+/// Boot memory reaches above RTAS.
+const ABOVE: Scenario = Scenario {
+    name: "above",
+    about: "4 GiB, crashkernel=1G: boot memory ends above RTAS, the memory is given back",
+    memory: 4096,
+    command_line: "fadump=on crashkernel=1G",
+    configuration: REGISTERS,
+    disks: &[],
+    scripts: cycle!("given-back", TEN_MINUTES),
+    steps: GIVEN_BACK,
+    copies: &[Copy { below: "crash", filtered: true }],
+    minutes: 45,
+};
+
+/// Memory is somebody else's before anything is saved, and the next dump's header with it.
+const BY_HAND: Scenario = Scenario {
+    name: "by-hand",
+    about: "somebody else gives the memory back and registers again; the kernel refuses the next dump",
+    memory: 4096,
+    command_line: "fadump=on crashkernel=1G",
+    configuration: "",
+    disks: &[],
+    scripts: &[
+        ("1.sh", include_str!("guest/cycle/1.sh")),
+        ("2.sh", include_str!("guest/released-by-hand/2.sh")),
+        ("3-initramfs.sh", include_str!("guest/released-by-hand/3-initramfs.sh")),
+        ("3.sh", include_str!("guest/released-by-hand/3.sh")),
+    ],
+    steps: &[
+        Step::new(1, "status", 0),
+        Step::new(2, "release", 0),
+        Step::new(2, "status", 0).says(&["given back"]),
+        Step::new(2, "status-json", 0),
+        Step::new(2, "convert", 1),
+        Step::new(2, "save", 1),
+        Step::new(2, "hadump-boot", 0).never(&["could not be saved"]),
+        Step::new(2, "what-is-left", 4),
+        Step::new(2, "register", 0),
+        Step::new(2, "status-registered", 0),
+        Step::new(2, "fill", 0).says(&["\n0 pages wrong"]),
+        Step::new(3, "hadump-boot", 4).never(&["--resume"]),
+        Step::new(3, "second-call", 0),
+        Step::new(3, "status", 0),
+        Step::new(3, "status-json", 0),
+    ],
+    copies: &[],
+    minutes: 25,
+};
+
+/// What happens to the disk that is saved to.
+const DISKS: Scenario = Scenario {
+    name: "disks",
+    about: "disks that fill, vanish and are cut off in the middle of a save",
+    memory: 1024,
+    command_line: "fadump=on",
+    configuration: "",
+    disks: &[Spare { name: "vdc", mib: 24 }, Spare { name: "vdd", mib: 2048 }],
+    scripts: &[("1.sh", include_str!("guest/cycle/1.sh")), ("2.sh", include_str!("guest/disks/2.sh"))],
+    steps: &[
+        Step::new(1, "inhabit", 0),
+        Step::new(2, "full", 4).says(&["INCOMPLETE"]),
+        Step::new(2, "waits-after-full", 0),
+        Step::new(2, "pulled", 4),
+        Step::new(2, "waits-after-pulled", 0),
+        Step::new(2, "interrupted", 0),
+        Step::new(2, "resumed", 0),
+        Step::new(2, "verify", 0),
+    ],
+    copies: &[],
+    minutes: 20,
+};

@@ -1,0 +1,207 @@
+//! The Debian tree below `target/boot`: QEMU, a compiler for ppc64le and whatever else a boot needs, as sid has it.
+//!
+//! The tools come from there and not from the host, because stable releases' QEMU cannot do firmware-assisted dumps, and
+//! their Rust has no standard library for ppc64le. A tree needs root: it is made by debootstrap and entered by chroot.
+
+use crate::cargo::run;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The first QEMU whose `pseries` machine was seen to keep a dump over the reset.
+const QEMU: (u32, u32) = (11, 1);
+/// Where Debian comes from; its own redirector picks a mirror.
+const MIRROR: &str = "http://deb.debian.org/debian";
+/// Enters the tree: mounts what programs need there, and runs one.
+const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/task/boot/enter.sh");
+/// The tree's apt: sid's indexes may be older than they say on a mirror that lags, and nothing is installed for comfort.
+const APT: &str = "\
+Acquire::Check-Valid-Until \"false\";
+Acquire::Languages \"none\";
+Acquire::Retries \"3\";
+APT::Install-Recommends \"false\";
+APT::Sandbox::User \"root\";
+Dpkg::Options:: \"--force-unsafe-io\";
+";
+
+/// Debian sid in a directory.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// `target/boot`, which programs of the tree see as `/boots`.
+    work: PathBuf,
+}
+
+impl Tree {
+    /// Makes the tree below `work` if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Not root, no debootstrap and no way to install it, or Debian cannot be reached.
+    pub(crate) fn make(work: &Path) -> Result<Self> {
+        let tree = Self { work: work.to_owned() };
+        let root = tree.root();
+        ensure!(
+            fs::metadata("/proc/self")?.uid() == 0,
+            "boots need root: {} is made by debootstrap and entered by chroot",
+            root.display()
+        );
+        if !root.exists() {
+            install_debootstrap()?;
+            let partial = work.join("sid.partial");
+            if partial.exists() {
+                fs::remove_dir_all(&partial).with_context(|| partial.display().to_string())?;
+            }
+            println!("boot: making a Debian tree in {}", root.display());
+            // In a mount namespace of its own: what debootstrap mounts is gone with it.
+            let mut debootstrap = Command::new("unshare");
+            debootstrap.args([
+                "--mount",
+                "debootstrap",
+                "--variant=minbase",
+                "--include=ca-certificates",
+                "sid",
+            ]);
+            logged(debootstrap.arg(&partial).arg(MIRROR), &work.join("debootstrap.log"))?;
+            fs::write(partial.join("etc/apt/apt.conf.d/90boot"), APT)?;
+            fs::rename(&partial, &root)?;
+        }
+        Ok(tree)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.work.join("sid")
+    }
+
+    /// Installs packages, once, for the purpose `name`; `NAME:ppc64el` is one of the guest's architecture.
+    pub(crate) fn install(&self, name: &str, packages: &[&str]) -> Result<()> {
+        self.once(&self.root().join("var").join(name), packages, |tree| {
+            println!("boot: installing {}", packages.join(" "));
+            let script = "dpkg --add-architecture ppc64el && apt-get --quiet update && \
+                          exec apt-get --quiet --yes install \"$@\"";
+            let mut install = tree.command("sh");
+            install.args(["-c", script, "sh"]).args(packages);
+            install.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
+            logged(&mut install, &tree.work.join("apt.log"))
+        })
+    }
+
+    /// Downloads packages and unpacks them into `target/boot/NAME`, once: programs for the guest, which are not
+    /// installed beside those of the tree.
+    pub(crate) fn unpack(&self, name: &str, packages: &[&str]) -> Result<PathBuf> {
+        let to = self.work.join(name);
+        self.once(&to.join("done"), packages, |tree| {
+            fs::create_dir_all(&to)?;
+            let script = "to=$1; shift; cd \"$(mktemp -d)\" && apt-get --quiet download \"$@\" && \
+                          for package in *.deb; do dpkg-deb -x \"$package\" \"$to\" || exit 1; done; rm -r \"$PWD\"";
+            let mut unpack = tree.command("sh");
+            unpack.args(["-c", script, "sh"]).arg(format!("/boots/{name}")).args(packages);
+            logged(&mut unpack, &tree.work.join("apt.log"))
+        })?;
+        Ok(to)
+    }
+
+    /// Runs `make` unless it has been run for the same `packages`, as the file `done` says.
+    fn once(&self, done: &Path, packages: &[&str], make: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let wanted = packages.join(" ");
+        if fs::read_to_string(done).is_ok_and(|list| list == wanted) {
+            return Ok(());
+        }
+        make(self)?;
+        fs::write(done, wanted)?;
+        Ok(())
+    }
+
+    /// A program of the tree. It sees the repository as `/hadump`, read-only, and `target/boot` as `/boots`.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", ENTER]).arg(self.root()).arg(crate::root()).arg(&self.work);
+        command.arg(program);
+        // Nothing of the host's own setting belongs there, least of all its cargo's.
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
+        command
+    }
+
+    /// A file below `target/boot` as programs of the tree see it.
+    pub(crate) fn inside(&self, path: &Path) -> Result<PathBuf> {
+        let below = path.strip_prefix(&self.work);
+        Ok(Path::new("/boots")
+            .join(below.with_context(|| format!("{} is not below target/boot", path.display()))?))
+    }
+
+    /// The version of the tree's QEMU, if it is one that can keep a dump.
+    pub(crate) fn qemu(&self) -> Result<String> {
+        let output =
+            self.command("qemu-system-ppc64").arg("--version").output().context("cannot run unshare")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = parse_version(&text);
+        let Some(version) = version else {
+            bail!(
+                "qemu-system-ppc64 --version prints {text:?}, {:?}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        };
+        ensure!(
+            version >= QEMU,
+            "the tree's QEMU is {}.{}; firmware-assisted dumps need {}.{} or newer: remove {} to make it anew",
+            version.0,
+            version.1,
+            QEMU.0,
+            QEMU.1,
+            self.root().display()
+        );
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+/// Reads `QEMU emulator version 11.1.3 (Debian …)`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.strip_prefix("QEMU emulator version ")?.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Installs debootstrap on the host, where it is missing.
+fn install_debootstrap() -> Result<()> {
+    if Path::new("/usr/sbin/debootstrap").exists() {
+        return Ok(());
+    }
+    let mut install = Command::new("apt-get");
+    install.args([
+        "--quiet=2",
+        "--yes",
+        "--no-install-recommends",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "install",
+    ]);
+    install.arg("debootstrap").env("DEBIAN_FRONTEND", "noninteractive");
+    run(&mut install).context("boots need debootstrap: install it")
+}
+
+/// Runs a command whose output nobody reads unless it fails.
+pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
+    let file = fs::File::create(log).with_context(|| log.display().to_string())?;
+    run(command.stdin(std::process::Stdio::null()).stderr(file.try_clone()?).stdout(file)).with_context(
+        || {
+            let text = fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!(
+                "{}, which ends with\n{}",
+                log.display(),
+                lines[lines.len().saturating_sub(20)..].join("\n")
+            )
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemus_version_is_read() {
+        assert_eq!(parse_version("QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1)\n"), Some((11, 1)));
+        assert_eq!(parse_version("qemu: not found"), None);
+    }
+}
