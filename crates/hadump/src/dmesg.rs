@@ -13,6 +13,9 @@ pub(crate) fn run(args: &cli::Dmesg) -> Result<Outcome> {
     let summary = kernel::log::read_log(&kernel, &mut out)
         .with_context(|| format!("{}: cannot read the kernel log", args.input.name()))?;
     out.flush()?;
+    if let Some(remark) = summary.unwritten_remark() {
+        tracing::info!("{}: {remark}", args.input.name());
+    }
     for remark in &summary.remarks {
         tracing::warn!("{}: {remark}", args.input.name());
     }

@@ -18,13 +18,12 @@ pub(crate) trait Visitor {
     /// the one after. Returns the next frame to look at, which is past `to` when a block reaches further.
     fn pages(&mut self, bytes: &[u8], from: u64, to: u64) -> u64;
 
-    /// Called when the dump does not contain the `struct page`s of frames `from` up to `to`, or does not say where they
-    /// are. `to` may be below `from`.
+    /// Called when the dump does not contain the `struct page`s of frames `from` up to `to`. `to` may be below `from`.
     fn unknown(&mut self, from: Pfn, to: Pfn);
 
-    /// Called with how many of the unknown frames have no `struct page` at all: no array covers them, or the kernel's
-    /// page tables do not map it.
-    fn uncovered(&mut self, _frames: u64) {}
+    /// Called when frames `from` up to `to` have no `struct page` at all: no array covers them, or the kernel's page tables
+    /// do not map it. What is no memory to the kernel is so, such as firmware. `to` may be below `from`.
+    fn uncovered(&mut self, from: Pfn, to: Pfn);
 }
 
 /// A walk over frames in ascending order.
@@ -33,6 +32,7 @@ pub(crate) struct Walk<'k, 'd> {
     model: &'k MemModel,
     window: Window,
     runs: Vec<PageRun>,
+    untold: Vec<Range<Pfn>>,
     /// Frames before this one were handled as part of a block.
     resume: u64,
 }
@@ -40,7 +40,14 @@ pub(crate) struct Walk<'k, 'd> {
 impl<'k, 'd> Walk<'k, 'd> {
     /// A walk that begins at frame `first` or later.
     pub(crate) fn new(kernel: &'k Kernel<'d>, model: &'k MemModel, first: Pfn) -> Self {
-        Self { kernel, model, window: Window::default(), runs: Vec::new(), resume: first.0 }
+        Self {
+            kernel,
+            model,
+            window: Window::default(),
+            runs: Vec::new(),
+            untold: Vec::new(),
+            resume: first.0,
+        }
     }
 
     /// Shows `visitor` the `struct page`s of `frames`.
@@ -54,13 +61,24 @@ impl<'k, 'd> Walk<'k, 'd> {
         let mut seen = frames.start;
         for i in 0..self.runs.len() {
             let run = self.runs[i];
-            visitor.uncovered(run.frames.start.0.saturating_sub(seen.0));
-            visitor.unknown(seen, run.frames.start);
+            self.between(Range::new(seen, run.frames.start), visitor)?;
             self.run(run, visitor)?;
             seen = run.frames.end;
         }
-        visitor.uncovered(frames.end.0.saturating_sub(seen.0));
-        visitor.unknown(seen, frames.end);
+        self.between(Range::new(seen, frames.end), visitor)
+    }
+
+    /// Tells `visitor` of frames that are in none of the known arrays.
+    fn between(&mut self, frames: Range<Pfn>, visitor: &mut impl Visitor) -> Result<(), Error> {
+        self.untold.clear();
+        self.model.untold(self.kernel, frames, &mut self.untold)?;
+        let mut seen = frames.start;
+        for part in &self.untold {
+            visitor.uncovered(seen, part.start);
+            visitor.unknown(part.start, part.end);
+            seen = part.end;
+        }
+        visitor.uncovered(seen, frames.end);
         Ok(())
     }
 
@@ -84,8 +102,7 @@ impl<'k, 'd> Walk<'k, 'd> {
         while pfn < run.frames.end.0 {
             let gap = self.gap(&run, pfn, size as u64)?;
             if gap > WINDOW_PAGES {
-                visitor.uncovered(gap);
-                visitor.unknown(Pfn(pfn), Pfn(pfn + gap));
+                visitor.uncovered(Pfn(pfn), Pfn(pfn + gap));
                 pfn += gap;
                 continue;
             }
@@ -95,7 +112,7 @@ impl<'k, 'd> Walk<'k, 'd> {
             let count = (end - pfn + (end & 1)) as usize;
             let at = run.at.0.wrapping_add((pfn - run.frames.start.0).wrapping_mul(size as u64));
             let loaded = self.window.load(self.kernel, VirtAddr(at), count * size)?;
-            visitor.uncovered((loaded.unmapped / size) as u64);
+            let missing = Missing { first: pfn, size, unmapped: loaded.unmapped };
             let mut next = pfn;
             for known in loaded.known {
                 let from = (pfn + known.start.div_ceil(size) as u64).max(next);
@@ -103,14 +120,43 @@ impl<'k, 'd> Walk<'k, 'd> {
                 if from >= to {
                     continue;
                 }
-                visitor.unknown(Pfn(next), Pfn(from));
+                missing.show(next, from, visitor);
                 let bytes = &loaded.bytes[(from - pfn) as usize * size..known.end];
                 next = visitor.pages(bytes, from, to).max(to);
             }
-            visitor.unknown(Pfn(next), Pfn(end));
+            missing.show(next, end, visitor);
             pfn = end.max(next);
         }
         self.resume = pfn.max(self.resume);
         Ok(())
+    }
+}
+
+/// What a window lacks.
+struct Missing<'w> {
+    /// The frame whose `struct page` is at the window's first byte.
+    first: u64,
+    /// Bytes of a `struct page`.
+    size: usize,
+    /// The parts that are not mapped.
+    unmapped: &'w [std::ops::Range<usize>],
+}
+
+impl Missing<'_> {
+    /// Tells `visitor` of frames `from..to`, none of which has a `struct page` in the window: which have none anywhere, and
+    /// of which the dump lacks it.
+    fn show(&self, from: u64, to: u64, visitor: &mut impl Visitor) {
+        let mut at = from;
+        for part in self.unmapped {
+            // One that is mapped in part exists.
+            let start = (self.first + part.start.div_ceil(self.size) as u64).max(at);
+            let end = (self.first + (part.end / self.size) as u64).min(to);
+            if start < end {
+                visitor.unknown(Pfn(at), Pfn(start));
+                visitor.uncovered(Pfn(start), Pfn(end));
+                at = end;
+            }
+        }
+        visitor.unknown(Pfn(at), Pfn(to));
     }
 }

@@ -4,7 +4,7 @@
 //! the next one goes to `log_end % log_buf_len` (kernel: `emit_log_char` in `kernel/printk.c`). Times and levels
 //! (`<6>`) are part of the text.
 
-use super::{LogError, Progress, symbol, text};
+use super::{Extent, LogError, Progress, symbol, text};
 use crate::{Error, KernelMemory};
 use std::io::Write;
 use vmcore::{ByteOrder, VirtAddr, WordSize};
@@ -17,6 +17,7 @@ const STEP: u64 = 4096;
 
 pub(super) fn read(
     memory: &dyn KernelMemory,
+    extent: Extent,
     out: &mut dyn Write,
     progress: &mut Progress,
 ) -> Result<(), LogError> {
@@ -34,14 +35,18 @@ pub(super) fn read(
     let end = counter(memory, symbol(memory, "log_end")?)?;
     // `log_end` overflows after 4 GiB of log; `logged_chars` is capped at the buffer's length and then says
     // that the buffer is full all the same.
-    let logged = match memory.info().symbol("logged_chars") {
-        Some(at) => counter(memory, at)?,
-        None => 0,
+    let logged = memory.info().symbol("logged_chars").map(|at| counter(memory, at)).transpose()?;
+    let full = end >= len || logged > Some(end);
+    let kept = if full { len } else { end };
+    let wanted = match (extent, logged) {
+        // Clearing sets it to 0, and it stops at the buffer's length.
+        (Extent::SinceClear, Some(logged)) => logged.min(kept),
+        _ => kept,
     };
-    let full = end >= len || logged > end;
-    let at = if full { end % len } else { 0 };
-    let count = if full { len } else { end };
-    copy(memory, out, progress, VirtAddr(buffer), [(at, count - at), (0, if full { at } else { 0 })])
+    progress.summary.since_clear = extent == Extent::SinceClear && logged.is_some();
+    let at = (end % len + (len - wanted)) % len;
+    let first = wanted.min(len - at);
+    copy(memory, out, progress, VirtAddr(buffer), [(at, first), (0, wanted - first)])
 }
 
 /// Reads `log_end` or `logged_chars`.
@@ -97,7 +102,7 @@ fn copy(
 
 #[cfg(test)]
 mod tests {
-    use crate::log::{LogFormat, LogSummary, read_log};
+    use crate::log::{Extent, LogFormat, LogSummary, read_extent, read_log};
     use crate::testing::{BE64, FakeKernel, MACHINES};
     use proptest::prelude::*;
     use vmcore::Machine;
@@ -143,6 +148,23 @@ mod tests {
     fn a_counter_that_overflowed_is_seen_through_by_the_number_of_characters_kept() {
         assert_eq!(log(&kernel(BE64, b"cd\nab", 3, 5)).0, "abcd\n");
         assert_eq!(log(&kernel(BE64, b"cd\nab", 3, 3)).0, "cd\n");
+    }
+
+    #[test]
+    fn what_came_after_the_last_clearing_is_as_long_as_the_characters_logged_since() {
+        for (buffer, end, logged, expected) in [
+            ("abcdefgh", 6, 0, ""),
+            ("abcdefgh", 6, 2, "ef"),
+            ("efghabcd", 20, 6, "cdefgh"),
+            ("ab", 9, 2, "ba"),
+        ] {
+            let mut out = Vec::new();
+            let summary =
+                read_extent(&kernel(BE64, buffer.as_bytes(), end, logged), Extent::SinceClear, &mut out)
+                    .unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+            assert!(summary.since_clear);
+        }
     }
 
     #[test]

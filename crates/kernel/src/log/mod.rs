@@ -7,7 +7,11 @@
 //! A log is read to understand a crash, and a crash is the hour at which memory is damaged. So only what makes
 //! the log unreadable as a whole is an error; a record that makes no sense is left out, told of in
 //! [`LogSummary::remarks`], and everything before it has been written already.
+//!
+//! A record that its CPU had begun and not finished when it was stopped is nothing of that kind: it is found after many a
+//! crash, and the log is as complete as it ever was ([`LogSummary::unwritten`]).
 
+mod clear;
 mod flat;
 mod record;
 mod ring;
@@ -38,6 +42,16 @@ impl fmt::Display for LogFormat {
     }
 }
 
+/// How much of the log is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All that the kernel kept.
+    Whole,
+    /// What came after the log was last cleared, as `dmesg` showed it then. All of it where the dump does not say when that
+    /// was, as [`LogSummary::since_clear`] tells.
+    SinceClear,
+}
+
 /// What was found in the log beside its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -48,8 +62,28 @@ pub struct LogSummary {
     pub records: u64,
     /// The number of records that the kernel meant to keep and whose text is not in the dump.
     pub skipped: u64,
+    /// The number of records that never had a text: a CPU was stopped while it wrote one, or the buffer had no room.
+    pub unwritten: u64,
+    /// The text begins where the log was last cleared.
+    pub since_clear: bool,
     /// What was wrong with the log, one sentence per entry; only the first few.
     pub remarks: Vec<String>,
+}
+
+impl LogSummary {
+    /// Says how many records never had a text, if there are any. The log lacks nothing because of them.
+    pub fn unwritten_remark(&self) -> Option<String> {
+        (self.unwritten > 0).then(|| {
+            format!(
+                "{} of the log, begun and never written (a CPU was stopped in printk, or a message found no room), left \
+                 out",
+                match self.unwritten {
+                    1 => "1 record".into(),
+                    n => format!("{n} records"),
+                }
+            )
+        })
+    }
 }
 
 /// Why the log could not be read or written.
@@ -78,7 +112,15 @@ struct Progress {
 
 impl Progress {
     fn new(format: LogFormat) -> Self {
-        Self { summary: LogSummary { format, records: 0, skipped: 0, remarks: Vec::new() }, withheld: 0 }
+        let summary = LogSummary {
+            format,
+            records: 0,
+            skipped: 0,
+            unwritten: 0,
+            since_clear: false,
+            remarks: Vec::new(),
+        };
+        Self { summary, withheld: 0 }
     }
 
     /// Notes a peculiarity.
@@ -118,6 +160,19 @@ impl Progress {
 /// When VMCOREINFO lacks a key that the log's format needs, when the log's head is not in the dump or makes no
 /// sense, or when `out` fails.
 pub fn read_log(memory: &dyn KernelMemory, out: &mut dyn Write) -> Result<LogSummary, LogError> {
+    read_extent(memory, Extent::Whole, out)
+}
+
+/// As [`read_log`], and only what came after the log was last cleared if `extent` says so.
+///
+/// # Errors
+///
+/// As [`read_log`].
+pub fn read_extent(
+    memory: &dyn KernelMemory,
+    extent: Extent,
+    out: &mut dyn Write,
+) -> Result<LogSummary, LogError> {
     let info = memory.info();
     let format = if info.symbol("prb").is_some() {
         LogFormat::Ring
@@ -130,9 +185,9 @@ pub fn read_log(memory: &dyn KernelMemory, out: &mut dyn Write) -> Result<LogSum
     };
     let mut progress = Progress::new(format);
     match format {
-        LogFormat::Ring => ring::read(memory, out, &mut progress),
-        LogFormat::Records => record::read(memory, out, &mut progress),
-        LogFormat::Flat => flat::read(memory, out, &mut progress),
+        LogFormat::Ring => ring::read(memory, extent, out, &mut progress),
+        LogFormat::Records => record::read(memory, extent, out, &mut progress),
+        LogFormat::Flat => flat::read(memory, extent, out, &mut progress),
     }?;
     Ok(progress.finish())
 }

@@ -6,7 +6,7 @@
 //! buffer's start (kernel: `log_next` in `kernel/printk/printk.c`).
 
 use super::text::{Caller, format_record};
-use super::{LogError, Progress, offset, size, symbol};
+use super::{Extent, LogError, Progress, clear, offset, size, symbol};
 use crate::{Error, KernelMemory};
 use std::io::Write;
 use vmcore::VirtAddr;
@@ -83,6 +83,7 @@ impl Reader<'_> {
 
 pub(super) fn read(
     memory: &dyn KernelMemory,
+    extent: Extent,
     out: &mut dyn Write,
     progress: &mut Progress,
 ) -> Result<(), LogError> {
@@ -102,7 +103,40 @@ pub(super) fn read(
     let next = number("log_next_idx", buffer_len)?;
     let header = vec![0; layout.size];
     let mut reader = Reader { memory, layout, buffer, buffer_len, header };
+    if extent == Extent::SinceClear
+        && let Some(cleared) = clear::index(memory)?
+    {
+        // Once the ring has gone around, nothing begins there, and all that is left came later.
+        let begins = has_record(&mut reader, first, next, cleared);
+        progress.summary.since_clear = true;
+        return walk(&mut reader, if begins { cleared } else { first }, next, out, progress);
+    }
     walk(&mut reader, first, next, out, progress)
+}
+
+/// Reports whether a record begins at `wanted`, or the next one will.
+fn has_record(reader: &mut Reader<'_>, first: u32, next: u32, wanted: u32) -> bool {
+    let (mut at, mut wrapped) = (first, false);
+    loop {
+        if at == wanted {
+            return true;
+        }
+        if at == next {
+            return false;
+        }
+        let len = match reader.has_header(at) {
+            // The walk that writes says what cannot be read.
+            true => reader.record(at).map_or(u32::MAX, |record| record.len),
+            false => 0,
+        };
+        if len >= reader.layout.size as u32 && len <= reader.buffer_len - at {
+            at += len;
+        } else if len == 0 && !wrapped {
+            (at, wrapped) = (0, true);
+        } else {
+            return false;
+        }
+    }
 }
 
 /// Writes the records from `first` on until `next` is reached.
@@ -171,7 +205,7 @@ fn walk(
 
 #[cfg(test)]
 mod tests {
-    use crate::log::{LogFormat, LogSummary, read_log};
+    use crate::log::{Extent, LogFormat, LogSummary, read_extent, read_log};
     use crate::testing::{FakeKernel, LE64, MACHINES};
     use proptest::prelude::*;
     use vmcore::Machine;
@@ -238,6 +272,33 @@ mod tests {
                 assert_eq!(text, "[    2.000000] two\n[    3.000000] three\n");
                 assert!(summary.remarks.is_empty(), "{rest}: {summary:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_came_before_the_last_clearing_is_left_out_if_the_ring_still_has_its_place() {
+        let all = ["one", "two", "three"];
+        for (index, expected, told) in [
+            (None, &all[..], false),
+            (Some(0), &all, false),
+            (Some(56), &all[1..], true),
+            (Some(24), &[], true),
+            (Some(40), &all, true),
+        ] {
+            let mut buffer = stored(LE64, 3, "three");
+            buffer.resize(32, 0xff);
+            buffer.extend(stored(LE64, 1, "one"));
+            buffer.extend(stored(LE64, 2, "two"));
+            let mut kernel = kernel(LE64, &buffer, 32, 24);
+            if let Some(index) = index {
+                kernel.set_info(&format!("{HEAD}SYMBOL(clear_idx)=101c\n"));
+                kernel.put_u32(0x101c, index);
+            }
+            let mut out = Vec::new();
+            let summary = read_extent(&kernel, Extent::SinceClear, &mut out).unwrap();
+            let texts: Vec<_> = out.split(|&b| b == b'\n').filter_map(|line| line.get(15..)).collect();
+            assert_eq!(texts, expected.iter().map(|text| text.as_bytes()).collect::<Vec<_>>(), "{index:?}");
+            assert_eq!(summary.since_clear, told, "{index:?}");
         }
     }
 

@@ -50,6 +50,25 @@ impl MemModel {
         Err(missing("SYMBOL(mem_section)"))
     }
 
+    /// Appends those of `frames` of which the dump does not say whether there is an array, ascending: it lacks the table
+    /// that does. They are in none of the [`MemModel::runs`].
+    ///
+    /// # Errors
+    ///
+    /// Only when the input is damaged.
+    pub(crate) fn untold(
+        &self,
+        kernel: &Kernel<'_>,
+        frames: Range<Pfn>,
+        out: &mut Vec<Range<Pfn>>,
+    ) -> Result<(), Error> {
+        match self {
+            // Their few arrays are known, or the model cannot be opened.
+            Self::Flat(_) | Self::Nodes(_) => Ok(()),
+            Self::Sparse(sparse) => sparse.untold(kernel, frames, out),
+        }
+    }
+
     /// Appends the arrays that hold the `struct page`s of `frames`, ascending. Frames in none of them have no
     /// `struct page` that the dump describes.
     ///

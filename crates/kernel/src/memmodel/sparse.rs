@@ -28,6 +28,20 @@ pub(crate) struct Sparse {
     word: u64,
 }
 
+/// A root's number and its address, which may not be in the dump.
+type Root = (u64, Option<u64>);
+
+/// What the table of sections has under a number.
+#[derive(PartialEq, Eq)]
+enum Entry {
+    /// A section with an array of `struct page`s: its decoded `section_mem_map`.
+    MemMap(u64),
+    /// No section, or one without an array.
+    NotValid,
+    /// Nobody knows: the dump lacks the entry, or the way to it.
+    NotInDump,
+}
+
 /// The values of `SECTION_SIZE_BITS` and `MAX_PHYSMEM_BITS` that an architecture's kernels had before VMCOREINFO told them
 /// (5.13 and 5.9): `arch/*/include/asm/sparsemem.h` and, for ppc64, `book3s/64/mmu.h`. Which of them hold is not guessed:
 /// LENGTH(mem_section) fits one pair only.
@@ -178,42 +192,75 @@ impl Sparse {
         Ok(())
     }
 
+    /// Appends the sections among `frames` of which the dump lacks the table, so that it does not say whether they have
+    /// `struct page`s.
+    pub(crate) fn untold(
+        &self,
+        kernel: &Kernel<'_>,
+        frames: Range<Pfn>,
+        out: &mut Vec<Range<Pfn>>,
+    ) -> Result<(), Error> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let mut root = None;
+        let last = (frames.end.0 - 1) >> self.frames_shift;
+        for section in (frames.start.0 >> self.frames_shift)..=last.min(self.sections - 1) {
+            if self.entry_of(kernel, section, &mut root)? == Entry::NotInDump {
+                let first = section << self.frames_shift;
+                let section = Range::new(Pfn(first), Pfn(first + (1 << self.frames_shift)));
+                out.push(section.intersect(&frames));
+            }
+        }
+        Ok(())
+    }
+
     /// The decoded `section_mem_map` of a section; `None` when it is not valid or its entry is not in the dump.
     /// `known` keeps the root looked up last.
     fn mem_map_of(
         &self,
         kernel: &Kernel<'_>,
         section: u64,
-        known: &mut Option<(u64, u64)>,
+        known: &mut Option<Root>,
     ) -> Result<Option<u64>, Error> {
-        let absent = |error| match error {
-            Error::Read(error) => Err(Error::Read(error)),
-            _ => Ok(0),
+        Ok(match self.entry_of(kernel, section, known)? {
+            Entry::MemMap(base) => Some(base),
+            Entry::NotValid | Entry::NotInDump => None,
+        })
+    }
+
+    /// What the table has under a section's number. `known` keeps the root looked up last.
+    fn entry_of(&self, kernel: &Kernel<'_>, section: u64, known: &mut Option<Root>) -> Result<Entry, Error> {
+        let word = |at: u64| match kernel.read_word(VirtAddr(at)) {
+            Ok(word) => Ok(Some(word)),
+            Err(Error::Read(error)) => Err(Error::Read(error)),
+            Err(_) => Ok(None),
         };
         if section >= self.sections {
-            return Ok(None);
+            return Ok(Entry::NotValid);
         }
         let (base, index) = match self.per_root {
-            None => (self.table.0, section),
+            None => (Some(self.table.0), section),
             Some(per_root) => {
                 let number = section / per_root;
                 let root = match known {
                     Some((n, root)) if *n == number => *root,
-                    _ => {
-                        let at = self.table.0.wrapping_add(number.wrapping_mul(self.word));
-                        kernel.read_word(VirtAddr(at)).or_else(absent)?
-                    }
+                    _ => word(self.table.0.wrapping_add(number.wrapping_mul(self.word)))?,
                 };
                 *known = Some((number, root));
                 (root, section % per_root)
             }
         };
+        let Some(base) = base else { return Ok(Entry::NotInDump) };
         if base == 0 {
-            return Ok(None);
+            return Ok(Entry::NotValid);
         }
-        let at = base.wrapping_add(index.wrapping_mul(self.entry)).wrapping_add(self.mem_map);
-        let map = kernel.read_word(VirtAddr(at)).or_else(absent)?;
-        Ok((map & VALID == VALID).then_some(map & !self.flags()))
+        let map = word(base.wrapping_add(index.wrapping_mul(self.entry)).wrapping_add(self.mem_map))?;
+        Ok(match map {
+            None => Entry::NotInDump,
+            Some(map) if map & VALID == VALID => Entry::MemMap(map & !self.flags()),
+            Some(_) => Entry::NotValid,
+        })
     }
 
     /// The low bits that are flags. Their number grew from 2 to 6; the kernel promises that they fit below the first

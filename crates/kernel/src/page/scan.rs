@@ -74,8 +74,11 @@ impl Visitor for Scan<'_> {
         self.census.unknown += to.0.saturating_sub(from.0);
     }
 
-    fn uncovered(&mut self, frames: u64) {
+    /// Frames that the kernel knows nothing of are kept without a doubt: they were never in one of its classes.
+    fn uncovered(&mut self, from: Pfn, to: Pfn) {
+        let frames = to.0.saturating_sub(from.0);
         self.uncovered += frames;
+        self.census.unknown += frames;
         self.census.uncovered += frames;
     }
 }
@@ -204,8 +207,7 @@ impl<'a> Scan<'a> {
 
     /// Keeps a page that has no `struct page`, though the array has a place for it.
     fn unmade(&mut self, pfn: u64) {
-        self.uncovered(1);
-        self.unknown(Pfn(pfn), Pfn(pfn + 1));
+        self.uncovered(Pfn(pfn), Pfn(pfn + 1));
     }
 
     /// The struct page at `index` of `bytes` and the one after.

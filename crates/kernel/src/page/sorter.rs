@@ -101,4 +101,6 @@ impl Visitor for Sorter<'_> {
     }
 
     fn unknown(&mut self, _: Pfn, _: Pfn) {}
+
+    fn uncovered(&mut self, _: Pfn, _: Pfn) {}
 }

@@ -72,7 +72,9 @@ impl Visitor for Tally<'_> {
         self.census.unknown += to.0.saturating_sub(from.0);
     }
 
-    fn uncovered(&mut self, frames: u64) {
+    fn uncovered(&mut self, from: Pfn, to: Pfn) {
+        let frames = to.0.saturating_sub(from.0);
+        self.census.unknown += frames;
         self.census.uncovered += frames;
     }
 }

@@ -11,16 +11,16 @@ pub(crate) struct Window {
     /// The parts of the buffer that were read, ascending and apart.
     known: Vec<std::ops::Range<usize>>,
     states: Vec<PageState>,
-    /// Bytes that the kernel's page tables do not map.
-    unmapped: usize,
+    /// The parts that the kernel's page tables do not map, ascending and apart.
+    unmapped: Vec<std::ops::Range<usize>>,
 }
 
 /// Bytes of virtual memory and which parts of them are known.
 pub(crate) struct Loaded<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) known: &'a [std::ops::Range<usize>],
-    /// Bytes that the kernel's page tables do not map.
-    pub(crate) unmapped: usize,
+    /// The parts that the kernel's page tables do not map.
+    pub(crate) unmapped: &'a [std::ops::Range<usize>],
 }
 
 impl Window {
@@ -36,10 +36,10 @@ impl Window {
         len: usize,
     ) -> Result<Loaded<'a>, Error> {
         self.known.clear();
-        self.unmapped = 0;
+        self.unmapped.clear();
         self.buffer.resize(len, 0);
         self.copy(kernel, at)?;
-        Ok(Loaded { bytes: &self.buffer, known: &self.known, unmapped: self.unmapped })
+        Ok(Loaded { bytes: &self.buffer, known: &self.known, unmapped: &self.unmapped })
     }
 
     /// Fills the buffer, mapping by mapping.
@@ -58,7 +58,7 @@ impl Window {
                 Err(Stop { error, len }) => {
                     let len = rest.min(usize::try_from(len).unwrap_or(usize::MAX));
                     if matches!(error, Error::NotMapped { .. }) {
-                        self.unmapped += len;
+                        append(&mut self.unmapped, done, len);
                     }
                     done += len;
                 }
@@ -92,7 +92,7 @@ impl Window {
                 )?;
                 for i in 0..whole {
                     if self.states[i].is_known() {
-                        self.note(done + i * page.len(), page.len());
+                        append(&mut self.known, done + i * page.len(), page.len());
                     }
                 }
                 count
@@ -100,7 +100,7 @@ impl Window {
                 let count = (page.len() - offset).min(end - done);
                 let state = memory.read(PhysAddr(phys), &mut self.buffer[done..done + count])?;
                 if state.is_known() {
-                    self.note(done, count);
+                    append(&mut self.known, done, count);
                 }
                 count
             };
@@ -109,11 +109,12 @@ impl Window {
         }
         Ok(())
     }
+}
 
-    fn note(&mut self, start: usize, len: usize) {
-        match self.known.last_mut() {
-            Some(last) if last.end == start => last.end += len,
-            _ => self.known.push(start..start + len),
-        }
+/// Adds a part to `parts`, which end before it.
+fn append(parts: &mut Vec<std::ops::Range<usize>>, start: usize, len: usize) {
+    match parts.last_mut() {
+        Some(last) if last.end == start => last.end += len,
+        _ => parts.push(start..start + len),
     }
 }

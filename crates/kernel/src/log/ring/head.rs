@@ -17,6 +17,7 @@ pub(super) struct Layout {
     pub(super) state_var: usize,
     begin: usize,
     next: usize,
+    pub(super) seq: Option<usize>,
     pub(super) ts_nsec: usize,
     pub(super) text_len: usize,
     pub(super) caller_id: Option<usize>,
@@ -71,7 +72,7 @@ impl<'a> Rows<'a> {
 }
 
 /// What a descriptor's state variable says, in its two top bits (kernel: `enum desc_state`).
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// A writer was at work on the record when the kernel stopped.
     Reserved,
@@ -138,16 +139,19 @@ impl Layout {
         let word = memory.machine().word.bytes();
         let offset = |member, width, size| offset(memory, member, width, size);
         let lpos = offset("prb_desc.text_blk_lpos", sizes.lpos, sizes.desc)?;
+        // What older kernels do not have or export.
+        let optional = |member, width| match offset(member, width, sizes.info) {
+            Err(Error::MissingKey { .. }) => Ok(None),
+            other => other.map(Some),
+        };
         Ok(Self {
             state_var: offset("prb_desc.state_var", sizes.atomic, sizes.desc)? + counter,
             begin: lpos + offset("prb_data_blk_lpos.begin", word, sizes.lpos)?,
             next: lpos + offset("prb_data_blk_lpos.next", word, sizes.lpos)?,
             ts_nsec: offset("printk_info.ts_nsec", 8, sizes.info)?,
             text_len: offset("printk_info.text_len", 2, sizes.info)?,
-            caller_id: match offset("printk_info.caller_id", 4, sizes.info) {
-                Err(Error::MissingKey { .. }) => None,
-                other => Some(other?),
-            },
+            seq: optional("printk_info.seq", 8)?,
+            caller_id: optional("printk_info.caller_id", 4)?,
         })
     }
 }

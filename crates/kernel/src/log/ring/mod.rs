@@ -9,7 +9,7 @@
 mod head;
 
 use super::text::{Caller, format_record};
-use super::{LogError, MAX_UNREADABLE, Progress};
+use super::{Extent, LogError, MAX_UNREADABLE, Progress, clear};
 use crate::{Error, KernelMemory};
 use head::{Place, Ring, Rows, State, id_mask};
 use std::io::Write;
@@ -17,10 +17,18 @@ use vmcore::VirtAddr;
 
 pub(in crate::log) fn read(
     memory: &dyn KernelMemory,
+    extent: Extent,
     out: &mut dyn Write,
     progress: &mut Progress,
 ) -> Result<(), LogError> {
     let (ring, mut descs, mut infos) = Ring::open(memory)?;
+    let cleared = match extent {
+        // Without the numbers of the records, that of a clearing tells nothing.
+        Extent::SinceClear if ring.layout.seq.is_some() => clear::sequence(memory)?,
+        _ => None,
+    };
+    progress.summary.since_clear = cleared.is_some();
+    let first = cleared.unwrap_or(0);
     let mask = id_mask(ring.machine);
     let mut records = (ring.head.wrapping_sub(ring.tail) & mask) + 1;
     if records > ring.count {
@@ -39,8 +47,10 @@ pub(in crate::log) fn read(
         let id = ring.head.wrapping_sub(back) & mask;
         match record(&ring, &mut descs, &mut infos, id, &mut text) {
             Ok(Found::Nothing) => {}
+            Ok(Found::Unwritten) => progress.summary.unwritten += 1,
             Ok(Found::Lost(why)) => progress.skip(|| format!("record {id:#x} of the log {why}")),
-            Ok(Found::Text { block, ts_nsec, caller }) => {
+            Ok(Found::Text { seq, .. }) if seq < first => {}
+            Ok(Found::Text { block, ts_nsec, caller, .. }) => {
                 let Some(left) = budget.checked_sub(block) else {
                     progress.remark(|| format!("the log's records overlap at {id:#x}; the rest was skipped"));
                     break;
@@ -67,12 +77,16 @@ pub(in crate::log) fn read(
 enum Found {
     /// No record, or one without text.
     Nothing,
+    /// A record that was begun and has no text yet, or found no room for it.
+    Unwritten,
     /// A record whose text is gone, and how.
     Lost(&'static str),
     /// A record; the caller's buffer has its block: the id, and then the text.
     Text {
         /// Bytes taken in the text ring.
         block: u64,
+        /// Its place among all that were ever written; 0 where the kernel does not export it.
+        seq: u64,
         ts_nsec: u64,
         caller: Option<Caller>,
     },
@@ -89,24 +103,33 @@ fn record(
     let row = id % ring.count;
     let desc = descs.get(row)?;
     let state = machine.word(&desc[ring.layout.state_var..]);
-    if state & id_mask(machine) != id {
-        return Ok(Found::Lost("has a descriptor that belongs to another"));
+    let (owner, state) = (state & id_mask(machine), State::of(state >> (8 * machine.word.bytes() - 2)));
+    if owner != id {
+        // A writer moves the head before it marks the descriptor as its own (kernel: `desc_reserve`): until then it is as
+        // its last user left it, or as the kernel began.
+        let before = owner == id.wrapping_sub(ring.count) & id_mask(machine) && state == State::Reusable;
+        let is_new = owner == 0 && state == State::Reserved;
+        return Ok(match before || is_new {
+            true => Found::Unwritten,
+            false => Found::Lost("has a descriptor that belongs to another"),
+        });
     }
-    match State::of(state >> (8 * machine.word.bytes() - 2)) {
+    match state {
         State::Committed | State::Finalized => {}
-        State::Reserved => return Ok(Found::Lost("was being written at the crash")),
+        State::Reserved => return Ok(Found::Unwritten),
         State::Reusable => return Ok(Found::Nothing),
     }
     let (at, block) = match ring.place(desc) {
         Place::Block(at, block) => (at, block),
         Place::Empty => return Ok(Found::Nothing),
-        Place::Lost => return Ok(Found::Lost("found no room for its text")),
+        Place::Lost => return Ok(Found::Unwritten),
         Place::Nonsense => return Ok(Found::Lost("has its text where no text can be")),
     };
     let info = infos.get(row)?;
     let word = machine.word.bytes();
     let len = machine.u16(&info[ring.layout.text_len..]) as u64;
     let ts_nsec = machine.u64(&info[ring.layout.ts_nsec..]);
+    let seq = ring.layout.seq.map_or(0, |at| machine.u64(&info[at..]));
     let caller = ring.layout.caller_id.map(|at| Caller(machine.u32(&info[at..])));
     // The kernel stores the whole length even of a text that it had to cut.
     let len = len.min(block - word as u64) as usize;
@@ -115,7 +138,7 @@ fn record(
     if machine.word(text) != id {
         return Ok(Found::Lost("has a text that belongs to another"));
     }
-    Ok(Found::Text { block, ts_nsec, caller })
+    Ok(Found::Text { block, seq, ts_nsec, caller })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Rings made by hand, by their own layout.
 
-use crate::log::{LogFormat, LogSummary, read_log};
+use crate::log::{Extent, LogFormat, LogSummary, read_extent, read_log};
 use crate::testing::{BE64, FakeKernel, LE64, MACHINES};
 use proptest::prelude::*;
 use vmcore::Machine;
@@ -162,10 +162,9 @@ fn records_without_text_and_unused_descriptors_leave_no_trace() {
 #[test]
 fn a_record_without_sense_is_skipped_and_the_others_are_written() {
     type Spoil = fn(&mut Made);
-    let spoil: [(&str, Spoil); 8] = [
-        ("found no room", |m| m.desc(2, 2, 1, 1)),
-        ("being written", |m| m.desc(2, 0, 280, 304)),
+    let spoil: [(&str, Spoil); 7] = [
         ("descriptor that belongs", |m| m.desc(6, 2, 280, 304)),
+        ("descriptor that belongs", |m| m.desc(u64::MAX - 1, 2, 280, 304)),
         ("text that belongs", |m| m.kernel.put_u64(TEXT + 24, 77)),
         ("where no text can be", |m| m.desc(2, 2, 280, 4096)),
         ("where no text can be", |m| m.desc(2, 2, 304, 280)),
@@ -182,6 +181,83 @@ fn a_record_without_sense_is_skipped_and_the_others_are_written() {
         assert_eq!(text, "[    1.000000] one\n[    3.000000] three\n", "{why}");
         assert_eq!((summary.records, summary.skipped), (2, 1), "{why}");
         assert!(summary.remarks[0].contains(why), "{why}: {:?}", summary.remarks);
+    }
+}
+
+/// Where writers are when other CPUs are stopped, on every machine: before and after the descriptor is theirs, with a text
+/// half written, and without room for one.
+#[test]
+fn a_record_that_was_never_written_leaves_the_log_complete() {
+    type Stop = fn(&mut Made);
+    let stopped: [(&str, Stop); 5] = [
+        ("reserved", |m| m.desc(2, 0, 280, 304)),
+        ("reserved and without a place for its text", |m| m.desc(2, 0, 0, 0)),
+        ("no room for a text", |m| m.desc(2, 2, 1, 1)),
+        ("the head is moved and the descriptor still its last user's", |m| m.desc(u64::MAX - 1, 3, 280, 304)),
+        ("the head is moved and the descriptor was never used", |m| {
+            m.kernel.put(DESCS + 6 * m.w, &[0; 24][..3 * m.w as usize])
+        }),
+    ];
+    for machine in MACHINES {
+        for (why, stop) in stopped {
+            let mut made = Made::new(machine, 1, 3);
+            made.record(1, 2, (256, 280), 0, "one");
+            made.record(3, 2, (304, 328), 48, "three");
+            stop(&mut made);
+            let (text, summary) = made.log();
+            assert_eq!(text, "[    1.000000] one\n[    3.000000] three\n", "{why}");
+            assert_eq!((summary.records, summary.skipped, summary.unwritten), (2, 0, 1), "{why}");
+            assert!(summary.remarks.is_empty(), "{why}: {:?}", summary.remarks);
+            assert!(summary.unwritten_remark().unwrap().starts_with("1 record of"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn what_came_before_the_last_clearing_is_left_out_if_asked_for_and_if_the_dump_says_when_it_was() {
+    let seq = "OFFSET(printk_info.seq)=0\n";
+    let latched = "SYMBOL(clear_seq)=2000\nSIZE(latched_seq)=24\nOFFSET(latched_seq.val)=8\n";
+    type Clear = fn(&mut FakeKernel);
+    let never = |kernel: &mut FakeKernel| kernel.put(0x2000, &[0; 24]);
+    let cases: [(&str, Clear, &str); 5] = [
+        ("", |_| (), "one two three"),
+        ("SYMBOL(clear_seq)=2000\n", |k| k.put_u64(0x2000, 102), "two three"),
+        (latched, never, "one two three"),
+        (
+            latched,
+            |k| {
+                k.put_u32(0x2000, 6);
+                k.put_u64(0x2008, 103);
+                k.put_u64(0x2010, 1);
+            },
+            "three",
+        ),
+        (
+            latched,
+            |k| {
+                k.put_u32(0x2000, 7);
+                k.put_u64(0x2008, 1);
+                k.put_u64(0x2010, 102);
+            },
+            "two three",
+        ),
+    ];
+    for machine in MACHINES {
+        for (keys, clear, expected) in cases {
+            let mut made = Made::new(machine, 1, 3);
+            made.record(1, 2, (256, 280), 0, "one");
+            made.record(2, 2, (280, 304), 24, "two");
+            made.record(3, 2, (304, 328), 48, "three");
+            (1..4).for_each(|id| made.kernel.put_u64(INFOS + id * 88, 100 + id));
+            made.kernel.set_info(&(info(made.w, false) + seq + keys));
+            clear(&mut made.kernel);
+            let mut out = Vec::new();
+            let summary = read_extent(&made.kernel, Extent::SinceClear, &mut out).unwrap();
+            let texts: Vec<_> = out.split(|&b| b == b'\n').filter_map(|line| line.get(15..)).collect();
+            assert_eq!(String::from_utf8(texts.join(&b' ')).unwrap(), expected, "{keys}");
+            assert_eq!(summary.since_clear, !keys.is_empty(), "{keys}");
+            assert_eq!(made.log().1.records, 3, "the whole log");
+        }
     }
 }
 
