@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::{Error, Written};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use vmcore::Dump;
 
@@ -32,6 +33,12 @@ pub(crate) fn explain_existing(error: Error, option: &str) -> anyhow::Error {
 /// The error for an output whose name is taken by a file that `option` would replace.
 pub(crate) fn exists(path: &Path, option: &str) -> anyhow::Error {
     anyhow!("{}: already exists; use {option} to replace it", path.display())
+}
+
+/// Whether `path` is the device that takes everything and keeps nothing.
+pub(crate) fn is_null_device(path: &Path) -> bool {
+    let null = rustix::fs::makedev(1, 3);
+    path.metadata().is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == null)
 }
 
 /// Whether a file may take the place of what `path` names: directories, devices, pipes and sockets stay.

@@ -5,19 +5,23 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Makes work files in the directory `given`, else in that of the file `output`; where there is neither, in
-/// [`temporary_directory`], or in memory if that takes none.
+/// Makes work files in the directory `given`, else in that of the file `output`; where there is neither, or that of the
+/// output takes none, in [`temporary_directory`], or in memory if that takes none either.
 ///
 /// `/tmp` is used only when `$TMPDIR` says so: in many capture environments it is memory.
 pub(crate) fn files(given: Option<&Path>, output: Option<&Path>) -> impl Fn() -> io::Result<File> + use<> {
-    let directory = given.map(Path::to_owned).or_else(|| output.map(directory_of));
-    move || match &directory {
-        Some(directory) => work_file(directory),
+    let given = given.map(Path::to_owned);
+    let beside = output.map(directory_of);
+    move || {
+        if let Some(directory) = &given {
+            return work_file(directory);
+        }
+        let beside = beside.as_ref().and_then(|directory| work_file(directory).ok());
         // A capture environment may have nowhere to write but memory.
-        None => work_file(&temporary_directory()).or_else(|_| {
+        beside.map(Ok).unwrap_or_else(|| work_file(&temporary_directory())).or_else(|_| {
             let flags = rustix::fs::MemfdFlags::CLOEXEC;
             Ok(rustix::fs::memfd_create("hadump", flags)?.into())
-        }),
+        })
     }
 }
 

@@ -116,6 +116,31 @@ fn a_disk_that_cannot_say_that_it_has_the_dump_keeps_what_it_has_of_it() {
     }
 }
 
+/// Some network and FUSE file systems sync as a whole and not file by file.
+#[test]
+fn a_file_system_that_cannot_sync_single_files_is_no_failure() {
+    let dump = small();
+    let input = dump.elf.to_str().unwrap();
+    for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP"] {
+        let output = Scratch::new("vmcore");
+        let root = root(&dump.elf, &output);
+        let root = root.to_str().unwrap();
+        for (what, left) in [
+            (&["convert", "-q", input, "-o", "a"][..], &["a"][..]),
+            (&["makedumpfile", "-l", "-d", "31", input, "b"], &["a", "b"]),
+            (&["makedumpfile", "--dump-dmesg", input, "c"], &["a", "b", "c"]),
+            (&["save", "-q", "--root", root, "--to", "d"], &["a", "b", "c", "d", "d-dmesg.txt"]),
+        ] {
+            let Some(mut command) = faulty("fsync,fdatasync", &format!("error={error}"), HADUMP) else {
+                return;
+            };
+            let run = Run::of(command.args(what).current_dir(output.directory()));
+            assert_eq!(run.code, Some(0), "{error} {what:?}: {}{}", run.stdout, run.stderr);
+            assert_eq!(names(output.directory()), left, "{error} {what:?}");
+        }
+    }
+}
+
 #[test]
 fn a_save_that_the_disk_does_not_confirm_is_kept_and_gives_nothing_back() {
     let (dump, output) = (small(), Scratch::new("vmcore"));

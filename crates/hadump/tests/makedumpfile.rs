@@ -116,7 +116,7 @@ fn parameters_are_checked_in_silence_and_without_touching_anything() {
         ("--check-params -l -d 32 vmcore dumpfile", "Dump_level(32) is invalid."),
         ("--check-params -l -d 31 vmcore", "Commandline parameter is invalid."),
         ("--check-params --foo vmcore dumpfile", "unrecognized option '--foo'"),
-        ("--check-params -e --work-dir /tmp -d 31 vmcore dumpfile", "-e: "),
+        ("--check-params --diskset a -d 31 vmcore dumpfile", "--diskset: "),
         ("--check-params --eppic macro -x vmlinux vmcore dumpfile", "--eppic: "),
     ] {
         let run = Run::of(ours().args(bad.split(' ')));
@@ -129,8 +129,7 @@ fn parameters_are_checked_in_silence_and_without_touching_anything() {
 #[test]
 fn what_is_not_supported_is_refused_before_the_output_is_made() {
     let (dump, output) = (small(), Scratch::new("vmcore"));
-    for options in [&["-X"][..], &["-e", "--work-dir", "/tmp"], &["--diskset", "a"], &["--extension", "a.so"]]
-    {
+    for options in [&["--diskset", "a"][..], &["--extension", "a.so"], &["--eppic", "macro"]] {
         let run = create(&[options, &["-d", "31"]].concat(), &dump.elf, &output);
         assert_eq!(run.code, Some(1), "{options:?}");
         assert!(run.stderr.contains(&format!("makedumpfile: {}: ", options[0])), "{}", run.stderr);

@@ -340,7 +340,7 @@ impl Write for Parts {
     fn flush(&mut self) -> io::Result<()> {
         let Some(sealer) = self.current.take() else { return Ok(()) };
         let name = unfinished(&self.next);
-        let ended = sealer.finish().map_err(plain_error).and_then(|file| file.sync_all());
+        let ended = sealer.finish().map_err(plain_error).and_then(|file| dumpfile::output::sync_file(&file));
         if let Err(error) = ended.and_then(|()| std::fs::rename(&name, self.next.path())) {
             // It is unusable, and others may need the room.
             let _ = std::fs::remove_file(name);

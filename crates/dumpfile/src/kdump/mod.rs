@@ -5,6 +5,7 @@
 //! structures are in [`layout`]. The file says nowhere which byte order and word size it has: they are those of the
 //! machine that dumped, so [`write`](fn@write) takes them from the dump and the reader infers them.
 
+mod describe;
 mod header;
 pub mod layout;
 mod mark;
@@ -13,6 +14,7 @@ mod reader;
 mod skeleton;
 mod writer;
 
+pub use describe::{Description, describe};
 pub(crate) use mark::flag_incomplete;
 pub use mark::{Marked, mark_incomplete};
 pub use outline::{Outline, identity_note};

@@ -1,7 +1,7 @@
 //! A file that appears under its name only when it is whole.
 
 use super::direct::Direct;
-use super::{Sink, Syncing, len_of, write_all, write_error, write_parts};
+use super::{Sink, Syncing, has_no_sync, len_of, over, write_all, write_error, write_parts};
 use crate::{Error, incomplete};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -10,7 +10,8 @@ use std::io::{self, IoSlice};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use tempfile::{NamedTempFile, TempPath};
 
 /// A dump being written, with the promise that its name never shows less than the whole of it.
@@ -34,6 +35,10 @@ pub struct OutputFile {
     target: PathBuf,
     directory: PathBuf,
     force: bool,
+    /// What is written is what `target` stands for, and no file beside it.
+    in_place: bool,
+    /// The file that this one replaces, as long as it may be given up for its room.
+    old: Mutex<Option<PathBuf>>,
 }
 
 impl OutputFile {
@@ -52,6 +57,59 @@ impl OutputFile {
         let (file, name) = new_numbered(working_name(target)?)?;
         let mut output = Self::visible(file, &name, target, force)?;
         output.file.disable_cleanup(false);
+        Ok(output)
+    }
+
+    /// As [`OutputFile::create`], for callers that write what `target` stands for, as makedumpfile does with `-f`.
+    ///
+    /// A symbolic link is followed. An old file is replaced as [`OutputFile::create`] does it, and if the disk has no room for
+    /// both it is given up before the new one is whole. Where that cannot be, because another file is mounted over it, no
+    /// file can be made beside it, or it is a character device, it is written in place: an interrupted dump then has its
+    /// name, and only its header says that it is incomplete.
+    ///
+    /// # Errors
+    ///
+    /// When it is a directory, block device, pipe or socket; when neither it nor its directory can be written to.
+    pub fn create_over(target: &Path) -> Result<Self, Error> {
+        let target = &over::followed(target).map_err(|e| write_error(target, "follow the link", e))?;
+        let Ok(meta) = target.metadata() else { return Self::create(target, true) };
+        if meta.file_type().is_char_device() || meta.is_file() && over::is_mounted(target) {
+            return Self::in_place(target);
+        }
+        match Self::create(target, true) {
+            Err(Error::Write { source, .. }) if meta.is_file() && over::is_forbidden(&source) => {
+                Self::in_place(target)
+            }
+            Ok(mut output) => {
+                // What has another name is somebody else's as well.
+                let alone = meta.is_file() && meta.nlink() == 1;
+                output.old = Mutex::new(alone.then(|| target.clone()));
+                Ok(output)
+            }
+            error => error,
+        }
+    }
+
+    /// Empties what `target` names, a file or a character device, and writes there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written to, or another process does.
+    pub fn in_place(target: &Path) -> Result<Self, Error> {
+        let failed = |e: io::Error| write_error(target, "open it for writing", e);
+        let kind = target.metadata().map_err(failed)?.file_type();
+        if !kind.is_file() && !kind.is_char_device() {
+            return Err(write_error(target, "replace what is not a regular file", Errno::EXIST));
+        }
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let open = |read| OpenOptions::new().read(read).write(true).custom_flags(flags).open(target);
+        let file = open(true).or_else(|_| open(false)).map_err(failed)?;
+        let mut output = Self::visible(file, target, target, true)?;
+        if kind.is_file() {
+            output.file.as_file().set_len(0).map_err(failed)?;
+            output.end = AtomicU64::new(0);
+        }
+        output.in_place = true;
         Ok(output)
     }
 
@@ -130,10 +188,26 @@ impl OutputFile {
         let path = TempPath::try_from_path(name).map_err(|e| write_error(name, "find it", e))?;
         let mut file = NamedTempFile::from_parts(file, path);
         file.disable_cleanup(true);
-        let direct = Direct::of_file(file.as_file(), file.path());
-        let end = AtomicU64::new(file.as_file().metadata().map_or(0, |meta| meta.len()));
+        let meta = file.as_file().metadata();
+        let direct = match &meta {
+            Ok(meta) if meta.is_file() => Direct::of_file(file.as_file(), file.path()),
+            _ => None,
+        };
+        let end = AtomicU64::new(meta.map_or(0, |meta| meta.len()));
         let (name, target, directory) = (name.to_owned(), target.to_owned(), directory_of(target));
-        Ok(Self { file, name, direct, end, syncing: Syncing::default(), target, directory, force })
+        let (in_place, old) = (false, Mutex::default());
+        Ok(Self {
+            file,
+            name,
+            direct,
+            end,
+            syncing: Syncing::default(),
+            target,
+            directory,
+            force,
+            in_place,
+            old,
+        })
     }
 
     /// Makes the file `len` bytes long if it is shorter, with a hole.
@@ -151,7 +225,12 @@ impl OutputFile {
 
     /// Removes the file of an attempt that left nothing worth keeping.
     pub fn discard(mut self) {
-        self.file.disable_cleanup(false);
+        if self.in_place {
+            // Its name is somebody else's, and its content is gone already.
+            let _ = self.file.as_file().set_len(0);
+        } else {
+            self.file.disable_cleanup(false);
+        }
     }
 
     /// Makes the file durable and gives it its name.
@@ -173,6 +252,10 @@ impl OutputFile {
     ///
     /// As [`OutputFile::commit`].
     pub fn keep_incomplete(self) -> Result<PathBuf, Error> {
+        if self.in_place {
+            let name = self.name.clone();
+            return self.finish(name);
+        }
         let name = if self.force { working_name(&self.target)? } else { self.name.clone() };
         // One that can be gone on with has its name, whatever its target is called.
         let name = if self.name == incomplete_name(&self.target)? { self.name.clone() } else { name };
@@ -186,6 +269,28 @@ impl OutputFile {
             file.metadata().and_then(|meta| if meta.len() > end { file.set_len(end) } else { Ok(()) });
         settled.map_err(|e| write_error(&self.target, format!("make it {end} bytes long"), e))?;
         self.sync()
+    }
+
+    /// Writes by `write`, and once more if the disk is full and the old file can be given up for its room.
+    fn with_room(&self, write: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        match write() {
+            Err(Error::Write { source, .. }) if over::is_full(&source) && self.give_way() => write(),
+            result => result,
+        }
+    }
+
+    /// Removes the file that this one replaces, and reports whether there was one.
+    fn give_way(&self) -> bool {
+        let mut old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = old.take() else { return false };
+        // Removed alone, it keeps its room as long as anybody reads it.
+        let emptied = OpenOptions::new().write(true).truncate(true).open(&path);
+        let removed = std::fs::remove_file(&path);
+        if emptied.is_ok() || removed.is_ok() {
+            tracing::warn!("{}: the old file is removed, as the disk has no room for both", path.display());
+            return true;
+        }
+        false
     }
 
     /// Notes that bytes are written in the usual way.
@@ -230,7 +335,7 @@ impl OutputFile {
 }
 
 /// The directory that `target` is in.
-fn directory_of(target: &Path) -> PathBuf {
+pub(super) fn directory_of(target: &Path) -> PathBuf {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -296,10 +401,7 @@ fn refuse_existing(target: &Path, force: bool) -> Result<(), Error> {
 
 fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
-        // Network and FUSE file systems without such a call have nothing to make durable.
-        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)) => {
-            Ok(())
-        }
+        Err(e) if has_no_sync(&e) => Ok(()),
         other => other,
     }
 }
@@ -311,22 +413,27 @@ impl Sink for OutputFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.reach(offset, bytes.len());
-        write_all(self.file.as_file(), &self.target, offset, bytes)
+        self.with_room(|| write_all(self.file.as_file(), &self.target, offset, bytes))
     }
 
     fn write_parts_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
         self.reach(offset, len_of(parts));
-        write_parts(self.file.as_file(), &self.target, offset, parts)
+        self.with_room(|| write_parts(self.file.as_file(), &self.target, offset, parts))
     }
 
     fn append_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> Result<(), Error> {
-        if let Some(direct) = &self.direct
-            && direct.append(self.file.as_file(), &self.target, offset, parts)?
-        {
-            self.end.fetch_max(offset + len_of(parts) as u64, Ordering::Relaxed);
-            return Ok(());
+        let Some(direct) = &self.direct else { return self.write_parts_at(offset, parts) };
+        let done = AtomicBool::new(false);
+        self.with_room(|| {
+            let appended = direct.append(self.file.as_file(), &self.target, offset, parts)?;
+            done.store(appended, Ordering::Relaxed);
+            Ok(())
+        })?;
+        if !done.into_inner() {
+            return self.write_parts_at(offset, parts);
         }
-        self.write_parts_at(offset, parts)
+        self.end.fetch_max(offset + len_of(parts) as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn cut_off(&self, len: u64) -> bool {

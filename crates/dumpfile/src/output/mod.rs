@@ -6,6 +6,7 @@
 mod device;
 mod direct;
 mod file;
+mod over;
 
 pub use device::RawDevice;
 pub use file::OutputFile;
@@ -181,6 +182,23 @@ fn write_parts(file: &File, path: &Path, mut offset: u64, mut parts: &[IoSlice<'
     Ok(())
 }
 
+/// Makes a file durable. Where its file system has no way to sync one file, all of it is synced.
+///
+/// # Errors
+///
+/// When the system cannot say that everything is durable.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(e) if has_no_sync(&e) => Ok(rustix::fs::syncfs(file)?),
+        other => other,
+    }
+}
+
+/// Reports whether the system refused to sync because the file system, network or FUSE, or the device has no such call.
+fn has_no_sync(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS))
+}
+
 /// Makes files durable, as long as that can be believed.
 #[derive(Debug, Default)]
 struct Syncing {
@@ -192,7 +210,7 @@ impl Syncing {
     fn sync(&self, file: &File, path: &Path) -> Result<(), Error> {
         let synced = match self.failed.load(Ordering::Relaxed) {
             true => Err(Errno::IO.into()),
-            false => file.sync_all(),
+            false => sync_file(file),
         };
         synced.map_err(|e| {
             self.failed.store(true, Ordering::Relaxed);

@@ -1,10 +1,10 @@
 //! The making of a dump from another, makedumpfile's main work.
 
 use super::args::{MessageLevel, Options, Target};
-use super::given;
 use super::messages::Messages;
 use super::sink::{Limited, Nowhere};
 use super::stats;
+use super::{given, headers};
 use crate::Outcome;
 use crate::choose::{Chosen, choose};
 use crate::cli::InputArgs;
@@ -15,10 +15,11 @@ use dumpfile::Error;
 use dumpfile::codec::Method;
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::output::{OutputFile, RawDevice, Sink};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use vmcore::{Dump, DumpLevel, Note};
@@ -32,7 +33,21 @@ pub(super) struct Source {
     pub(super) dump: Dump,
     /// Notes of hadump's own.
     notes: Vec<Note>,
+    /// The dump is of a Xen host, and its frames are not those of any Linux in it.
+    xen: bool,
 }
+
+/// The dump is not of a Xen host, as the user says. The text is makedumpfile's.
+#[derive(Debug)]
+pub(super) struct NotXen(String);
+
+impl fmt::Display for NotXen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'-X' option is disable,because {} is not Xen's memory core image.", self.0)
+    }
+}
+
+impl std::error::Error for NotXen {}
 
 impl Source {
     pub(super) fn kernel(&self) -> Result<kernel::Kernel<'_>> {
@@ -47,23 +62,35 @@ impl Source {
     }
 }
 
-/// Opens VMCORE, and prints its VMCOREINFO with the debugging messages: openSUSE's kdump takes the release and the
-/// time of the crash from them.
+/// Opens VMCORE, and prints its headers and its VMCOREINFO with the debugging messages: openSUSE's kdump takes the release
+/// and the time of the crash from them.
 pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Source> {
     open_args(options, InputArgs::path(path), say)
 }
 
 pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
     let dump = input::open(&args, Prefer::Vmcore)?;
+    let debugging = say.level().has(MessageLevel::DEBUG);
+    if debugging {
+        say.debug(headers::text(&args.input, &dump).trim_end());
+    }
+    let xen = dump.notes.iter().any(|note| note.name == b"Xen");
+    if options.xen && !xen {
+        return Err(NotXen(args.name()).into());
+    }
+    if options.xen {
+        say.error(&format!("-X: {} is of a Xen host, of which all pages are kept", args.name()));
+    }
     let (dump, notes) = given::apply(options, dump, say)?;
-    if say.level().has(MessageLevel::DEBUG)
-        && let Some(info) = &dump.vmcoreinfo
-    {
+    if debugging && let Some(info) = &dump.vmcoreinfo {
         let lines =
             String::from_utf8_lossy(info.text()).lines().map(|l| format!("  {l}\n")).collect::<String>();
         say.debug(&format!("VMCOREINFO   :\n{lines}"));
     }
-    Ok(Source { args, dump, notes })
+    if debugging {
+        say.debug(&headers::facts(&dump));
+    }
+    Ok(Source { args, dump, notes, xen: options.xen })
 }
 
 /// Where a dump goes.
@@ -79,7 +106,7 @@ impl Out {
         Ok(match target {
             Target::Stdout if options.dry_run => Self::Nowhere(Nowhere(STDOUT.into())),
             Target::Stdout => Self::Stream(stream()?),
-            Target::File(path) if options.dry_run || is_null_device(path) => {
+            Target::File(path) if options.dry_run || output::is_null_device(path) => {
                 Self::Nowhere(Nowhere(path.clone()))
             }
             Target::File(path) if options.force && is_disk(path) => {
@@ -137,21 +164,22 @@ fn stream() -> Result<FlattenedSink<File>> {
     Ok(FlattenedSink::new(File::from(file), STDOUT)?)
 }
 
-/// Begins a file of this name, which must not be one of the input's.
+/// Begins a file of this name, which must not be one of the input's. With `-f` what the name stands for is written.
 pub(super) fn begin(options: &Options, input: Option<&InputArgs>, path: &Path) -> Result<OutputFile> {
     if let Some(input) = input {
         convert::refuse_input_as_output(input, &[path.to_owned()])?;
     }
-    output::create(path, options.force, "-f")
+    if output::is_null_device(path) {
+        return Ok(OutputFile::in_place(path)?);
+    }
+    if options.force {
+        return Ok(OutputFile::create_over(path)?);
+    }
+    output::create(path, false, "-f")
 }
 
 fn is_disk(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())
-}
-
-fn is_null_device(path: &Path) -> bool {
-    let null = rustix::fs::makedev(1, 3);
-    path.metadata().is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == null)
 }
 
 /// Makes a dump, of the first dump level that fits.
@@ -294,12 +322,14 @@ impl Attempt<'_> {
 
 /// Chooses the pages to write, and prints remarks about that.
 pub(super) fn choose_pages(
-    Source { args, dump, notes }: &Source,
+    Source { args, dump, notes, xen }: &Source,
     level: DumpLevel,
     say: Messages,
     spill: &dyn Fn() -> io::Result<File>,
 ) -> Result<Chosen> {
     let started = Instant::now();
+    let zeros = u32::from(level.bits() & DumpLevel::ZERO);
+    let level = if *xen { DumpLevel::new(zeros).unwrap_or_default() } else { level };
     let chosen = choose(args, dump, level, true, notes.clone(), spill)?;
     say.step("Excluding unnecessary pages", started.elapsed());
     for remark in &chosen.remarks {

@@ -6,6 +6,7 @@ use super::messages::Messages;
 use crate::Outcome;
 use crate::output::SinkWriter;
 use anyhow::{Context, Result};
+use kernel::log::Extent;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -13,9 +14,18 @@ use std::path::Path;
 pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Messages) -> Result<Outcome> {
     let source = create::open(options, input, say)?;
     let kernel = source.kernel()?;
+    let extent = if options.partial_dmesg { Extent::SinceClear } else { Extent::Whole };
     let write = |out: &mut dyn Write| -> Result<Vec<String>> {
-        let summary = kernel::log::read_log(&kernel, out)
+        let summary = kernel::log::read_extent(&kernel, extent, out)
             .with_context(|| format!("{}: cannot read the kernel log", input.display()))?;
+        if options.partial_dmesg && !summary.since_clear {
+            say.error(
+                "--partial-dmesg: the dump does not say when the log was last cleared; it is written whole",
+            );
+        }
+        if let Some(remark) = summary.unwritten_remark() {
+            say.error(&format!("{}: {remark}", input.display()));
+        }
         Ok(summary.remarks)
     };
     let (remarks, name) = match output {

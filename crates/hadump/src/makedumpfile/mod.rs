@@ -8,6 +8,7 @@ mod args;
 mod create;
 mod getopt;
 mod given;
+mod headers;
 mod join;
 mod log;
 mod messages;
@@ -85,15 +86,20 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            say.error(&format!("{error:#}"));
+            match error.downcast_ref::<create::NotXen>() {
+                Some(why) => say.common(&format!("{why}\n{HINT}")),
+                None => say.error(&format!("{error:#}")),
+            }
             say.common("\nmakedumpfile Failed.");
             if error.is::<given::OtherKernel>() { OTHER_KERNEL.into() } else { ExitCode::FAILURE }
         }
     }
 }
 
+/// What makedumpfile says after a wrong command line.
+const HINT: &str = "Commandline parameter is invalid.\nTry `makedumpfile --help' for more information.";
+
 fn refuse(say: Messages, refusal: &Refusal) {
-    const HINT: &str = "Commandline parameter is invalid.\nTry `makedumpfile --help' for more information.";
     match refusal {
         Refusal::Getopt(message) => {
             say.error(message);

@@ -30,8 +30,10 @@ Usage:
   Make several files of one dump, and one of several:
     makedumpfile --split [OPTION..] VMCORE DUMPFILE1 DUMPFILE2 [DUMPFILE3 ..]
     makedumpfile --reassemble DUMPFILE1 DUMPFILE2 [DUMPFILE3 ..] DUMPFILE
-  Write the kernel log alone:
-    makedumpfile [-F] --dump-dmesg VMCORE [LOGFILE]
+  Write the kernel log alone, or what came after it was last cleared:
+    makedumpfile [-F] --dump-dmesg [--partial-dmesg] VMCORE [LOGFILE]
+  Write what -i takes:
+    makedumpfile -g VMCOREINFO -x VMLINUX
   Count the pages of each kind:
     makedumpfile --mem-usage /proc/kcore
 
@@ -47,7 +49,7 @@ What is left out and how the rest is stored:
   -i VMCOREINFO     What -g VMCOREINFO -x VMLINUX wrote
 
 How it is done:
-  -f                Replace DUMPFILE
+  -f                Write what DUMPFILE stands for, also if it is there
   --num-threads N   Threads, at most one for each CPU, which is the default
   --work-dir DIR    Where bitmaps go that outgrow memory
   --dry-run         Do everything but write
@@ -61,10 +63,13 @@ What is printed:
   -v, -h            The version and codecs; this text
 
 Taken and without effect, as hadump needs no tuning of these:
-  -b, --cyclic-buffer, --non-mmap, --splitblock-size
+  -b, --cyclic-buffer, --non-cyclic, --non-mmap, --splitblock-size
+Taken and without effect, which is said:
+  -e, --xen-syms, --xen-vmcoreinfo, --xen_phys_start
+For dumps of Xen hosts alone, of which all pages are kept:
+  -X
 Refused by name:
-  -e, -X, --xen-syms, --xen-vmcoreinfo, --xen_phys_start, --diskset, --eppic,
-  --extension
+  --diskset, --eppic, --extension
 
 Exit status: 0 complete, also when more pages were kept than asked for; 1
 failed or incomplete; 2 VMLINUX or VMCOREINFO is of another kernel.

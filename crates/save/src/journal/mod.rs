@@ -48,7 +48,7 @@ impl Storage for File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        dumpfile::output::sync_file(self)
     }
 }
 
@@ -125,7 +125,7 @@ impl Journal {
             return Err(Error::NotAJournal { path: path.to_owned() });
         }
         file.set_len(good).map_err(journal_error(path, "cut off its torn end"))?;
-        file.sync_data().map_err(journal_error(path, "make it durable"))?;
+        dumpfile::output::sync_file(&file).map_err(journal_error(path, "make it durable"))?;
         let next = history.as_ref().map_or(0, |history| history.records);
         Ok((Self { path: path.to_owned(), storage: Box::new(file), next }, history))
     }

@@ -59,6 +59,8 @@ pub(super) struct Options {
     pub(super) vmlinux: Option<PathBuf>,
     pub(super) vmcoreinfo: Option<PathBuf>,
     pub(super) config: Option<PathBuf>,
+    /// The dump has to be a Xen host's.
+    pub(super) xen: bool,
     /// Oddities of values that are accepted all the same.
     pub(super) remarks: Vec<String>,
     /// -D and --show-stats add to the level, wherever they are on the command line.
@@ -176,6 +178,7 @@ impl Options {
             vmlinux: None,
             vmcoreinfo: None,
             config: None,
+            xen: false,
             remarks: Vec::new(),
             more_messages: 0,
             level_given: false,
@@ -239,6 +242,8 @@ impl Options {
             Opt::CheckParams => self.check_only = true,
             Opt::DryRun => self.dry_run = true,
             Opt::Tuning => {}
+            Opt::Xen => self.xen = true,
+            Opt::NeedsNot(name, why) => self.remarks.push(format!("{name}: {why}")),
             Opt::Refused(name, why) => self.refused = self.refused.or(Some((name, why))),
         }
         Ok(())
@@ -280,9 +285,7 @@ impl Options {
             return Ok(Job::Version);
         }
         let job = self.kind(operands.into_iter().map(PathBuf::from).collect())?;
-        let partial = ("--partial-dmesg", "the log is written whole; leave this option out");
-        let found = self.partial_dmesg.then_some(partial);
-        if let Some((name, why)) = self.refused.or(found) {
+        if let Some((name, why)) = self.refused {
             return Err(Refusal::Unsupported(format!("{name}: {why}")));
         }
         Ok(job)

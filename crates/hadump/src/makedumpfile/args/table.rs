@@ -36,11 +36,14 @@ pub(super) enum Opt {
     ShowStats,
     /// Accepted and without effect.
     Tuning,
+    /// Accepted and without effect, which is said: the name, and why.
+    NeedsNot(&'static str, &'static str),
+    Xen,
     /// Refused: the name, and why.
     Refused(&'static str, &'static str),
 }
 
-const XEN: &str = "dumps of Xen hosts are not supported";
+const XEN: &str = "not needed, as all pages of a Xen host's dump are kept";
 
 const fn short(name: u8, takes_value: bool, option: Opt) -> Spec<Opt> {
     Spec { short: Some(name), long: None, takes_value, option }
@@ -59,10 +62,7 @@ pub(super) const SPECS: [Spec<Opt>; 44] = [
     short(
         b'e',
         false,
-        Opt::Refused(
-            "-e",
-            "pages of struct page are never left out; without it the dump is larger and complete",
-        ),
+        Opt::NeedsNot("-e", "pages of struct page are kept all the same; the dump is larger and complete"),
     ),
     short(b'E', false, Opt::Elf),
     short(b'F', false, Opt::Flatten),
@@ -75,14 +75,14 @@ pub(super) const SPECS: [Spec<Opt>; 44] = [
     short(b'p', false, Opt::Snappy),
     short(b'R', false, Opt::Rearrange),
     short(b'v', false, Opt::Version),
-    short(b'X', false, Opt::Refused("-X", XEN)),
+    short(b'X', false, Opt::Xen),
     short(b'x', true, Opt::Vmlinux),
     short(b'z', false, Opt::Zstd),
     long("split", false, Opt::Split),
     long("reassemble", false, Opt::Reassemble),
-    long("xen-syms", true, Opt::Refused("--xen-syms", XEN)),
-    long("xen-vmcoreinfo", true, Opt::Refused("--xen-vmcoreinfo", XEN)),
-    long("xen_phys_start", true, Opt::Refused("--xen_phys_start", XEN)),
+    long("xen-syms", true, Opt::NeedsNot("--xen-syms", XEN)),
+    long("xen-vmcoreinfo", true, Opt::NeedsNot("--xen-vmcoreinfo", XEN)),
+    long("xen_phys_start", true, Opt::NeedsNot("--xen_phys_start", XEN)),
     long("message-level", true, Opt::MessageLevel),
     long("vtop", true, Opt::Vtop),
     long("dump-dmesg", false, Opt::DumpDmesg),

@@ -135,11 +135,6 @@ fn options_that_do_not_go_together_are_refused() {
 #[test]
 fn what_is_not_supported_is_refused_by_its_name() {
     for (option, line) in [
-        ("-e", "-e --work-dir /tmp in out"),
-        ("-X", "-X in out"),
-        ("--xen-syms", "--xen-syms syms in out"),
-        ("--xen-vmcoreinfo", "--xen-vmcoreinfo info in out"),
-        ("--xen_phys_start", "--xen_phys_start 0 in out"),
         ("--diskset", "--diskset a --diskset b in out"),
         ("--eppic", "--eppic macro -x vmlinux in out"),
         ("--extension", "--extension x.so in out"),
@@ -147,6 +142,23 @@ fn what_is_not_supported_is_refused_by_its_name() {
         let Err(Refusal::Unsupported(what)) = parse(line).1 else { panic!("{line}") };
         assert!(what.starts_with(&format!("{option}: ")), "{what}");
     }
+}
+
+#[test]
+fn what_hadump_needs_not_is_accepted_with_a_remark() {
+    for (option, line) in [
+        ("-e", "-e --work-dir /tmp in out"),
+        ("-e", "-ecd31 in out"),
+        ("--xen-syms", "-X --xen-syms syms in out"),
+        ("--xen-vmcoreinfo", "--xen-vmcoreinfo info -X in out"),
+        ("--xen_phys_start", "--xen_phys_start 0 in out"),
+    ] {
+        let (options, job) = parse(line);
+        assert_eq!(job, Ok(create("in", "out")), "{line}");
+        assert!(options.remarks[0].starts_with(&format!("{option}: ")), "{:?}", options.remarks);
+        assert_eq!(options.xen, line.contains("-X"), "{line}");
+    }
+    assert!(parse("--dump-dmesg --partial-dmesg in out").1.is_ok());
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn a_record_that_was_never_written_leaves_the_log_complete() {
         ("no room for a text", |m| m.desc(2, 2, 1, 1)),
         ("the head is moved and the descriptor still its last user's", |m| m.desc(u64::MAX - 1, 3, 280, 304)),
         ("the head is moved and the descriptor was never used", |m| {
-            m.kernel.put(DESCS + 6 * m.w, &[0; 24][..3 * m.w as usize])
+            m.kernel.put(DESCS + 6 * m.w, &[0; 24][..3 * m.w as usize]);
         }),
     ];
     for machine in MACHINES {
