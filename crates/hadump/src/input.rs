@@ -151,7 +151,18 @@ fn open_files(args: &InputArgs, memory: &Path) -> Result<Dump> {
         release_region: region.map(|text| String::from_utf8_lossy(&text).into_owned()),
         ..Leavings::default()
     };
-    assemble(args, &leavings, memory)
+    if memory != Path::new("/dev/mem") {
+        return assemble(args, &leavings, memory);
+    }
+    // This machine's own memory, whoever's it is now.
+    let standing = Standing::of(Path::new("/"))?;
+    match standing.given_away() {
+        Some(why) if !args.what_is_left => {
+            bail!("{}: {why}, so it is not read (but for --what-is-left)", memory.display())
+        }
+        Some(_) => Ok(standing.what_is_left(assemble(args, &leavings, memory)?)),
+        None => Ok(standing.without_overwritten(assemble(args, &leavings, memory)?)),
+    }
 }
 
 /// Assembles the crashed system's memory.

@@ -198,9 +198,11 @@ fn boot_memory(system: &System) -> Option<u64> {
     Some(there.filter(|&bytes| bytes > 0).unwrap_or(top.0))
 }
 
-/// Lines of the kernel's log by which it refuses a dump (`is_fadump_header_compatible`, `fadump_process` and
-/// `rtas_fadump_process`, and what they were called before 6.10).
-const REFUSALS: [&str; 7] = [
+/// Lines of the kernel's log by which it refuses a dump (`is_fadump_header_compatible`, `fadump_process`,
+/// `rtas_fadump_process` and `rtas_fadump_build_cpu_notes`, and what they were called before 6.10).
+const REFUSALS: [&str; 9] = [
+    "Unable to read register save area",
+    "Unable to read CPU state data",
     "Old magic number, can't process the dump",
     "Endianness mismatch between the crashed and fadump kernels",
     "Fadump header is corrupted",

@@ -27,8 +27,7 @@ fn property(status: u16, copied: u64, errors: u16) -> Vec<u8> {
 /// A machine of 1 GiB in its second boot, a dump waiting, as far as files tell. What a real kernel's `/proc/vmcore` would
 /// settle is taken away.
 fn waiting() -> System {
-    let mut system = System::default();
-    system.memory_total = Some(295 << 20);
+    let mut system = System { memory_total: Some(295 << 20), ..System::default() };
     system.leavings.kernel_dump = Some(property(0xc000, BOOT, 0));
     system.leavings.memory_map = Some([Range::new(PhysAddr(0), PhysAddr(1 << 30))].into_iter().collect());
     system.fadump = Some(FadumpFiles {

@@ -38,7 +38,7 @@ pub(super) struct Levels {
 /// Decides by what was asked for, what the kernel offers and what the machine survives. The dump is saved in any case, so an
 /// obstacle is no error. `page` is the dump's page size in bytes.
 pub(super) fn method(args: &Save, standing: &Standing, page: u64, levels: Levels) -> ReleaseMethod {
-    if args.release == cli::Release::Never {
+    if args.release == cli::Release::Never || standing.custody.is_given_away() {
         return ReleaseMethod::None(None);
     }
     allowed(args, standing, page, levels).unwrap_or_else(|why| ReleaseMethod::None(Some(why)))
@@ -47,9 +47,6 @@ pub(super) fn method(args: &Save, standing: &Standing, page: u64, levels: Levels
 /// The method, or why memory is kept.
 fn allowed(args: &Save, standing: &Standing, page: u64, levels: Levels) -> Result<ReleaseMethod, String> {
     let system = &standing.system;
-    if standing.custody.is_given_away() {
-        return Err("there is no memory to release: it was given back before".into());
-    }
     if levels.saved != levels.asked && !args.release_raised {
         return Err(format!(
             "memory is kept, because the dump was saved at level {} and not at {}: what was left out is nowhere else \
@@ -223,5 +220,40 @@ impl ReleaseFile for Files {
 
     fn let_go(&mut self) {
         self.alone = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+    use phyp::custody::{Custody, Owner};
+    use phyp::system::System;
+
+    fn kept(options: &[&str], saved: u32, owner: Owner) -> Option<String> {
+        let words = ["hadump", "save", "--to", "x", "--release", "after"].iter().chain(options);
+        let Command::Save(args) = Cli::parse_from(words).command else { panic!("a save") };
+        let standing = Standing {
+            system: System::default(),
+            custody: Custody { owner, evidence: Vec::new() },
+            saved: None,
+        };
+        let level = |bits| DumpLevel::new(bits).unwrap();
+        method(&args, &standing, 4096, Levels { asked: level(1), saved: level(saved) })
+            .kept()
+            .map(str::to_owned)
+    }
+
+    #[test]
+    fn memory_is_kept_after_a_save_at_a_raised_level_unless_that_was_asked_for() {
+        let raised = kept(&[], 31, Owner::Dump).unwrap();
+        assert!(raised.contains("level 31 and not at 1") && raised.contains("--release-raised"), "{raised}");
+        // What is in the way then is the next thing: this machine has no file to write to.
+        let other = kept(&["--release-raised"], 31, Owner::Dump).unwrap();
+        assert!(other.contains("there is no memory to release"), "{other}");
+        assert_eq!(kept(&[], 1, Owner::Dump).unwrap(), other);
+        // There is nothing to be kept of what is gone.
+        assert_eq!(kept(&[], 31, Owner::System), None);
     }
 }

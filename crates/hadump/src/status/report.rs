@@ -149,7 +149,9 @@ impl Possible {
                 let NextCrash { release, .. } = *next;
                 Some(Self { possible: Some(release.is_safe()), why: release.objection(), advice })
             }
-            Err(_) => None,
+            // Of interest only where there will be something to give back.
+            Err(_) if !standing.system.fadump.as_ref().is_some_and(|files| files.enabled) => None,
+            Err(unknown) => Some(Self { possible: None, why: Some(unknown.to_string()), advice: None }),
         }
     }
 }
@@ -266,8 +268,11 @@ impl Report {
 
     /// What will be possible after it.
     fn afterwards(&self) -> Option<String> {
-        let next = self.after_next_crash.as_ref().filter(|next| next.possible == Some(false))?;
+        let next = self.after_next_crash.as_ref().filter(|next| next.possible != Some(true))?;
         let why = next.why.as_deref().unwrap_or_default();
+        if next.possible.is_none() {
+            return Some(format!("afterwards memory is kept until a reboot, as not enough is known: {why}"));
+        }
         let advice = next.advice.as_ref().map_or(String::new(), |advice| format!("; {advice}"));
         Some(if self.readiness == "supported" {
             format!("{why}{advice}")
