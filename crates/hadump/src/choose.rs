@@ -1,6 +1,7 @@
 //! Choosing the pages to write, by what the kernel says about them, and what to do if it cannot be understood.
 
 use crate::cli::InputArgs;
+use crate::destroyed;
 use anyhow::{Context, Result, bail};
 use dumpfile::Facts;
 use kernel::{Gate, Kernel, Selected};
@@ -41,7 +42,7 @@ pub(crate) fn choose(
     spill: &dyn Fn() -> io::Result<File>,
 ) -> Result<Chosen> {
     let spill = || spill().context("cannot create a work file");
-    let mut chosen = match classified(input, dump, level, gated, notes.clone(), spill()?) {
+    let mut chosen = match classified(input, dump, level, gated, notes.clone(), &spill) {
         Err(error)
             if level.bits() & !DumpLevel::ZERO == 0
                 || dump.source.incomplete
@@ -72,7 +73,7 @@ fn classified(
     level: DumpLevel,
     gated: bool,
     notes: Vec<Note>,
-    spill: File,
+    spill: &dyn Fn() -> Result<File>,
 ) -> Result<Chosen> {
     if dump.vmcoreinfo.is_none() {
         bail!(
@@ -82,10 +83,11 @@ fn classified(
     }
     let kernel = crate::input::kernel(dump, input)?;
     let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes };
-    let chosen =
-        if gated { kernel.select(level, Some(spill)) } else { kernel.select_unchecked(level, Some(spill)) };
-    let Selected { selection, remarks, undecided, gate } =
+    let file = Some(spill()?);
+    let chosen = if gated { kernel.select(level, file) } else { kernel.select_unchecked(level, file) };
+    let Selected { mut selection, mut remarks, undecided, gate } =
         chosen.with_context(|| format!("{}: cannot classify pages for dump level {level}", input.name()))?;
+    remarks.extend(destroyed::leave_out(dump, &kernel, &mut selection, gated, spill)?);
     Ok(Chosen { selection, facts, undecided, gate, remarks })
 }
 

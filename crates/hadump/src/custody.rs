@@ -8,7 +8,7 @@ use phyp::custody::{self, Custody, Known, Owner};
 use phyp::giveback;
 use phyp::system::System;
 use std::path::Path;
-use vmcore::{Dump, PhysAddr, RangeSet};
+use vmcore::{Dump, Pfn, PhysAddr, Range, RangeSet};
 
 /// A machine after its boot.
 pub(crate) struct Standing {
@@ -69,8 +69,8 @@ impl Standing {
     }
 
     /// The dump without what this boot's firmware and loader have written over in the firmware's copy: no kernel knows of it,
-    /// and every reader of `/proc/vmcore` takes it for memory of the crashed system. A selection that has none of these
-    /// pages is complete.
+    /// and every reader of `/proc/vmcore` takes it for memory of the crashed system. Those that are not the kernel's own
+    /// are not missed ([`crate::destroyed`]).
     pub(crate) fn without_overwritten(&self, mut dump: Dump) -> Dump {
         // Where it is not known who lies where, nothing is known to be lost.
         for overwritten in giveback::overwritten(&self.system).unwrap_or_default() {
@@ -78,6 +78,10 @@ impl Standing {
             tracing::warn!("{remark}");
             dump.source.remarks.push(remark);
             dump = without(dump, &overwritten.lost);
+            let page = dump.page_size();
+            let frames =
+                overwritten.lost.iter().map(|r| Range::new(page.pfn(r.start), Pfn(page.frames(r.end.0))));
+            frames.for_each(|range| dump.source.destroyed.insert(range));
         }
         dump
     }

@@ -12,6 +12,7 @@ mod crash_notes;
 mod custody;
 mod decrypt;
 mod destination;
+mod destroyed;
 mod diff;
 mod dmesg;
 mod frameset;

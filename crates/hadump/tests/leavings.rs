@@ -251,3 +251,69 @@ fn status_of_a_real_machine_counts_what_its_boot_memory_held() {
         assert_eq!(answer["dump"]["boot_memory"]["kernel"], low);
     }
 }
+
+/// The machine with what its second boot said of itself: RTAS at `rtas`, and the flattened device tree as it lies in
+/// memory.
+fn booted(dump: &Dump, rtas: u32) -> Scratch {
+    let root = machine(dump);
+    let write = |path: &str, bytes: &[u8]| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, bytes).expect("a file");
+    };
+    let mut tree = vec![0; 0x3_0000];
+    fs::File::open(dump.memory()).expect("memory").read_exact_at(&mut tree, 0x108_0000).expect("the tree");
+    write("sys/firmware/fdt", &tree);
+    write("sys/kernel/fadump/enabled", b"1\n");
+    write("sys/kernel/fadump/registered", b"0\n");
+    write("sys/kernel/fadump/release_mem", b"");
+    write("sys/kernel/fadump/mem_reserved", b"335610288\n");
+    write("proc/device-tree/rtas/linux,rtas-base", &rtas.to_be_bytes());
+    write("proc/device-tree/rtas/rtas-size", &0x83cu32.to_be_bytes());
+    write("proc/device-tree/chosen/linux,initrd-start", &0x101_0000u64.to_be_bytes());
+    write("proc/device-tree/chosen/linux,initrd-end", &0x107_fb60u64.to_be_bytes());
+    root
+}
+
+/// Converts the machine's dump at a level, and returns the run and the report's counts.
+fn converted(root: &Scratch, level: &str) -> (Run, Value) {
+    let output = Scratch::new("out.kdump");
+    let run = run::convert(root.path(), output.path(), &["-d", level, "-c", "none", "--json"]);
+    let report = serde_json::from_str(&run.stdout).unwrap_or_default();
+    (run, report)
+}
+
+#[test]
+fn a_page_that_this_boots_firmware_has_overwritten_is_lost_and_not_missed_unless_it_was_the_kernels() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    // RTAS of the second boot lies over the copy of frame 0xbfe, which was free.
+    let root = booted(&dump, 0x1fff_0000);
+    for (level, destroyed) in [("31", 0), ("0", 1)] {
+        let (run, report) = converted(&root, level);
+        assert_eq!(run.code, Some(0), "level {level}: {}", run.stderr);
+        assert!(run.stderr.contains("RTAS of this boot lies at 0x1fff0000..0x1fff083c"), "{}", run.stderr);
+        assert_eq!(report["pages"]["lost"], 0);
+        assert_eq!(report["pages"]["excluded"]["destroyed"], destroyed, "level {level}");
+    }
+    let pages = run::hadump([Path::new("verify"), root.path()]);
+    assert_eq!(pages.code, Some(4), "{}", pages.stdout);
+    assert!(pages.stdout.contains("1 lost"), "{}", pages.stdout);
+
+    // Over the copy of frame 0x10 it destroys the kernel's text.
+    let root = booted(&dump, 0x1411_0000);
+    for level in ["31", "0"] {
+        let (run, report) = converted(&root, level);
+        assert_eq!(run.code, Some(4), "level {level}: {}", run.stderr);
+        assert_eq!(report["pages"]["lost"], 1, "level {level}: {report}");
+    }
+}
+
+#[test]
+fn what_proc_vmcore_shows_in_place_of_an_overwritten_page_is_not_believed() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    let root = booted(&dump, 0x1411_0000);
+    symlink(&dump.elf, root.path().join("proc/vmcore")).expect("a link to the dump");
+    let (run, report) = converted(&root, "31");
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    assert_eq!(report["pages"]["lost"], 1, "{report}");
+}

@@ -1,6 +1,9 @@
 //! A dump, whatever it was read from.
 
-use crate::{Arch, Machine, Note, Notes, PageSize, PhysAddr, PhysicalMemory, Range, VirtAddr, VmcoreInfo};
+use crate::{
+    Arch, Machine, Note, Notes, PageSize, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, VirtAddr,
+    VmcoreInfo,
+};
 
 /// Where virtual memory is known to lie: one PT_LOAD of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,9 @@ pub struct Source {
     pub phys_base: Option<u64>,
     /// The text of earlier filters about what they erased inside of pages (makedumpfile's eraseinfo), empty if none did.
     pub erase_info: Vec<u8>,
+    /// Memory that the boot after the crash has written over, though the input has something in its place. The pages are
+    /// lost; those that were not the kernel's own are not missed.
+    pub destroyed: RangeSet<Pfn>,
     /// What was wrong with the input and was tolerated, one sentence per entry.
     pub remarks: Vec<String>,
 }

@@ -62,11 +62,13 @@ pub enum Reason {
     Offline,
     /// An earlier filter had left the page out already.
     Earlier,
+    /// Not the kernel's own, and not there any more: the boot after the crash has written over it.
+    Destroyed,
 }
 
 impl Reason {
     /// All reasons, in the order reports list them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Free,
         Self::Cache,
         Self::CachePrivate,
@@ -74,6 +76,7 @@ impl Reason {
         Self::HwPoison,
         Self::Offline,
         Self::Earlier,
+        Self::Destroyed,
     ];
 
     /// The name in reports and in JSON.
@@ -86,6 +89,7 @@ impl Reason {
             Self::HwPoison => "hwpoison",
             Self::Offline => "offline",
             Self::Earlier => "earlier",
+            Self::Destroyed => "destroyed",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A set of pages chosen from a dump, and why the others are not in it.
 
 use crate::{
-    CHUNK_FRAMES, Chunk, DumpLevel, MemoryMap, Pfn, PhysicalMemory, ReadError, Reason, ReasonCounts,
+    CHUNK_FRAMES, Chunk, DumpLevel, MemoryMap, Pfn, PhysicalMemory, Range, RangeSet, ReadError, Reason,
+    ReasonCounts,
 };
 use std::fs::File;
 use std::io;
@@ -111,6 +112,52 @@ impl Selection {
         self.level = self.level.with(earlier);
     }
 
+    /// Leaves out `frames` as well, for `reason`; returns how many of them had been kept.
+    ///
+    /// # Errors
+    ///
+    /// When the spill file cannot be read.
+    pub fn leave_out(&mut self, frames: &RangeSet<Pfn>, reason: Reason) -> Result<u64, SelectionError> {
+        let mut removed = 0;
+        for position in 0..self.chunks.len() {
+            let first = self.chunks[position].0 * CHUNK_FRAMES;
+            let window = Range::new(Pfn(first), Pfn(first.saturating_add(CHUNK_FRAMES)));
+            if frames.within(window).next().is_none() {
+                continue;
+            }
+            let (_, mut chunk) = self.chunk(position)?;
+            let here: u64 =
+                frames.within(window).map(|r| chunk.remove(r.start.0 - first, r.end.0 - first)).sum();
+            if here > 0 {
+                self.chunks[position].1 = Stored::Held(chunk);
+                removed += here;
+            }
+        }
+        self.kept -= removed;
+        self.reasons.add(reason, removed);
+        Ok(removed)
+    }
+
+    /// The frames of `frames` that are kept.
+    ///
+    /// # Errors
+    ///
+    /// When the spill file cannot be read.
+    pub fn kept_of(&self, frames: &RangeSet<Pfn>) -> Result<RangeSet<Pfn>, SelectionError> {
+        let mut kept = RangeSet::default();
+        for position in 0..self.chunks.len() {
+            let first = self.chunks[position].0 * CHUNK_FRAMES;
+            let window = Range::new(Pfn(first), Pfn(first.saturating_add(CHUNK_FRAMES)));
+            if frames.within(window).next().is_none() {
+                continue;
+            }
+            let (_, chunk) = self.chunk(position)?;
+            let runs = chunk.runs().map(|run| Range::new(Pfn(first + run.start), Pfn(first + run.end)));
+            runs.flat_map(|run| frames.within(run)).for_each(|range| kept.insert(range));
+        }
+        Ok(kept)
+    }
+
     /// The memory that the pages were chosen from.
     pub fn map(&self) -> &MemoryMap {
         &self.map
@@ -214,7 +261,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PageSize, PhysAddr, Range};
+    use crate::{PageSize, PhysAddr};
 
     fn map(frames: &[(u64, u64)]) -> MemoryMap {
         let bytes = frames.iter().map(|&(s, e)| Range::new(PhysAddr(s << 12), PhysAddr(e << 12))).collect();
@@ -249,6 +296,28 @@ mod tests {
         let (first, chunk) = all.chunk(1).unwrap();
         let mut runs = chunk.runs();
         assert_eq!((first, runs.next(), runs.next()), (Pfn(far), Some(0..1), None));
+    }
+
+    #[test]
+    fn what_is_left_out_afterwards_is_counted_once() {
+        let far = CHUNK_FRAMES * 3;
+        let memory = Tenths(map(&[(1, 10), (20, 30), (far, far + 100)]));
+        let mut all = Selection::everything(&memory, DumpLevel::default(), None).unwrap();
+        let kept = all.kept();
+        let frames = |ranges: &[(u64, u64)]| -> RangeSet<Pfn> {
+            ranges.iter().map(|&(s, e)| Range::new(Pfn(s), Pfn(e))).collect()
+        };
+        let some = frames(&[(8, 22), (CHUNK_FRAMES, CHUNK_FRAMES + 5), (far - 1, far + 2)]);
+        let there = all.kept_of(&some).unwrap();
+        assert_eq!(
+            there.total(),
+            [8, 9, 21, far, far + 1].iter().filter(|&pfn| pfn % 10 != 0).count() as u64
+        );
+        assert_eq!(all.leave_out(&some, Reason::Destroyed).unwrap(), there.total());
+        assert_eq!(all.kept(), kept - there.total());
+        assert_eq!(all.reasons().get(Reason::Destroyed), there.total());
+        assert!(all.kept_of(&some).unwrap().is_empty());
+        assert_eq!(all.leave_out(&some, Reason::Destroyed).unwrap(), 0);
     }
 
     #[test]

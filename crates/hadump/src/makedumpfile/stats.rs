@@ -23,9 +23,13 @@ pub(super) fn report(selection: &Selection, written: &Written) -> String {
     line("    Free pages              ", counts.get(Reason::Free));
     line("    Hwpoison pages          ", counts.get(Reason::HwPoison));
     line("    Offline pages           ", counts.get(Reason::Offline));
-    let earlier = counts.get(Reason::Earlier);
-    if earlier > 0 {
-        line("    Excluded before         ", earlier);
+    for (label, reason) in [
+        ("    Excluded before         ", Reason::Earlier),
+        ("    Overwritten pages       ", Reason::Destroyed),
+    ] {
+        if counts.get(reason) > 0 {
+            line(label, counts.get(reason));
+        }
     }
     let remaining = total.saturating_sub(excluded);
     line("  Remaining pages  ", remaining);

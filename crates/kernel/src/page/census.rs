@@ -109,7 +109,7 @@ impl Census {
                     Reason::HwPoison => self.broken += 1,
                     Reason::Offline => self.offline += 1,
                     Reason::Cache | Reason::CachePrivate => self.private::<O>(sound, page),
-                    Reason::User | Reason::Free | Reason::Earlier => {}
+                    Reason::User | Reason::Free | Reason::Earlier | Reason::Destroyed => {}
                 }
                 Some(order)
             }

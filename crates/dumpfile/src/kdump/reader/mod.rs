@@ -95,6 +95,7 @@ pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
         phys_base,
         erase_info,
         remarks,
+        ..Source::default()
     };
     Ok(Dump { machine, memory: Box::new(memory), notes, vmcoreinfo, virt: Vec::new(), elf_flags: 0, source })
 }
