@@ -227,8 +227,8 @@ fn status_tells_what_the_last_boot_left() {
             cases.push(("stale_dump", Event::StaleAfterSecondCrash, &[]));
         } else {
             // These kernels look at the dump, refuse it and use the memory.
-            cases.push(("given_back", Event::StaleAfterSecondCrash, &[]));
-            cases.push(("given_back", Event::CRASH, &rejected));
+            cases.push(("refused_by_the_kernel", Event::StaleAfterSecondCrash, &[]));
+            cases.push(("refused_by_the_kernel", Event::CRASH, &rejected));
         }
         for (expected, event, faults) in cases {
             let run = crash(options.clone(), event, faults, Dirt::Whole);

@@ -59,14 +59,11 @@ fn fadump_gives_everything_back_at_once_at_the_end() {
     let report = json(&save(root.path(), target.path(), &["--release", "progressive"]).ok());
     assert_eq!(report["released"]["interface"], "release_mem");
     assert!(root.live.lock().unwrap().run().released());
-    same_pages(plain_of_vmcore(&root).path(), target.path());
-}
-
-/// The kernel's own view, which the model's root keeps as a file.
-fn plain_of_vmcore(root: &LiveRoot) -> Scratch {
+    assert!(!root.path().join("proc/vmcore").exists(), "the kernel takes it away");
+    // The kernel's own view while it was there.
     let plain = Scratch::new("plain");
-    run::convert(&root.path().join("proc/vmcore"), plain.path(), &[]).ok();
-    plain
+    run::convert(root.vmcore(), plain.path(), &[]).ok();
+    same_pages(plain.path(), target.path());
 }
 
 #[test]

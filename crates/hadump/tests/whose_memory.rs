@@ -303,10 +303,6 @@ fn an_ordinary_boot_says_whether_the_next_dumps_memory_can_be_given_back() {
     let machine = Machine::new(Options { rtas: above, ..options(Linux::V6_12) }).unwrap();
     let next = scenario::run(machine, Event::CrashUnregistered, &[], Dirt::Whole).unwrap();
     let machine = Booted::new(&next);
-    // AT_PAGESZ, as the kernel tells each program.
-    let page = [6, next.options.page_size].map(u64::to_le_bytes).concat();
-    fs::create_dir_all(machine.path().join("proc/self")).unwrap();
-    fs::write(machine.path().join("proc/self/auxv"), page).unwrap();
     let status = machine.hadump(&["status", "--root", "ROOT"]).ok();
     assert!(
         status.stdout.contains(

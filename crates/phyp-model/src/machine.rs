@@ -105,13 +105,15 @@ pub struct Options {
     /// below 768 MiB). `None` for the end of boot memory, where machines have it whose boot memory reaches 768 MiB, and where
     /// it is one more thing that each boot writes.
     pub rtas: Option<Extent>,
-    /// Where the boot loader puts the initial RAM disk; `None` for the middle of boot memory.
+    /// Where the boot loader puts the initial RAM disk; `None` for the first half of boot memory.
     pub initrd: Option<Extent>,
     /// Where the flattened device tree is built (`flatten_device_tree`: right above kernel and initial RAM disk); `None`
-    /// for boot memory.
+    /// for the middle of boot memory.
     pub device_tree: Option<Extent>,
     /// Ranges of the device tree's property `reserved-ranges`, which the dump area avoids and a release spares.
     pub reserved_ranges: Vec<Extent>,
+    /// `crashkernel=` in bytes on the command line, for whoever reads it there: the model is told what follows from it.
+    pub crashkernel: Option<u64>,
     /// `fadump=nocma`: in a boot without a dump, the dump area is not lent to programs.
     pub nocma: bool,
     /// Size of `pt_regs` in the crash-info header: 352, 384 or 400.
@@ -149,6 +151,7 @@ impl Options {
             initrd: None,
             device_tree: None,
             reserved_ranges: Vec::new(),
+            crashkernel: None,
             nocma: false,
             pt_regs_size: 352,
             cpu_mask_size: 128,
@@ -211,12 +214,12 @@ impl Options {
 
     /// Where the initial RAM disk is when a kernel starts; the kernel frees it once it has unpacked it.
     pub fn initrd_extent(&self) -> Extent {
-        self.initrd.unwrap_or_else(|| self.in_boot_memory(2))
+        self.initrd.unwrap_or_else(|| self.in_boot_memory(4))
     }
 
     /// Where the flattened device tree is, from which `/proc/device-tree` takes its properties.
     pub fn device_tree_extent(&self) -> Extent {
-        self.device_tree.unwrap_or_else(|| self.in_boot_memory(4))
+        self.device_tree.unwrap_or_else(|| self.in_boot_memory(2))
     }
 
     /// A page at this fraction of the first region of boot memory.

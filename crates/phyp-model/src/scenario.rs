@@ -19,6 +19,10 @@ use crate::verdict;
 pub const SECOND_BOOT: Tag = *b"2NDBOOT!";
 /// What stands in memory as RTAS: the same in every boot.
 pub const RTAS: Tag = *b"RTAS....";
+/// What stands in memory as this boot's initial RAM disk.
+pub const INITRD: Tag = *b"INITRD..";
+/// What stands in memory as this boot's flattened device tree.
+pub const DEVICE_TREE: Tag = *b"\xd0\x0d\xfe\xedFDT.";
 /// What fills memory as soon as it is released.
 pub const FREED: Tag = *b"FREED!!!";
 
@@ -308,6 +312,14 @@ fn boot_again(
         // Before the kernel starts; in the dump area it overwrites the copy of boot memory.
         machine.memory.fill(rtas, RTAS)?;
         copy::overwrite(copied, rtas);
+    }
+    // What only this boot has there: in memory that was left in place, too, the crashed system's is gone.
+    let options = &machine.options;
+    for (place, tag) in [(options.initrd, INITRD), (options.device_tree, DEVICE_TREE)] {
+        let Some(place) = place else { continue };
+        machine.memory.fill(place, tag)?;
+        copy::overwrite(copied, place);
+        written.push(place);
     }
     if event == Event::SecondCrash {
         // The second system never registered: a dump was active. It ends in a plain reboot.

@@ -43,6 +43,7 @@ impl Options {
             rtas: Some(Extent::new(ram.min(RMA) - page, 0x83c)),
             initrd: Some(Extent::new(0x101_0000, 0xc0_ee00)),
             device_tree: Some(Extent::new(0x1c2_0000, 0x3_0000)),
+            crashkernel,
             ..Self::small_fadump()
         })
     }

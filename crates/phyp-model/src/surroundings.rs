@@ -5,21 +5,29 @@ use std::fmt::Write as _;
 
 use crate::bytes::{ByteOrder, Bytes};
 use crate::error::Result;
-use crate::extent::Extent;
+use crate::extent::{self, Extent};
 use crate::machine::Mode;
 use crate::scenario::Run;
 use crate::tree::Tree;
 
-/// Writes `/proc/meminfo`, `/proc/iomem`, what `/dev/kmsg` says of fadump, and of a machine with RTAS firmware the properties of `/rtas` and `/chosen` that name
+/// Writes `/proc/meminfo`, `/proc/iomem`, what `/dev/kmsg` says of fadump, what tells of the running kernel, and of a machine with RTAS firmware the properties of `/rtas` and `/chosen` that name
 /// places in memory, and `/sys/firmware/fdt`.
 ///
 /// # Errors
 ///
 /// A file cannot be written.
 pub(crate) fn write(run: &Run, tree: &Tree) -> Result<()> {
-    tree.file("proc/meminfo", 0o444, meminfo(run).as_bytes())?;
+    tree.file("proc/meminfo", 0o444, meminfo(run, run.memory_total()).as_bytes())?;
     tree.file("proc/iomem", 0o444, iomem(run).as_bytes())?;
     tree.file("dev/kmsg", 0o644, kmsg(run).as_bytes())?;
+    tree.file("proc/cmdline", 0o444, command_line(run).as_bytes())?;
+    tree.file("proc/self/auxv", 0o400, &auxiliary_vector(run))?;
+    if let Some(facts) = run.options.mode.facts() {
+        tree.file("proc/sys/kernel/osrelease", 0o444, format!("{}.94-model\n", facts.release).as_bytes())?;
+        // Only with the radix MMU the parameter area is at the end of memory.
+        let mmu = if run.options.parameter_area { "Radix" } else { "Hash" };
+        tree.file("proc/cpuinfo", 0o444, format!("processor\t: 0\n\nMMU\t\t: {mmu}\n").as_bytes())?;
+    }
     if run.options.mode == Mode::Opal {
         return Ok(());
     }
@@ -33,12 +41,33 @@ pub(crate) fn write(run: &Run, tree: &Tree) -> Result<()> {
     tree.file("sys/firmware/fdt", 0o400, &flattened(run))
 }
 
-/// The first lines of `/proc/meminfo`.
-fn meminfo(run: &Run) -> String {
-    let total = run.memory_total() >> 10;
+fn command_line(run: &Run) -> String {
+    let options = &run.options;
+    let fadump = match options.mode {
+        Mode::Phyp2008 => "phyp_dump=1",
+        _ if options.nocma => "fadump=nocma",
+        _ => "fadump=on",
+    };
+    let size = options.crashkernel.map(|size| format!(" crashkernel={}M", size >> 20)).unwrap_or_default();
+    format!("root=/dev/vda {fadump}{size}\n")
+}
+
+/// The auxiliary vector of any program: here the page size and the end of the list.
+fn auxiliary_vector(run: &Run) -> Vec<u8> {
+    const PAGE_SIZE: u64 = 6;
+    let words = [PAGE_SIZE, run.options.page_size, 0, 0];
+    words.iter().flat_map(|word| run.options.order.u64(*word)).collect()
+}
+
+/// Lines of `/proc/meminfo` of a kernel that manages `bytes` of memory.
+pub(crate) fn meminfo(run: &Run, bytes: u64) -> String {
+    let (total, lent) = (bytes >> 10, extent::total(&run.lent()) >> 10);
     // Programs have little of it so soon after the boot.
     let free = total / 10 * 9;
-    format!("MemTotal:       {total:8} kB\nMemFree:        {free:8} kB\nMemAvailable:   {free:8} kB\n")
+    format!(
+        "MemTotal:       {total:8} kB\nMemFree:        {free:8} kB\nMemAvailable:   {free:8} kB\n\
+         CmaTotal:       {lent:8} kB\n"
+    )
 }
 
 /// `/proc/iomem`: a line for each range of memory. What lies in it, reserved or not, is nowhere told on this architecture.
@@ -52,7 +81,7 @@ fn iomem(run: &Run) -> String {
 }
 
 /// Records of `/dev/kmsg`: level and facility, number, microseconds, flags, text.
-fn kmsg(run: &Run) -> String {
+pub(crate) fn kmsg(run: &Run) -> String {
     let records = run.fadump.log.iter().enumerate();
     records.map(|(n, line)| format!("6,{},{},-;{line}\n", 200 + n, 400_000 + n)).collect()
 }
