@@ -317,3 +317,29 @@ fn what_proc_vmcore_shows_in_place_of_an_overwritten_page_is_not_believed() {
     assert_eq!(run.code, Some(4), "{}", run.stderr);
     assert_eq!(report["pages"]["lost"], 1, "{report}");
 }
+
+#[test]
+fn status_warns_before_any_crash_when_programs_get_rtas_memory() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    let root = booted(&dump, 0x1fff_0000);
+    // An ordinary boot: no dump waits, the kernel is registered and lends the dump area, in which RTAS lies.
+    let tree = root.path().join("proc/device-tree");
+    fs::remove_file(tree.join("rtas/ibm,kernel-dump")).expect("removed");
+    fs::remove_file(root.path().join("sys/kernel/fadump/release_mem")).expect("removed");
+    fs::create_dir_all(tree.join("memory@0")).expect("a directory");
+    fs::create_dir_all(root.path().join("proc/self")).expect("a directory");
+    let write = |path: &Path, bytes: &[u8]| fs::write(path, bytes).expect("a file");
+    write(&tree.join("memory@0/reg"), &[0u64, 768 << 20].map(u64::to_be_bytes).concat());
+    write(&tree.join("rtas/ibm,configure-kernel-dump"), &[0, 0, 0x20, 0x2d]);
+    write(&root.path().join("proc/self/auxv"), &[6u64, 0x10000].map(u64::to_le_bytes).concat());
+    write(&root.path().join("proc/cmdline"), b"fadump=on\n");
+    write(&root.path().join("proc/meminfo"), b"MemTotal: 754112 kB\nCmaTotal: 327680 kB\n");
+    write(&root.path().join("sys/kernel/fadump/registered"), b"1\n");
+    let root_option = format!("--root={}", root.path().display());
+    let run = run::hadump(["status", "--json", &root_option]);
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(report["after_next_crash"]["possible"], true, "{report:#}");
+    assert_eq!(report["after_next_crash"]["advice"], "fadump=nocma");
+    let lends = "the kernel lends RTAS's own memory (0x1fff0000..0x1fff083c) to programs";
+    assert!(run.stdout.contains(lends) && run.stdout.contains("boot with fadump=nocma"), "{report:#}");
+}

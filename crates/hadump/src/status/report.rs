@@ -4,7 +4,7 @@ use crate::custody::Standing;
 use crate::{report, units};
 use ::save::state::Saved;
 use anyhow::Result;
-use phyp::giveback::{self, Forecast, NextCrash};
+use phyp::giveback::{self, Advice, Forecast, NextCrash};
 use phyp::status::{LastBoot, Mechanism, Readiness, SectionStatus, Status};
 use serde::Serialize;
 use std::io::Write;
@@ -145,7 +145,7 @@ impl Possible {
             }
             Ok(Forecast::Next(next)) => {
                 warn(&next, findings);
-                let advice = (!next.release.is_safe()).then(|| next.advice.to_string());
+                let advice = (next.advice != Advice::Nothing).then(|| next.advice.to_string());
                 let NextCrash { release, .. } = *next;
                 Some(Self { possible: Some(release.is_safe()), why: release.objection(), advice })
             }
@@ -166,9 +166,10 @@ fn warn(next: &NextCrash, findings: &mut Vec<Finding>) {
         ));
     }
     if let Some(range) = next.lent {
+        let advice = if next.advice == Advice::Impossible { Advice::Nocma } else { next.advice };
         warn(format!(
-            "the kernel lends RTAS's own memory ({range:?}) to programs, because it lies in the dump area; fadump=nocma on \
-             the kernel's command line prevents that"
+            "the kernel lends RTAS's own memory ({range:?}) to programs, because it lies in the dump area: one that uses it \
+             takes the machine down, without any crash before; boot with {advice}"
         ));
     }
 }

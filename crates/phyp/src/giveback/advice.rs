@@ -25,6 +25,8 @@ pub enum Advice {
         /// How much of the copy of boot memory RTAS will destroy all the same, in bytes.
         lost: u64,
     },
+    /// `fadump=nocma`: memory can be given back as it is, but until then RTAS's memory is lent to programs.
+    Nocma,
     /// There is no such number for this machine: `crashkernel=` is cut down to a quarter of memory, less than 320 MiB
     /// switches fadump off, and nothing in between saves RTAS.
     Impossible,
@@ -42,6 +44,7 @@ impl fmt::Display for Advice {
                     _ => write!(f, ", which costs {lost} bytes of the dump"),
                 }
             }
+            Self::Nocma => f.write_str("fadump=nocma"),
             Self::Impossible => f.write_str("no crashkernel= makes it possible on this machine"),
         }
     }

@@ -68,10 +68,10 @@ pub fn forecast(system: &System) -> Result<Forecast, Unknown> {
     let better = || advice::advise(system, &residents);
     let advice = match release.is_safe() {
         true if lost == 0 => Advice::Nothing,
-        // The dump area covers RTAS. That is changed where a larger one saves it whole, or where programs get it.
+        // The dump area covers RTAS. More boot memory would save it whole; without, programs must not get it.
         true => match better() {
             advice @ Advice::Crashkernel { lost: 0, .. } => advice,
-            advice if lent.is_some() => advice,
+            _ if lent.is_some() => Advice::Nocma,
             _ => Advice::Nothing,
         },
         false => better(),

@@ -288,7 +288,13 @@ fn a_covered_rtas_that_no_number_reaches_is_left_alone_unless_programs_get_it() 
     system.boot.cma_total = Some(576 * MIB);
     let lent = next(&system);
     assert_eq!(lent.lent, Some(range(0x2fff_0000, 0x2fff_083c)));
-    assert_eq!(lent.advice, Advice::Crashkernel { size: 384 * MIB, nocma: true, lost: RTAS });
+    assert_eq!(lent.advice, Advice::Nocma);
+    // The default of 10 to 15 GiB: there is a size that spares RTAS, and it need not be lent at all.
+    let mut system = machine(12 * GIB, 512 * MIB, V6_12);
+    system.boot.cma_total = Some(512 * MIB);
+    let lent = next(&system);
+    assert!(lent.lent.is_some());
+    assert_eq!(lent.advice, Advice::Crashkernel { size: 768 * MIB, nocma: false, lost: 0 });
     // Where the dump area does not cover RTAS, lending it is right.
     let mut system = machine(4 * GIB, GIB, V6_12);
     system.boot.cma_total = Some(GIB);
