@@ -7,7 +7,7 @@ use anyhow::Result;
 use phyp::custody::{self, Custody, Known, Owner};
 use phyp::giveback;
 use phyp::system::System;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vmcore::{Dump, Pfn, PhysAddr, Range, RangeSet};
 
 /// A machine after its boot.
@@ -92,6 +92,33 @@ impl Standing {
         let mut dump = without(dump, &gone);
         dump.source.incomplete = true;
         dump
+    }
+}
+
+/// Watches whether the memory of a machine's dump is still the dump's while it is read.
+pub(crate) struct Watch {
+    root: PathBuf,
+    /// `/proc/vmcore` was there when it began.
+    vmcore_seen: bool,
+    /// It was given away before that already, and whoever reads it knows.
+    known: bool,
+}
+
+impl Watch {
+    /// Begins to watch the machine with this root.
+    pub(crate) fn of(root: &Path) -> Self {
+        let vmcore_seen = root.join("proc/vmcore").exists();
+        let watch = Self { root: root.to_owned(), vmcore_seen, known: false };
+        Self { known: watch.given_away().is_some(), ..watch }
+    }
+
+    /// What shows that somebody gave the memory to the running system, if anything does.
+    ///
+    /// The kernel is not asked through its release file: that is for whoever means to release memory.
+    pub(crate) fn given_away(&self) -> Option<String> {
+        let system = System::look(&self.root).ok()?;
+        let custody = custody::custody(&system, Known { vmcore_seen: self.vmcore_seen, probe: None });
+        (custody.is_given_away() && !self.known).then(|| custody.evidence.join("; "))
     }
 }
 

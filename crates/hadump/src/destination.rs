@@ -91,6 +91,7 @@ impl Destination {
             return Ok(Self::Set { names: outputs.to_vec(), cut, force });
         }
         if is_stream(first) {
+            output::check_standard_output()?;
             return Ok(Self::Stream);
         }
         let file = output::create(first, force, FORCE)?;

@@ -1,9 +1,9 @@
 //! Output files: beginning one, writing to one from front to back, and whether what was written lacks anything.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::{Error, Written};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use vmcore::Dump;
@@ -39,6 +39,22 @@ pub(crate) fn exists(path: &Path, option: &str) -> anyhow::Error {
 pub(crate) fn is_null_device(path: &Path) -> bool {
     let null = rustix::fs::makedev(1, 3);
     path.metadata().is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == null)
+}
+
+/// Refuses a standard output that takes a dump and keeps nothing of it, and a terminal.
+///
+/// One that was closed is the null device by now: the standard library opens that in its place.
+pub(crate) fn check_standard_output() -> Result<()> {
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        bail!("standard output is a terminal, which a dump is not for: send it into a pipe or a file");
+    }
+    let stat = rustix::fs::fstat(&stdout).context("standard output cannot be looked at")?;
+    let null = rustix::fs::makedev(1, 3);
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == null {
+        bail!("standard output is closed or the null device, which keeps nothing of a dump");
+    }
+    Ok(())
 }
 
 /// Whether a file may take the place of what `path` names: directories, devices, pipes and sockets stay.

@@ -4,31 +4,13 @@ mod common;
 
 use common::live::LiveRoot;
 use common::run::{self, Run as Output, Scratch, hadump};
-use common::saving::{command, crashed, json, save};
+use common::saving::{RELEASE_MEM, command, crashed, fadump, json, released, save, set_boot};
 use phyp_model::Options;
 use phyp_model::release::Handler;
-use phyp_model::root::{self, RootOptions};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-const RELEASE_MEM: &str = "sys/kernel/fadump/release_mem";
-
-/// The root of a machine that fadump saved, in a boot of this name. Its dump is another for each `seed`.
-fn fadump(seed: u64, boot: &str) -> Scratch {
-    let root = Scratch::new("root");
-    let run = crashed(&Options::small_fadump(), seed);
-    root::write(&run, root.path(), &RootOptions::default()).expect("a root");
-    set_boot(root.path(), boot);
-    root
-}
-
-fn set_boot(root: &Path, boot: &str) {
-    let random = root.join("proc/sys/kernel/random");
-    fs::create_dir_all(&random).expect("a directory");
-    fs::write(random.join("boot_id"), boot).expect("a boot");
-}
 
 /// A kernel that refuses to release memory, and one that does so.
 fn refuse(root: &Path, refuse: bool) {
@@ -40,10 +22,6 @@ fn refuse(root: &Path, refuse: bool) {
         fs::remove_dir(&file).expect("the directory in its place");
         fs::write(&file, "").expect("the kernel's file");
     }
-}
-
-fn released(root: &Path) -> String {
-    fs::read_to_string(root.join(RELEASE_MEM)).expect("the kernel's file")
 }
 
 /// What a unit runs at every boot.

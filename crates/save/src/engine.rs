@@ -9,7 +9,7 @@ use crate::journal::{Journal, Record};
 use crate::release::Releaser;
 use crate::{DESCRIPTOR_LEN, Error, Segments};
 use dumpfile::Progress;
-use dumpfile::kdump::Writer;
+use dumpfile::kdump::{Checkpoint, Writer};
 use rustix::io::Errno;
 use std::io;
 use vmcore::{PageSize, PhysAddr, Selection};
@@ -29,7 +29,12 @@ pub struct Limits<'r> {
     pub segment: u64,
     /// What the target takes.
     pub room: &'r Room<'r>,
+    /// Whether what was read until now was the dump's.
+    pub given_away: &'r GivenAway<'r>,
 }
+
+/// Why the memory is no longer the dump's, if it is not: it was released by somebody who did not ask.
+pub type GivenAway<'r> = dyn Fn() -> Option<String> + Sync + 'r;
 
 /// How saving ended.
 #[derive(Debug)]
@@ -72,6 +77,9 @@ fn is_full(error: &io::Error) -> bool {
 ///
 /// Without a journal nothing is released. What was written stays good however this ends; [`Writer::finish`] marks the
 /// output complete.
+///
+/// What was read since the last checkpoint is taken back from the output when memory turns out to have been given away
+/// meanwhile: nobody knows since when.
 pub fn run(
     writer: &mut Writer<'_>,
     parts: &[Selection],
@@ -82,10 +90,16 @@ pub fn run(
     progress: &Progress,
 ) -> End {
     let mut segments = Segments::new(parts);
+    let written = writer.written();
+    let mut last = Checkpoint { next_offset: written.bytes, written };
     loop {
-        let step = segment(writer, &mut segments, page, limits, progress);
+        let (pages, step) = segment(writer, &mut segments, page, limits, progress);
+        if let Some(why) = (limits.given_away)() {
+            let taken = pages.map_or(Ok(()), |pages| writer.take_back(&pages, &last));
+            return End::Failed(taken.err().map_or(Error::GivenAway { why }, Error::from));
+        }
         // Also after an error: what was written is not lost, and a resumed run need not write it again.
-        let settled = settle(writer, journal.as_deref_mut());
+        let settled = settle(writer, journal.as_deref_mut()).map(|checkpoint| last = checkpoint);
         match step.and_then(|written| settled.map(|()| written)) {
             Ok(Step::Written) => (),
             Ok(Step::NoRoom) => return End::NoRoom(None),
@@ -113,30 +127,35 @@ enum Step {
     Last,
 }
 
-/// Writes the next segment, as large as the target takes.
+/// Writes the next segment, as large as the target takes, and answers which pages that were meant to be.
 fn segment(
     writer: &mut Writer<'_>,
     segments: &mut Segments<'_>,
     page: PageSize,
     limits: &Limits<'_>,
     progress: &Progress,
-) -> Result<Step, Error> {
+) -> (Option<Selection>, Result<Step, Error>) {
     if segments.left() == 0 {
-        return Ok(Step::Last);
+        return (None, Ok(Step::Last));
     }
     // In the worst case no page can be compressed.
     let fit = |room: u64| room.saturating_sub(SLACK) / (page.bytes() + DESCRIPTOR_LEN);
     let wanted = (limits.segment / page.bytes()).max(1);
     let pages = (limits.room)(writer.written().bytes).map_or(wanted, |room| wanted.min(fit(room)));
-    match segments.next(pages)? {
-        None => Ok(Step::Last),
-        Some(_) if pages == 0 => Ok(Step::NoRoom),
-        Some(segment) => writer.write(&segment, progress).map(|()| Step::Written).map_err(Error::from),
+    match segments.next(pages) {
+        Err(error) => (None, Err(error.into())),
+        Ok(None) => (None, Ok(Step::Last)),
+        Ok(Some(_)) if pages == 0 => (None, Ok(Step::NoRoom)),
+        Ok(Some(segment)) => {
+            let written = writer.write(&segment, progress);
+            (Some(segment), written.map(|()| Step::Written).map_err(Error::from))
+        }
     }
 }
 
 /// Makes the output durable and records how far it is.
-fn settle(writer: &Writer<'_>, journal: Option<&mut Journal>) -> Result<(), Error> {
+fn settle(writer: &Writer<'_>, journal: Option<&mut Journal>) -> Result<Checkpoint, Error> {
     let checkpoint = writer.checkpoint()?;
-    journal.map_or(Ok(()), |journal| journal.append(&Record::Checkpoint(checkpoint)))
+    journal.map_or(Ok(()), |journal| journal.append(&Record::Checkpoint(checkpoint)))?;
+    Ok(checkpoint)
 }

@@ -67,6 +67,12 @@ pub enum Error {
         /// Who they are, as far as that is known.
         holders: Vec<crate::state::Holder>,
     },
+    /// Memory was given to the running system while it was read.
+    #[error("{why}: what was read since the last checkpoint may not be the dump's, and is not kept")]
+    GivenAway {
+        /// What shows that.
+        why: String,
+    },
     /// Another process saves to the same place.
     #[error("{}: in use by another hadump", path.display())]
     Busy {

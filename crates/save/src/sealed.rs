@@ -7,11 +7,13 @@
 //! The machine that saves cannot read these files. What a later run has to know is in `NAME.skeleton-incomplete`, a
 //! [`Skeleton`]: headers, bitmaps and descriptors, no page and no register.
 
-use crate::Error;
 use crate::journal::{Begin, History, Journal};
-use crate::target::{Output, Target, begin_journal, forget_journal, paced, resume_journal, sync_directory};
+use crate::target::{
+    Output, Target, begin_journal, forget_journal, outline_of, paced, resume_journal, sync_directory,
+};
+use crate::{Error, trust};
 use dumpfile::flattened::FlattenedSink;
-use dumpfile::kdump::Skeleton;
+use dumpfile::kdump::{Outline, Skeleton};
 use dumpfile::output::{OutputFile, Sink};
 use rustix::fs::OFlags;
 use sealed::{Part, Recipients, Sealer};
@@ -67,6 +69,11 @@ impl SealedTarget {
     /// The parts that exist.
     fn parts(&self) -> Result<Vec<Part>, Error> {
         Part::all(&self.name).map_err(self.failed("look for its encrypted files"))
+    }
+
+    /// The first number among those of `parts` that is missing.
+    fn gap(&self, parts: &[Part]) -> Option<u32> {
+        (0..).zip(parts).find_map(|(number, part)| (part.number != number).then_some(number))
     }
 
     /// Removes the file that an interrupted run was writing: it is not known how much of it is on the disk.
@@ -165,9 +172,7 @@ impl Target for SealedTarget {
         let skeleton = Skeleton::reopen(OutputFile::reopen(&self.skeleton(), true)?)?;
         let parts = self.parts()?;
         let next = parts.last().map_or(0, |last| last.number + 1);
-        if let Some(gap) =
-            (0..).zip(&parts).find_map(|(number, part)| (part.number != number).then_some(number))
-        {
+        if let Some(gap) = self.gap(&parts) {
             let path = Part { dump: self.name.clone(), number: gap }.path();
             let action = "resume a save of which this file is missing; start over with --force".to_owned();
             return Err(dumpfile::Error::Write { path, action, source: ErrorKind::NotFound.into() }.into());
@@ -184,6 +189,20 @@ impl Target for SealedTarget {
     fn is_named(&self) -> bool {
         // The skeleton gets its final name when the last file has its own.
         self.unfinished().is_ok_and(|skeleton| skeleton.symlink_metadata().is_err())
+    }
+
+    fn outline(&self, finished: bool) -> Result<Outline, Error> {
+        let parts = self.parts()?;
+        // What the skeleton says of the files counts only if they are there.
+        if finished && (parts.is_empty() || self.gap(&parts).is_some()) {
+            let number = self.gap(&parts).unwrap_or(0);
+            let path = Part { dump: self.name.clone(), number }.path();
+            return Err(Error::File { path, action: "open it", source: ErrorKind::NotFound.into() });
+        }
+        for part in &parts {
+            trust::open(&part.path(), OFlags::RDONLY)?;
+        }
+        outline_of(&if finished { self.skeleton() } else { self.unfinished()? })
     }
 }
 

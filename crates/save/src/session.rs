@@ -5,7 +5,7 @@ use crate::journal::{Begin, History, Journal, Record};
 use crate::release::Releaser;
 use crate::target::Target;
 use crate::{Error, identity};
-use dumpfile::kdump::{Options, Unfinished, Writer, identity_note};
+use dumpfile::kdump::{Options, Outline, Unfinished, Writer, identity_note};
 use dumpfile::{Facts, Progress, Written};
 use std::path::PathBuf;
 use vmcore::{Dump, DumpLevel, Selection};
@@ -18,6 +18,8 @@ pub enum Earlier {
     Begun(Journal, Box<History>),
     /// An output that is finished; memory may be left to be released.
     Done(Journal, Box<History>),
+    /// A journal that says so, of an output that does not prove it.
+    Unproven(Journal, Box<History>),
 }
 
 /// Looks for what an earlier run left at `target`.
@@ -29,12 +31,24 @@ pub fn find(target: &dyn Target) -> Result<Earlier, Error> {
     Ok(match target.resume()? {
         None => Earlier::Nothing(None),
         Some((journal, None)) => Earlier::Nothing(Some(journal)),
-        Some((journal, Some(history))) => match history.finished {
-            Some(true) if target.is_named() => Earlier::Done(journal, Box::new(history)),
-            Some(false) => Earlier::Done(journal, Box::new(history)),
-            _ => Earlier::Begun(journal, Box::new(history)),
+        Some((journal, Some(history))) => match is_done(target, &history) {
+            Some(true) => Earlier::Done(journal, Box::new(history)),
+            Some(false) => Earlier::Unproven(journal, Box::new(history)),
+            None => Earlier::Begun(journal, Box::new(history)),
         },
     })
+}
+
+/// Whether the output at `target` proves that it is finished, where its journal says so: it is the dump that the journal is
+/// about, and whole if it should be. Memory is released on the word of a journal only where it is true.
+pub fn is_done(target: &dyn Target, history: &History) -> Option<bool> {
+    let complete = history.finished?;
+    if complete && !target.is_named() {
+        return None;
+    }
+    let proves =
+        |outline: Outline| outline.identity == Some(history.begin.dump) && (outline.complete || !complete);
+    Some(target.outline(complete).is_ok_and(proves))
 }
 
 /// Which pages are to be saved.

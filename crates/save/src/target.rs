@@ -1,9 +1,11 @@
 //! Where a dump goes, and where its journal is.
 
-use crate::Error;
 use crate::Paced;
 use crate::journal::{Begin, History, Journal};
+use crate::{Error, trust};
+use dumpfile::kdump::Outline;
 use dumpfile::output::{OutputFile, RawDevice, Sink};
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,6 +99,13 @@ pub trait Target: Sync {
 
     /// Reports whether the output has its final name.
     fn is_named(&self) -> bool;
+
+    /// What the output says of itself: the finished one, or the one that an earlier run began.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, it may be another user's, or it is damaged.
+    fn outline(&self, finished: bool) -> Result<Outline, Error>;
 }
 
 /// A file, `NAME-incomplete` until it is whole.
@@ -125,6 +134,23 @@ pub(crate) fn paced(out: impl Output + 'static, rate: Option<u64>) -> Box<dyn Ou
         Some(rate) => Box::new(Paced::new(out, rate)),
         None => out,
     }
+}
+
+/// The path of an output's journal: `NAME.journal`, or, where that is something that is not believed, with the first number
+/// behind it that makes it one that is or none at all.
+pub fn journal_of(name: &Path) -> PathBuf {
+    let beside = journal_beside(name);
+    let numbered = (2..100).map(|n| {
+        let mut numbered = beside.clone().into_os_string();
+        numbered.push(format!(".{n}"));
+        PathBuf::from(numbered)
+    });
+    let fits = |path: &PathBuf| {
+        path.symlink_metadata().is_err()
+            || !matches!(trust::open(path, OFlags::RDONLY), Err(Error::NotBelieved { .. }))
+    };
+    let all = std::iter::once(beside.clone()).chain(numbered);
+    all.into_iter().find(fits).unwrap_or(beside)
 }
 
 /// The usual path of an output's journal: `NAME.journal`.
@@ -179,6 +205,10 @@ impl Target for FileTarget {
         let there = |path: &Path| path.symlink_metadata().is_ok();
         there(&self.name) && self.unfinished().is_ok_and(|name| !there(&name))
     }
+
+    fn outline(&self, finished: bool) -> Result<Outline, Error> {
+        outline_of(&if finished { self.name.clone() } else { self.unfinished()? })
+    }
 }
 
 /// A block device, with a journal elsewhere or without one; then the save cannot be resumed.
@@ -220,6 +250,20 @@ impl Target for DeviceTarget {
     fn is_named(&self) -> bool {
         true
     }
+
+    fn outline(&self, _: bool) -> Result<Outline, Error> {
+        let open = File::open(&self.device);
+        let failed = |source| Error::File { path: self.device.clone(), action: "open it", source };
+        Ok(Outline::of(open.map_err(failed)?, &self.device)?)
+    }
+}
+
+/// What a file says of itself that nobody else can have put there.
+pub(crate) fn outline_of(path: &Path) -> Result<Outline, Error> {
+    let missing =
+        || Error::File { path: path.to_owned(), action: "open it", source: io::ErrorKind::NotFound.into() };
+    let file = trust::open(path, OFlags::RDONLY)?.ok_or_else(missing)?;
+    Ok(Outline::of(file, path)?)
 }
 
 pub(crate) fn begin_journal(path: &Path, begin: &Begin) -> Result<Journal, Error> {

@@ -60,7 +60,7 @@ impl Case {
         let file = self.patient.release_file(self.counts, steps);
         let release = |released| Releaser::new(self.patient.ground(), file, released);
         let Ok(found) = find(disk) else { panic!("the journal of a dead tool is damaged") };
-        let limits = Limits { segment: 2 << 20, room: &|_| None };
+        let limits = Limits { segment: 2 << 20, room: &|_| None, given_away: &|| None };
         let progress = Progress::default();
         let work = |dump, pages, releaser| SaveJob {
             dump,
@@ -87,6 +87,7 @@ impl Case {
                 let pages = unfinished.as_ref().map_or_else(all, Pages::Rest);
                 save(disk, Some(journal), work(&dump, pages, &mut releaser), &progress)
             }
+            Earlier::Unproven(..) => panic!("the output does not prove what the journal says"),
             Earlier::Done(mut journal, history) => {
                 let mut releaser = release(history.released_in("this boot"));
                 return releaser.rest(&mut journal).is_ok()

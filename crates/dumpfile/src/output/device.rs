@@ -1,5 +1,6 @@
 //! A dump on a disk or partition of its own, without a file system.
 
+use super::contents::contents;
 use super::direct::Direct;
 use super::{Sink, Syncing, len_of, write_all, write_error, write_parts};
 use crate::Error;
@@ -51,6 +52,15 @@ impl RawDevice {
         let len = len.map_err(|e| write_error(path, "find out its size", e))?;
         let direct = Direct::of_device(&file, path);
         Ok(Self { path: path.to_owned(), file, len, direct, syncing: Syncing::default() })
+    }
+
+    /// What is on the device, as far as a mark shows it: a file system, a partition table, an earlier dump.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn contents(&self) -> Result<Option<&'static str>, Error> {
+        contents(&self.file, self.len).map_err(|e| write_error(&self.path, "look at what is on it", e))
     }
 
     /// The bytes that the device holds.

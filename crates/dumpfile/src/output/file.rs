@@ -5,7 +5,7 @@ use super::{Sink, Syncing, has_no_sync, len_of, over, write_all, write_error, wr
 use crate::{Error, incomplete};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -152,12 +152,9 @@ impl OutputFile {
         let file = file.map_err(|e| write_error(&name, "open it to resume", e))?;
         let metadata = file.metadata().map_err(|e| write_error(&name, "look at it", e))?;
         let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-        if !metadata.is_file() || !ours || metadata.nlink() != 1 {
-            return Err(write_error(
-                &name,
-                "resume a file that another user owns or that has other names",
-                Errno::PERM,
-            ));
+        if !metadata.is_file() || !ours || metadata.nlink() != 1 || metadata.mode() & 0o022 != 0 {
+            let action = "resume a file that another user owns or may write to, or that has other names";
+            return Err(write_error(&name, action, Errno::PERM));
         }
         Self::visible(file, &name, target, force)
     }
@@ -303,6 +300,8 @@ impl OutputFile {
     }
 
     fn finish(mut self, name: PathBuf) -> Result<PathBuf, Error> {
+        let in_place = self.in_place;
+        let own = self.file.as_file().try_clone().map_err(|e| write_error(&name, "keep it open", e))?;
         if let Err(error) = self.settle() {
             return Err(self.not_durable(error));
         }
@@ -319,7 +318,14 @@ impl OutputFile {
             })?;
         }
         sync_directory(&self.directory).map_err(|e| write_error(&name, "make the name durable", e))?;
-        Ok(name)
+        // In a directory in which others may rename files, this may be another one.
+        let same = |there: &Metadata, ours: &Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+        let there = if in_place { name.metadata() } else { name.symlink_metadata() };
+        match (there, own.metadata()) {
+            (Ok(there), Ok(ours)) if same(&there, &ours) => Ok(name),
+            (Err(error), _) | (_, Err(error)) => Err(write_error(&name, "find the file again", error)),
+            _ => Err(write_error(&name, "find the file again: another one has its name", Errno::STALE)),
+        }
     }
 
     /// Keeps the file after the system could not write it out. Some of it may be on the disk, and there may be no second

@@ -3,6 +3,7 @@
 //! Writers know only [`Sink`], positional writes that several threads make at once. [`OutputFile`] is the sink that
 //! is a file, [`RawDevice`] the one that is a disk without a file system.
 
+mod contents;
 mod device;
 mod direct;
 mod file;
@@ -12,10 +13,11 @@ pub use device::RawDevice;
 pub use file::OutputFile;
 
 use crate::Error;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -133,7 +135,10 @@ sink_behind!(Box<S>, &S);
 ///
 /// When the directory takes no more files.
 pub fn work_file(directory: &Path) -> io::Result<File> {
-    tempfile::tempfile_in(directory)
+    let flags = (OFlags::TMPFILE | OFlags::EXCL).bits() as i32;
+    let unnamed = OpenOptions::new().read(true).write(true).mode(0o600).custom_flags(flags).open(directory);
+    // Not every file system has files without a name; this one loses its name at once.
+    unnamed.or_else(|_| Ok(tempfile::NamedTempFile::new_in(directory)?.into_file()))
 }
 
 fn len_of(parts: &[IoSlice<'_>]) -> usize {

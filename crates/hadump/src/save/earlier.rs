@@ -21,13 +21,21 @@ impl Saving<'_> {
             return Ok(None);
         }
         let boot = boot_id(&self.args.root);
-        // The dump may be gone by now, and no other waits in the same boot.
-        let is_done = |history: &History| history.finished.is_some() && history.is_of(&boot);
-        let done = journals.iter().find(|(_, found)| matches!(found, Ok(Some(history)) if is_done(history)));
-        if self.args.resume
-            && let Some((name, _)) = done
-        {
-            return target::earlier_at(kind, name.clone(), self.args);
+        let mut unproven = Vec::new();
+        for (name, found) in &journals {
+            let Ok(Some(history)) = found else { continue };
+            if target::is_unproven(kind, name, self.args, history)? {
+                unproven.push(name.clone());
+                if self.args.resume {
+                    self.remark(format!(
+                        "{}: says that the dump beside it is finished, which that does not prove; it is left alone",
+                        journal_beside(name).display()
+                    ));
+                }
+            } else if self.args.resume && history.finished.is_some() && history.is_of(&boot) {
+                // The dump may be gone by now, and no other waits in the same boot.
+                return target::earlier_at(kind, name.clone(), self.args);
+            }
         }
         let mut opened = self.open()?;
         let dump = identity(&opened.dump);
@@ -66,6 +74,7 @@ impl Saving<'_> {
         }
         // The one with the most that cannot be read again.
         let durable = |history: &History| history.checkpoint.map(|checkpoint| checkpoint.next_offset);
+        own.retain(|(name, _)| !unproven.contains(name));
         let best = own.into_iter().max_by_key(|(_, h)| (h.finished, h.gone.total(), durable(h)));
         best.map_or(Ok(None), |(name, _)| target::earlier_at(kind, name, self.args))
     }

@@ -79,6 +79,11 @@ impl Saving<'_> {
         Opened { dump, notes, took }: Opened,
     ) -> Result<SaveResult> {
         let log = if kind.is_file() { self.save_log(&dump, name, over.is_some()) } else { None };
+        if let TargetKind::Device(device) = kind
+            && over.is_none()
+        {
+            target::check_device(device, &dump, self.args)?;
+        }
         let room = self.room(kind, name)?;
         let prepared = self.prepare(&dump, notes, room(0), &self.work_files(kind, name))?;
         let levels =
@@ -103,6 +108,7 @@ impl Saving<'_> {
         let Fresh { dump, prepared, .. } = &fresh;
         let mut releaser = method.releaser(&self.args.root, self.reading.as_ref(), &RangeSet::default());
         let (chosen, options) = (&prepared.chosen, self.options());
+        let given_away = || self.custody.given_away();
         let saved =
             progress::watch(chosen.selection.kept(), dump.page_size().bytes(), self.quiet, |progress| {
                 let job = SaveJob {
@@ -115,7 +121,7 @@ impl Saving<'_> {
                         more_kept: chosen.more_kept(),
                     },
                     options,
-                    limits: Limits { segment: self.args.segment, room: &room },
+                    limits: Limits { segment: self.args.segment, room: &room, given_away: &given_away },
                     release: releaser.as_mut(),
                     release_late: method.is_late(),
                     boot: &boot_id(&self.args.root),

@@ -14,13 +14,13 @@ mod resume;
 mod target;
 
 use crate::cli;
-use crate::custody::Standing;
+use crate::custody::{Standing, Watch};
 use crate::input::{self, Prefer};
 use crate::{Outcome, output, work};
 use ::save::journal::Journal;
 use ::save::session::Earlier;
 use ::save::state::{self, Hold};
-use ::save::target::{Target, free_space};
+use ::save::target::{Target, free_space, journal_beside, journal_of};
 use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
 use dumpfile::kdump;
@@ -46,7 +46,14 @@ const FORCE: &str = "--force";
 /// Saves and reports.
 pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
     let threads = args.write.threads.unwrap_or_else(threads_that_fit);
-    let mut saving = Saving { args, quiet, remarks: Vec::new(), opened: None, reading: None };
+    let mut saving = Saving {
+        args,
+        quiet,
+        remarks: Vec::new(),
+        opened: None,
+        reading: None,
+        custody: Watch::of(&args.root),
+    };
     saving.hold();
     cli::on_threads(Some(threads), || saving.run())
 }
@@ -70,6 +77,8 @@ struct Saving<'a> {
     opened: Option<Opened>,
     /// Keeps the dump's memory from being released by others.
     reading: Option<Hold>,
+    /// Tells whether they did all the same.
+    custody: Watch,
 }
 
 /// A file or device of an earlier run to start over in, with its journal.
@@ -95,7 +104,19 @@ impl Saving<'_> {
             // A new save gets a directory of its own, and leaves others in the same place alone.
             TargetKind::Directory(parent) if self.args.journal.is_none() => self.earlier_in(&kind, parent)?,
             TargetKind::Directory(_) if !self.args.resume => None,
-            _ => target::earlier(&kind, self.args)?,
+            _ => {
+                if let TargetKind::File(name) = &kind
+                    && self.args.journal.is_none()
+                    && let (usual, used) = (journal_beside(name), journal_of(name))
+                    && usual != used
+                {
+                    let (usual, used) = (usual.display(), used.display());
+                    self.remark(format!(
+                        "{usual}: may be another user's, so it is left alone; the journal is {used}"
+                    ));
+                }
+                target::earlier(&kind, self.args)?
+            }
         };
         match earlier {
             Some(earlier) if self.args.resume => self.resume(&kind, earlier),
@@ -139,7 +160,9 @@ impl Saving<'_> {
         let (journal, history) = match interrupted.found {
             Earlier::Nothing(None) => return Ok(()),
             Earlier::Nothing(Some(journal)) => (journal, None),
-            Earlier::Begun(journal, history) | Earlier::Done(journal, history) => (journal, Some(history)),
+            Earlier::Begun(journal, history)
+            | Earlier::Done(journal, history)
+            | Earlier::Unproven(journal, history) => (journal, Some(history)),
         };
         if !self.args.force {
             bail!(

@@ -10,10 +10,9 @@ use ::save::journal::{Begin, History, Journal, Record};
 use ::save::session::{self, Earlier, SaveJob};
 use ::save::state::{Saved, boot_id};
 use ::save::target::Target;
-use ::save::{Error, Guarded, identity, skeleton_beside};
+use ::save::{Error, Guarded, identity};
 use anyhow::{Context, Result, bail};
-use dumpfile::kdump::{self, Outline, Unfinished};
-use std::fs::File;
+use dumpfile::kdump::{self, Unfinished};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -44,6 +43,12 @@ impl Saving<'_> {
                 drop(self.open_same(&journal, &history)?);
                 return self.release_rest(&*target, journal, &history, &name);
             }
+            Earlier::Unproven(journal, _) => bail!(
+                "{}: says that the save is finished, but {} is not the dump that it is about, or is not whole; to save \
+                 again, use --force instead of --resume",
+                journal.path().display(),
+                name.display()
+            ),
             Earlier::Begun(journal, history) => (journal, history),
         };
         let mut opened = self.open_same(&journal, &history)?;
@@ -74,6 +79,10 @@ impl Saving<'_> {
     fn resume_at(&mut self, kind: &TargetKind, begun: Begun<'_>, opened: Opened) -> Result<SaveResult> {
         let Begun { target, journal, history, name } = begun;
         let dump = &opened.dump;
+        let unfinished = target.outline(false)?;
+        if let Some(found) = unfinished.identity.filter(|found| *found != history.begin.dump) {
+            bail!(Error::OtherDump { path: target.unfinished()?, found, expected: history.begin.dump });
+        }
         let work_files = self.work_files(kind, name);
         let checkpoint = history.checkpoint.context("there is no checkpoint")?;
         let unfinished = Unfinished::open(&target.unfinished()?, &checkpoint, || work_files().map(Some))?;
@@ -90,13 +99,14 @@ impl Saving<'_> {
             level: history.begin.level,
             ..kdump::Options::default()
         };
+        let given_away = || self.custody.given_away();
         let started = Instant::now();
         let saved = progress::watch(left, dump.page_size().bytes(), self.quiet, |progress| {
             let job = SaveJob {
                 dump,
                 pages: session::Pages::Rest(&unfinished),
                 options,
-                limits: Limits { segment: self.args.segment, room: &room },
+                limits: Limits { segment: self.args.segment, room: &room, given_away: &given_away },
                 release: releaser.as_mut(),
                 release_late: method.is_late(),
                 boot: &boot,
@@ -143,12 +153,7 @@ impl Saving<'_> {
         self.say("resume", &format!("{}: the dump is saved", name.display()));
         let from_vmcore = self.shows_vmcore();
         // The page size is taken from the saved file: the dump in memory may be gone.
-        let mut path = if history.finished == Some(true) { name.to_owned() } else { target.unfinished()? };
-        if !path.exists() && self.args.write.is_encrypted() {
-            path = skeleton_beside(name);
-        }
-        let failed = || format!("{}: cannot be read back", path.display());
-        let outline = Outline::of(File::open(&path).with_context(failed)?, &path).with_context(failed)?;
+        let outline = target.outline(history.finished == Some(true))?;
         let levels = Levels { asked: history.begin.asked, saved: outline.level };
         let method = self.release_method(outline.page_size, levels)?;
         let boot = boot_id(&self.args.root);

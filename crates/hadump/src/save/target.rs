@@ -5,17 +5,19 @@ use crate::cli::Save;
 use crate::output;
 use crate::work::directory_of;
 use ::save::journal::{History, Journal};
-use ::save::session::{Earlier, find};
-use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside};
+use ::save::session::{Earlier, find, is_done};
+use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside, journal_of};
 use ::save::{Error, SealedTarget};
 use anyhow::{Context, Result, bail};
+use dumpfile::kdump::Outline;
+use dumpfile::output::RawDevice;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rustix::fs::Access;
+use rustix::fs::{Access, OFlags};
 use sealed::Part;
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use vmcore::Dump;
 
@@ -72,6 +74,9 @@ impl TargetKind {
 
     /// Refuses a target that cannot be written to, before all memory is looked at.
     pub(super) fn check(&self, args: &Save) -> Result<()> {
+        if matches!(self, Self::Stream) {
+            output::check_standard_output()?;
+        }
         if !matches!(self, Self::File(_)) {
             return Ok(());
         }
@@ -95,6 +100,36 @@ impl TargetKind {
         }
         Ok(())
     }
+}
+
+/// Refuses a device with something on it that is not known to be in nobody's way: an unfinished save of this `dump`. What the
+/// machine's configuration names for the purpose is the dump's.
+pub(super) fn check_device(device: &Path, dump: &Dump, args: &Save) -> Result<()> {
+    let Some(found) = RawDevice::open(device)?.contents()? else { return Ok(()) };
+    let outline = File::open(device).ok().and_then(|file| Outline::of(file, device).ok());
+    let unfinished = |o: Outline| !o.complete && o.identity == Some(::save::identity(dump));
+    if args.force || outline.is_some_and(unfinished) || names(&args.root.join(CONFIGURATION), device) {
+        return Ok(());
+    }
+    bail!("{}: holds {found}, which a dump would overwrite; use {FORCE} for that", device.display())
+}
+
+/// What `hadump-boot` is configured by, relative to the root.
+const CONFIGURATION: &str = "etc/hadump.conf";
+
+/// Whether the file `configuration` says that dumps go to `device`.
+fn names(configuration: &Path, device: &Path) -> bool {
+    let Ok(Some(file)) = ::save::trust::open(configuration, OFlags::RDONLY) else { return false };
+    let mut text = String::new();
+    let read = file.take(1 << 20).read_to_string(&mut text);
+    let number = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.rdev());
+    let values = text.lines().filter_map(|line| line.trim_start().strip_prefix("HADUMP_TO="));
+    let mut values = values.map(|value| value.trim().trim_matches(['"', '\'']));
+    read.is_ok()
+        && values.any(|value| {
+            Path::new(value) == device
+                || number(Path::new(value)).is_some_and(|n| n != 0 && Some(n) == number(device))
+        })
 }
 
 fn ends_with_slash(path: &Path) -> bool {
@@ -136,7 +171,7 @@ pub(super) fn of(kind: &TargetKind, name: &Path, args: &Save, force: bool) -> Re
         let (device, journal) = (name.to_owned(), args.journal.clone());
         return Ok(Box::new(DeviceTarget { device, journal, rate }));
     }
-    let journal = args.journal.clone().unwrap_or_else(|| journal_beside(name));
+    let journal = args.journal.clone().unwrap_or_else(|| journal_of(name));
     Ok(match args.write.recipients()? {
         Some(recipients) => Box::new(SealedTarget::new(name, journal, recipients, force, rate)),
         None => Box::new(FileTarget { name: name.to_owned(), journal, force, rate }),
@@ -184,12 +219,12 @@ pub(super) fn earlier(kind: &TargetKind, args: &Save) -> Result<Option<Interrupt
 
 /// Looks for an interrupted save of the dump `name`.
 pub(super) fn earlier_at(kind: &TargetKind, name: PathBuf, args: &Save) -> Result<Option<InterruptedSave>> {
-    let journal = args.journal.clone().unwrap_or_else(|| journal_beside(&name));
+    let journal = args.journal.clone().unwrap_or_else(|| journal_of(&name));
     // What was allowed when the save was begun is not asked again. What is wrong with the journal is said below.
     let replaces = matches!(Journal::read(&journal), Ok(Some(history)) if history.begin.replace);
     let target = of(kind, &name, args, args.force || replaces)?;
     let found = find(&*target)?;
-    if let Earlier::Begun(_, history) | Earlier::Done(_, history) = &found {
+    if let Earlier::Begun(_, history) | Earlier::Done(_, history) | Earlier::Unproven(_, history) = &found {
         let (begun, here) = (&history.begin.output, target.unfinished()?);
         if begun.file_name() != here.file_name() {
             let name = name.display();
@@ -211,6 +246,11 @@ pub(super) fn earlier_at(kind: &TargetKind, name: PathBuf, args: &Save) -> Resul
     })
 }
 
+/// Whether the dump `name` is what its journal says, where that says that it is finished.
+pub(super) fn is_unproven(kind: &TargetKind, name: &Path, args: &Save, history: &History) -> Result<bool> {
+    Ok(is_done(&*of(kind, name, args, false)?, history) == Some(false))
+}
+
 /// The dump that a journal belongs to.
 fn named_by(journal: Option<&Path>) -> Result<Option<PathBuf>> {
     let Some(journal) = journal.filter(|path| path.symlink_metadata().is_ok()) else { return Ok(None) };
@@ -227,7 +267,12 @@ pub(super) fn journals_in(parent: &Path) -> Result<Vec<(PathBuf, Found)>> {
     let unreadable = || format!("{}: cannot be listed", parent.display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(parent).with_context(unreadable)? {
-        let name = entry.with_context(unreadable)?.path().join(NAME);
+        let entry = entry.with_context(unreadable)?;
+        // A link may lead to what was saved elsewhere.
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let name = entry.path().join(NAME);
         let journal = journal_beside(&name);
         if journal.symlink_metadata().is_ok() {
             found.push((name, Journal::read(&journal)));

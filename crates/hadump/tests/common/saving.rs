@@ -2,10 +2,12 @@
 
 use super::live::LiveRoot;
 use super::run::{self, HADUMP, Run as Output, Scratch};
+use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event, Run};
 use phyp_model::synth::{self, SynthOptions};
 use phyp_model::{Machine, Memory, Options, layout::Layout};
 use serde_json::Value;
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use vmcore::{PageState, Pfn};
@@ -20,6 +22,29 @@ pub fn crashed(options: &Options, seed: u64) -> Run {
     let kernel = synth::build(&synth, &mut memory).expect("a kernel");
     let machine = Machine::with_memory(options, memory, Some(kernel.vmcoreinfo)).expect("a machine");
     scenario::run(machine, Event::CRASH, &[], Dirt::Whole).expect("a run")
+}
+
+/// fadump's release file.
+pub const RELEASE_MEM: &str = "sys/kernel/fadump/release_mem";
+
+/// The root of a machine that fadump saved, in a boot of this name. Its dump is another for each `seed`.
+pub fn fadump(seed: u64, boot: &str) -> Scratch {
+    let root = Scratch::new("root");
+    let run = crashed(&Options::small_fadump(), seed);
+    root::write(&run, root.path(), &RootOptions::default()).expect("a root");
+    set_boot(root.path(), boot);
+    root
+}
+
+pub fn set_boot(root: &Path, boot: &str) {
+    let random = root.join("proc/sys/kernel/random");
+    fs::create_dir_all(&random).expect("a directory");
+    fs::write(random.join("boot_id"), boot).expect("a boot");
+}
+
+/// What was written to the release file.
+pub fn released(root: &Path) -> String {
+    fs::read_to_string(root.join(RELEASE_MEM)).expect("the kernel's file")
 }
 
 /// The report on standard output.

@@ -114,10 +114,10 @@ impl Hold {
             if let Some(waiting) = waiting.take() {
                 waiting(&self.others());
             }
+            self.0.lock(&self.0.reading, FlockOperation::Unlock)?;
             if began.elapsed() >= patience {
                 return Err(Error::Held { holders: self.others() });
             }
-            self.0.lock(&self.0.reading, FlockOperation::Unlock)?;
             std::thread::sleep(PAUSE);
         }
     }

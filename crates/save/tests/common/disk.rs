@@ -1,6 +1,7 @@
 //! A disk that forgets, in any order, what it was not told to keep; and a tool that dies at a given step.
 
 use super::machine::Random;
+use dumpfile::kdump::Outline;
 use dumpfile::output::Sink;
 use save::Error;
 use save::journal::{Begin, History, Journal, Storage};
@@ -142,6 +143,10 @@ impl Target for Disk {
 
     fn is_named(&self) -> bool {
         self.file.is_named()
+    }
+
+    fn outline(&self, finished: bool) -> Result<Outline, Error> {
+        self.file.outline(finished)
     }
 }
 

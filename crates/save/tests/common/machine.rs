@@ -39,16 +39,20 @@ impl Patient {
 
     /// The dump as the leavings give it now.
     pub fn dump(&self) -> Dump {
-        let system = System::look(self.root.path()).unwrap();
+        let system = self.system();
         let size = self.live.lock().unwrap().run().memory.size();
         let ram = [Range::new(PhysAddr(0), PhysAddr(size))].into_iter().collect();
         let memory = LiveMemory { live: Arc::clone(&self.live), map: MemoryMap::new(PageSize::K4, ram) };
         phyp::assemble(&system.leavings, Box::new(memory), &phyp::Options::default()).unwrap().0
     }
 
+    /// What its root shows.
+    pub fn system(&self) -> System {
+        System::look(self.root.path()).unwrap()
+    }
+
     pub fn ground(&self) -> Ground {
-        let system = System::look(self.root.path()).unwrap();
-        Ground::of(&system, Reading::AddressLength, 4096).unwrap()
+        Ground::of(&self.system(), Reading::AddressLength, 4096).unwrap()
     }
 
     /// The file to release memory through; it dies with the tool.

@@ -66,6 +66,9 @@ pub fn write(
     writer.finish()
 }
 
+/// The most bytes of descriptors that are cleared at once.
+const MAX_CLEARED: usize = 4096 * PAGE_DESC_LEN;
+
 /// How far an unfinished file is durable.
 ///
 /// A save that is to be resumed after a crash of the machine keeps it somewhere durable, for [`Unfinished::open`].
@@ -200,6 +203,46 @@ impl<'d> Writer<'d> {
         // this offset will be given to another page.
         self.out.sync()?;
         Ok(Checkpoint { next_offset: self.cursor.next_offset, written: self.written() })
+    }
+
+    /// Takes `pages` back, all that were written since `checkpoint`: they are not in the file any more, and count as unwritten.
+    /// Made durable with the next [`Writer::checkpoint`].
+    ///
+    /// # Errors
+    ///
+    /// When the bitmaps cannot be read back or the output cannot be written: then some may still be in the file.
+    pub fn take_back(&mut self, pages: &Selection, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let mut cleared = Vec::new();
+        let mut next = None;
+        for position in 0..pages.chunk_count() {
+            let (first, chunk) = pages.chunk(position)?;
+            for pfn in chunk.runs().flatten().map(|i| Pfn(first.0 + i)) {
+                if !self.plan.frames.contains(pfn) {
+                    continue;
+                }
+                let index = self.ranks.rank(pfn)? - self.plan.first_rank;
+                if next.is_some_and(|next| next != index) || cleared.len() >= MAX_CLEARED {
+                    self.clear(next.unwrap_or(index), &mut cleared)?;
+                }
+                cleared.extend([0; PAGE_DESC_LEN]);
+                next = Some(index + 1);
+            }
+        }
+        if let Some(next) = next {
+            self.clear(next, &mut cleared)?;
+        }
+        self.table = None;
+        self.cursor = Cursor::new(checkpoint.next_offset);
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = checkpoint.written;
+        Ok(())
+    }
+
+    /// Writes the descriptors before the one with the number `end`.
+    fn clear(&self, end: u64, cleared: &mut Vec<u8>) -> Result<(), Error> {
+        let at = self.plan.descriptors + end * PAGE_DESC_LEN as u64 - cleared.len() as u64;
+        let written = self.out.write_at(at, cleared);
+        cleared.clear();
+        written
     }
 
     /// Ends the file: it is no longer marked incomplete if every page of it was written, and the input was complete.
