@@ -252,9 +252,7 @@ impl Target for DeviceTarget {
     }
 
     fn outline(&self, _: bool) -> Result<Outline, Error> {
-        let open = File::open(&self.device);
-        let failed = |source| Error::File { path: self.device.clone(), action: "open it", source };
-        Ok(Outline::of(open.map_err(failed)?, &self.device)?)
+        Ok(Outline::open(&self.device)?)
     }
 }
 

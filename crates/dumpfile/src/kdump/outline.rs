@@ -32,7 +32,20 @@ impl Outline {
     ///
     /// When it is neither, is shorter than its bitmaps, or cannot be read.
     pub fn of(file: File, path: &Path) -> Result<Self, Error> {
-        let reader::File { input, mut headers, .. } = reader::File::read(Input::of_file(file, path)?)?;
+        Self::read(Input::of_file(file, path)?)
+    }
+
+    /// As [`Outline::of`], of what is at `path`, which may be a block device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outline::of`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::read(Input::open(path)?)
+    }
+
+    fn read(input: Input) -> Result<Self, Error> {
+        let reader::File { input, mut headers, .. } = reader::File::read(input)?;
         let (notes, _) = reader::read_notes(&input, &mut headers)?;
         Ok(Self {
             page_size: headers.page_size,

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::{Access, OFlags};
 use sealed::Part;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ impl TargetKind {
 /// machine's configuration names for the purpose is the dump's.
 pub(super) fn check_device(device: &Path, dump: &Dump, args: &Save) -> Result<()> {
     let Some(found) = RawDevice::open(device)?.contents()? else { return Ok(()) };
-    let outline = File::open(device).ok().and_then(|file| Outline::of(file, device).ok());
+    let outline = Outline::open(device).ok();
     let unfinished = |o: Outline| !o.complete && o.identity == Some(::save::identity(dump));
     if args.force || outline.is_some_and(unfinished) || names(&args.root.join(CONFIGURATION), device) {
         return Ok(());
