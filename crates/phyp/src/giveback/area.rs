@@ -59,7 +59,12 @@ impl Area {
         let boot = size.checked_sub(rest).map(|boot| down(boot, page.bytes()));
         let boot = boot.filter(|&boot| boot > 0);
         let boot = boot.ok_or_else(|| Unknown::new(format!("mem_reserved is only {size:#x}")))?;
-        Self::planned(system, boot, size, page)
+        let mut area = Self::planned(system, boot, size, page)?;
+        // A kernel that places the area by other rules says so.
+        if let Some(start) = printed_start(system) {
+            area.kept = Range::new(start, PhysAddr(start.0.saturating_add(size)));
+        }
+        Ok(area)
     }
 
     /// The areas that a kernel with so much boot memory would have; `None` when it would find no place for them or
@@ -83,6 +88,14 @@ impl Area {
             pages: vec![page],
         })
     }
+}
+
+/// Where the dump area begins, as debugfs prints it: `CPU :[0x00000014000000-0x000000140009ff] ...`.
+fn printed_start(system: &System) -> Option<PhysAddr> {
+    let text = system.fadump.as_ref()?.region.as_deref()?;
+    let line = text.lines().find_map(|l| l.trim_start().strip_prefix("CPU"))?;
+    let start = line.split_once("[0x")?.1.split('-').next()?;
+    u64::from_str_radix(start, 16).ok().map(PhysAddr)
 }
 
 fn missing(what: &str) -> Unknown {

@@ -253,6 +253,21 @@ fn the_next_crash_is_foretold_as_it_will_be() {
 }
 
 #[test]
+fn a_dump_area_that_lies_elsewhere_is_believed_when_debugfs_says_where() {
+    let mut system = machine(2304 * MIB, 576 * MIB, V6_12);
+    let text = |start: &str| Some(format!("CPU :[0x{start}-0x000000300009ff] 0xa00 bytes, Dumped: 0x0\n"));
+    system.fadump.as_mut().unwrap().region = text("00000024000000");
+    assert!(next(&system).release.is_safe());
+    // A kernel that puts the area above RTAS, and frees what is below.
+    system.fadump.as_mut().unwrap().region = text("00000030000000");
+    let above = next(&system);
+    assert_eq!(above.release.area.kept, range(0x3000_0000, 0x5401_01b0));
+    assert_eq!((residents(&above.release), above.lost), (vec![Resident::Rtas], 0));
+    system.fadump.as_mut().unwrap().region = text("zz");
+    assert!(next(&system).release.is_safe());
+}
+
+#[test]
 fn the_advice_follows_the_kernels_rules_on_every_size_of_machine() {
     let reach = Advice::Crashkernel { size: 768 * MIB, nocma: false, lost: 0 };
     let cover = Advice::Crashkernel { size: 384 * MIB, nocma: true, lost: RTAS };
