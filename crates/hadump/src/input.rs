@@ -60,7 +60,12 @@ fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Re
         }
         (None, files) => {
             let reading = hold_for(files)?;
-            Ok(held(open_dump(files, &args.identity, &args.name())?, reading))
+            let mut dump = open_dump(files, &args.identity, &args.name())?;
+            // The machine's own, named as a file: what makedumpfile's scripts do.
+            if files == [Path::new("/proc/vmcore")] {
+                dump = Standing::as_far_as_known(Path::new("/"))?.without_overwritten(dump);
+            }
+            Ok(held(dump, reading))
         }
     }
 }
