@@ -2,7 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, intersect, merged, total};
-use crate::linux::AreaEnd;
+use crate::linux::{AreaEnd, HashParameters};
 use crate::machine::{CrashHeader, Mode, Options};
 use crate::regsave;
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_PARAMETER, KIND_REAL_MODE, Section, Structure};
@@ -87,18 +87,15 @@ impl Layout {
         }
         let crash_info = info_size.map(|size| Extent::new(at, size));
         let opal_metadata = metadata.map(|size| Extent::new(at + info_size.unwrap_or(0), size));
-        let has_parameters =
-            options.parameter_area && options.mode.facts().is_some_and(|facts| facts.parameter_area);
-        let wanted =
-            has_parameters.then(|| Extent::between(options.ram_end() - PARAMETER_AREA, options.ram_end()));
+        let reserved = Extent::new(start, size);
         Ok(Self {
-            reserved: Extent::new(start, size),
+            reserved,
             cpu: Extent::new(start, cpu_size),
             hpte: Extent::new(start + cpu_size, hpte_size),
             boot,
             crash_info,
             opal_metadata,
-            parameter: wanted.filter(|area| area.intersect(Extent::new(start, size)).is_empty()),
+            parameter: parameter_area(options, reserved),
         })
     }
 
@@ -152,6 +149,37 @@ pub(crate) fn opal_cpu_size(cpus: u64) -> u64 {
     cpus * crate::opal::THREAD_SIZE
 }
 
+/// The highest free place for Linux's parameter area, in the range that kernel and MMU allow (`fadump_setup_param_area`).
+fn parameter_area(options: &Options, reserved: Extent) -> Option<Extent> {
+    const MIB: u64 = 1 << 20;
+    let facts = options.mode.facts().filter(|facts| options.parameter_area && facts.parameter_area)?;
+    let range = match (options.hash_rma, facts.hash_parameters) {
+        (None, _) => Extent::between(options.ram_end() / 2, options.ram_end()),
+        (Some(rma), _) if rma < 768 * MIB => return None,
+        (Some(_), HashParameters::Fixed) => Extent::between(672 * MIB, 736 * MIB),
+        (Some(rma), HashParameters::AboveTheLeastRma) => {
+            Extent::between(768 * MIB, rma.min(options.boot_top))
+        }
+    };
+    let mut taken = vec![reserved, options.rtas_extent(), options.initrd_extent()];
+    taken.push(options.device_tree_extent());
+    taken.extend(&options.reserved_ranges);
+    intersect(&options.ram, &[range]).into_iter().rev().find_map(|piece| {
+        let mut end = piece.end();
+        loop {
+            let start = end.checked_sub(PARAMETER_AREA)? / PARAMETER_AREA * PARAMETER_AREA;
+            let area = Extent::new(start, PARAMETER_AREA);
+            if start < piece.start {
+                return None;
+            }
+            let Some(hit) = taken.iter().find(|range| !range.intersect(area).is_empty()) else {
+                return Some(area);
+            };
+            end = hit.start;
+        }
+    })
+}
+
 /// The lowest page at or above boot memory where `size` bytes of RAM follow that firmware does not claim
 /// (`fadump_locate_reserve_mem`).
 fn first_fit(options: &Options, size: u64) -> Option<u64> {
@@ -178,6 +206,7 @@ fn first_fit(options: &Options, size: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::Linux;
 
     #[test]
     fn the_seed_machine_has_its_scratch_area_where_the_document_prints_it() {
@@ -202,6 +231,33 @@ mod tests {
         assert_eq!(layout.crash_info, Some(Extent::new(0x2801_0000, 0x1b0)));
         assert_eq!(layout.parameter, Some(Extent::new(0x2fff_f800, 0x800)));
         assert_eq!(layout.structure().bytes().len(), 200);
+    }
+
+    #[test]
+    fn the_parameter_area_is_high_with_radix_and_where_no_firmware_reaches_with_hash() {
+        const MIB: u64 = 1 << 20;
+        let place = |linux, hash_rma, boot: u64| {
+            let options = Options {
+                mode: Mode::Fadump(linux),
+                ram: vec![Extent::new(0, 4096 * MIB)],
+                boot_memory: vec![Extent::new(0, boot * MIB)],
+                boot_top: boot * MIB,
+                hash_rma,
+                rtas: Some(Extent::new(0x2fff_0000, 0x83c)),
+                ..Options::small_fadump()
+            };
+            Layout::plan(&options).unwrap().parameter.map(|area| area.end() / MIB)
+        };
+        let gib = Some(1024 * MIB);
+        assert_eq!(place(Linux::V6_1, None, 320), None);
+        assert_eq!(place(Linux::V6_12, None, 320), Some(4096));
+        assert_eq!(place(Linux::V6_12, gib, 320), Some(736));
+        // The dump area is in the way.
+        assert_eq!(place(Linux::V6_12, gib, 400), None);
+        assert_eq!(place(Linux::V6_12, Some(512 * MIB), 320), None);
+        assert_eq!(place(Linux::V7_2, gib, 320), None, "boot memory ends below");
+        assert_eq!(place(Linux::V7_2, gib, 1024), Some(1024));
+        assert_eq!(place(Linux::V7_2, gib, 900), Some(900));
     }
 
     #[test]

@@ -2,10 +2,14 @@
 //!
 //! A [`Machine`] has memory, processors and firmware. [`scenario::run`] lets it register for a dump, crash, have its
 //! boot memory copied aside and boot again over the original, and returns what a tool then finds, together with the
-//! [`truth`](scenario::Truth) about what was there. [`root`] writes that down as a directory laid out like the
-//! machine's root; [`corpus`] makes such a directory from a real machine's memory; [`faults`] are all the ways in which
-//! it can go wrong; [`live`] is the machine while memory is released; [`synth`] makes kernel images of any size to have
-//! something to crash.
+//! [`truth`](scenario::Truth) about what was there. From there the machine goes on: [`fadump`] is the running kernel's side,
+//! which releases, refuses and registers as kernels do ([`linux`] says which how), [`release`] says which pages that frees and
+//! who lived there, and [`again`] lets programs use the memory and the machine crash once more.
+//!
+//! [`root`] writes a machine down as a directory laid out like its root, [`state`] every state of one, [`corpus`] makes such a
+//! directory from a real machine's memory; [`live`] is the machine while memory is released; [`faults`] are all the ways in
+//! which it can go wrong; [`sizing`] makes machines of real sizes, [`synth`] kernel images of any size to have something to
+//! crash.
 //!
 //! The model is for tests, the demonstration and benchmarks and is never linked into the program. It writes every
 //! layout by its own definitions and shares none with the code that reads them, so that a wrong layout cannot cancel

@@ -41,6 +41,16 @@ pub enum Checks {
     EverySection,
 }
 
+/// Where the parameter area goes with the hash MMU, under which firmware uses memory up to the end of the real-mode area (RMA).
+/// Without such a place there is no area. With the radix MMU it is the upper half of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashParameters {
+    /// Between 672 and 736 MiB, where the RMA has at least 768 MiB.
+    Fixed,
+    /// Between 768 MiB and the end of the RMA or of boot memory, whichever comes first.
+    AboveTheLeastRma,
+}
+
 /// How a kernel differs from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -52,6 +62,8 @@ pub struct Facts {
     pub area_end: AreaEnd,
     /// Whether it has a parameter area, and `bootargs_append` with it (`fadump_setup_param_area`).
     pub parameter_area: bool,
+    /// Where the area goes with the hash MMU.
+    pub hash_parameters: HashParameters,
     /// Whether `hotplug_ready` stands in sysfs: memory that comes or goes needs no new registration.
     pub hotplug_ready: bool,
     /// Whether the names from before 5.6 stand beside `/sys/kernel/fadump` as links (`fadump_init_files`).
@@ -79,6 +91,7 @@ const V6_1: Facts = Facts {
     header: CrashHeader::Inf,
     area_end: AreaEnd::WholePage,
     parameter_area: false,
+    hash_parameters: HashParameters::Fixed,
     hotplug_ready: false,
     old_names: true,
     checks: Checks::BootMemory,
@@ -98,7 +111,13 @@ const V6_12: Facts = Facts {
     buffers: 2,
     ..V6_1
 };
-const V7_2: Facts = Facts { release: "7.2", lending_block: 1, buffers: 0, ..V6_12 };
+const V7_2: Facts = Facts {
+    release: "7.2",
+    hash_parameters: HashParameters::AboveTheLeastRma,
+    lending_block: 1,
+    buffers: 0,
+    ..V6_12
+};
 const NEXT: Facts = Facts { release: "7.3", old_names: false, ..V7_2 };
 const MENDED: Facts =
     Facts { frees_the_areas_last_page: false, spares_firmware: true, area_avoids_firmware: true, ..V7_2 };

@@ -98,9 +98,10 @@ pub struct Options {
     pub hpte_section: u64,
     /// Whether the copy of boot memory starts at a page (kernels since about 5.19).
     pub aligned_destination: bool,
-    /// Whether Linux, where it can, asks for its parameter area (section type 100h) at the end of memory, as it does with
-    /// the radix MMU (`fadump_setup_param_area`: the upper half of memory, from its end down).
+    /// Whether Linux, where it can, asks for its parameter area (section type 100h).
     pub parameter_area: bool,
+    /// With the hash MMU, where the real-mode area ends; `None` for the radix MMU. It decides where the parameter area goes.
+    pub hash_rma: Option<u64>,
     /// Where RTAS is instantiated in each boot (`prom_instantiate_rtas`: as high as it goes below the end of the RMA and
     /// below 768 MiB). `None` for the end of boot memory, where machines have it whose boot memory reaches 768 MiB, and where
     /// it is one more thing that each boot writes.
@@ -147,6 +148,7 @@ impl Options {
             hpte_section: 0x1000,
             aligned_destination: false,
             parameter_area: false,
+            hash_rma: None,
             rtas: None,
             initrd: None,
             device_tree: None,

@@ -24,8 +24,7 @@ pub(crate) fn write(run: &Run, tree: &Tree) -> Result<()> {
     tree.file("proc/self/auxv", 0o400, &auxiliary_vector(run))?;
     if let Some(facts) = run.options.mode.facts() {
         tree.file("proc/sys/kernel/osrelease", 0o444, format!("{}.94-model\n", facts.release).as_bytes())?;
-        // Only with the radix MMU the parameter area is at the end of memory.
-        let mmu = if run.options.parameter_area { "Radix" } else { "Hash" };
+        let mmu = if run.options.hash_rma.is_some() { "Hash" } else { "Radix" };
         tree.file("proc/cpuinfo", 0o444, format!("processor\t: 0\n\nMMU\t\t: {mmu}\n").as_bytes())?;
     }
     if run.options.mode == Mode::Opal {
