@@ -31,15 +31,16 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
             Ok((dump, Vec::new()))
         }
     })?;
-    refuse_input_as_output(&args.input, &args.output)?;
-    let destination = Destination::create(
-        &args.output,
-        args.flattened || args.write.is_encrypted(),
-        args.cut(),
-        args.force,
-    )?;
+    tracing::info!("{}: {} of {}", args.input.name(), dump.source.format, dump.machine.name());
+    let destination = if args.dry_run {
+        Destination::Nowhere
+    } else {
+        refuse_input_as_output(&args.input, &args.output)?;
+        let flattened = args.flattened || args.write.is_encrypted();
+        Destination::create(&args.output, flattened, args.cut(), args.force)?
+    };
     let level = args.write.level.level();
-    let spill = destination.work_files();
+    let spill = destination.work_files(args.work_dir.as_deref());
     let (classified, chosen) =
         timed(|| choose(&args.input, &dump, level, args.write.level.gated(), filled, &spill))?;
     let dump = match args.write.format {
@@ -50,6 +51,10 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         tracing::warn!("{remark}");
     }
     let pages = chosen.selection.kept();
+    tracing::info!("{pages} pages are kept at dump level {}", chosen.selection.level());
+    for check in &chosen.gate.checks {
+        tracing::info!("check {}: {}: {}", check.name, check.outcome.name(), check.text);
+    }
     let (selection, facts) = (&chosen.selection, &chosen.facts);
     let job = WriteJob {
         dump: &dump,
@@ -57,8 +62,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         facts,
         args: &args.write,
         shard: args.shard,
-        rate: None,
-        can_be_read_again: args.input.files().count() > 0 && args.input.files().all(is_ordinary),
+        rate: args.limit_rate,
     };
     let (wrote, WriteOutcome { written, names, error }) = timed(|| {
         progress::watch(pages, dump.page_size().bytes(), quiet, |progress| destination.write(&job, progress))
@@ -80,14 +84,15 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         input: Input::of(&dump, args.input.name()),
         output: Output {
             path: names.first().cloned().unwrap_or_default(),
+            bytes: output::length_of(&names).filter(|_| !names.is_empty()).unwrap_or(written.bytes),
             paths: names,
             format: match args.write.format {
+                Format::Kdump if args.write.is_encrypted() => "kdump-compressed v6, encrypted",
                 Format::Kdump => "kdump-compressed v6",
                 Format::Elf => "ELF core",
             },
             compression: args.write.compression().method().map(|m| m.name()),
             dump_level: selection.level().bits(),
-            bytes: written.bytes,
             complete,
             error,
         },
@@ -128,12 +133,6 @@ pub(crate) fn refuse_input_as_output(input: &InputArgs, outputs: &[PathBuf]) -> 
         Some(output) => bail!("{}: this is the input; give the output another name", output.display()),
         None => Ok(()),
     }
-}
-
-/// Reports whether a file is one on a disk: nobody reads `/proc/vmcore` again after a reboot.
-fn is_ordinary(path: &Path) -> bool {
-    const PROC_SUPER_MAGIC: i128 = 0x9fa0;
-    path.is_file() && rustix::fs::statfs(path).is_ok_and(|stat| i128::from(stat.f_type) != PROC_SUPER_MAGIC)
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {

@@ -4,6 +4,7 @@
 //! without a name that only this process can reach and that is gone when it ends: beside the input, or in `$TMPDIR` or
 //! `/var/tmp` if that directory takes none.
 
+use crate::output::SinkWriter;
 use crate::work;
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
@@ -11,13 +12,68 @@ use dumpfile::kdump::mark_incomplete;
 use dumpfile::output::{Sink, work_file};
 use sealed::{Identities, Part, Unsealer, is_sealed};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use vmcore::Dump;
 
 /// How an age file begins, and a few bytes more.
 const PREFIX: u64 = 64;
+
+/// Encrypted files in the order of what they hold, and the keys for them.
+pub(crate) struct Encrypted {
+    files: Vec<PathBuf>,
+    /// A message about the first file that is missing, if there are later ones.
+    gap: Option<String>,
+    identities: Identities,
+}
+
+impl Encrypted {
+    /// Looks at `files`; `None` when none is encrypted. The first part of a dump stands for all that are beside it.
+    ///
+    /// # Errors
+    ///
+    /// When no key is given, files of several dumps are mixed, or the first part is missing.
+    pub(crate) fn of(files: &[PathBuf], identities: &[PathBuf]) -> Result<Option<Self>> {
+        let encrypted = files.iter().map(|file| begins_encrypted(file)).collect::<Vec<_>>();
+        if !encrypted.contains(&true) {
+            return Ok(None);
+        }
+        if let Some(plain) = encrypted.iter().position(|encrypted| !encrypted) {
+            let cannot = || format!("{}: cannot be opened", files[plain].display());
+            File::open(&files[plain]).with_context(cannot)?;
+            bail!(
+                "{}: not encrypted, but other files are; they do not belong to one dump",
+                files[plain].display()
+            );
+        }
+        if identities.is_empty() {
+            bail!(
+                "{}: encrypted with age; open it with its private key: --identity KEYFILE",
+                files[0].display()
+            );
+        }
+        let (files, gap) = in_order(files)?;
+        Ok(Some(Encrypted { files, gap, identities: Identities::read(identities)? }))
+    }
+
+    /// The bytes as they were encrypted, file by file.
+    pub(crate) fn stream(&self) -> impl Read + '_ {
+        let inputs = self.files.iter().map(|file| {
+            let input = File::open(file);
+            let input = input.map_err(|e| {
+                io::Error::new(e.kind(), format!("{}: cannot be opened: {e}", file.display()))
+            })?;
+            Ok((file.clone(), input))
+        });
+        Unsealer::new(&self.identities, inputs)
+    }
+
+    /// The file that is missing before others.
+    pub(crate) fn gap(&self) -> Option<&str> {
+        self.gap.as_deref()
+    }
+}
 
 /// Opens `files` if they are encrypted: one stream, or the parts of one dump, in any order. The first part alone stands for
 /// all that are beside it.
@@ -26,26 +82,11 @@ const PREFIX: u64 = 64;
 ///
 /// When no key is given or none fits, and when nothing usable can be decrypted.
 pub(crate) fn open(files: &[PathBuf], identities: &[PathBuf]) -> Result<Option<Dump>> {
-    let encrypted = files.iter().map(|file| begins_encrypted(file)).collect::<Vec<_>>();
-    if !encrypted.contains(&true) {
-        return Ok(None);
-    }
-    if let Some(plain) = encrypted.iter().position(|encrypted| !encrypted) {
-        let cannot = || format!("{}: cannot be opened", files[plain].display());
-        File::open(&files[plain]).with_context(cannot)?;
-        bail!(
-            "{}: not encrypted, but other files are; they do not belong to one dump",
-            files[plain].display()
-        );
-    }
-    if identities.is_empty() {
-        bail!("{}: encrypted with age; open it with its private key: --identity KEYFILE", files[0].display());
-    }
-    let identities = Identities::read(identities)?;
-    let (files, gap) = in_order(files)?;
-    let name = Part::of(&files[0]).map_or_else(|| files[0].clone(), |part| part.dump);
-    let plaintext = Plaintext::beside(&files[0])?;
-    let trouble = decrypt(&files, gap, &identities, &plaintext)?;
+    let Some(encrypted) = Encrypted::of(files, identities)? else { return Ok(None) };
+    let first = &encrypted.files[0];
+    let name = Part::of(first).map_or_else(|| first.clone(), |part| part.dump);
+    let plaintext = Plaintext::beside(first)?;
+    let trouble = into(&encrypted, &plaintext)?;
     if let Some(trouble) = &trouble
         && let Err(unusable) = mark_incomplete(&plaintext.file, &name)
     {
@@ -103,33 +144,29 @@ fn in_order(files: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<String>)> {
     Ok((parts[..whole].iter().map(Part::path).collect(), gap))
 }
 
-/// Decrypts into `plaintext`, and returns what is wrong if it is not whole; if nothing else is, that is `gap`.
-fn decrypt(
-    files: &[PathBuf],
-    gap: Option<String>,
-    identities: &Identities,
-    plaintext: &Plaintext,
-) -> Result<Option<String>> {
-    let inputs = files.iter().map(|file| {
-        let input = File::open(file);
-        let input = input
-            .map_err(|e| io::Error::new(e.kind(), format!("{}: cannot be opened: {e}", file.display())))?;
-        Ok((file.clone(), input))
-    });
-    let mut stream = Unsealer::new(identities, inputs);
+/// Decrypts into `plaintext`, a flattened stream as the file that it stands for, and returns what is wrong if it is not whole.
+///
+/// # Errors
+///
+/// When nothing usable can be decrypted.
+pub(crate) fn into(encrypted: &Encrypted, plaintext: &dyn Sink) -> Result<Option<String>> {
+    let Encrypted { files, gap, .. } = encrypted;
+    let mut stream = encrypted.stream();
     let arrived = unflatten(&mut stream, plaintext)?;
     let last = files.last().map(|file| file.display().to_string()).unwrap_or_default();
     match (arrived.foreign, arrived.end) {
         // Encrypted by another program, and not flattened.
         (Some(bytes), StreamEnd::Cut(None)) if !bytes.is_empty() => {
-            plaintext.copy(&bytes, &mut stream).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            let mut out = SinkWriter::new(plaintext);
+            let copied = out.write_all(&bytes).and_then(|()| io::copy(&mut stream, &mut out));
+            copied.map_err(|error| anyhow::anyhow!("{error:#}"))?;
             Ok(None)
         }
         (Some(_), StreamEnd::Cut(Some(error))) => bail!("{error}"),
         (Some(_), _) => bail!("{last}: it is empty"),
         (None, StreamEnd::Whole) => Ok(None),
         (None, StreamEnd::Cut(Some(error))) => Ok(Some(error.to_string())),
-        (None, StreamEnd::Cut(None)) => Ok(gap.or_else(|| {
+        (None, StreamEnd::Cut(None)) => Ok(gap.clone().or_else(|| {
             let why = "the dump does not end here: a later part is missing, or the save was interrupted";
             Some(format!("{last}: {why}"))
         })),
@@ -155,24 +192,6 @@ impl Plaintext {
             )
         })?;
         Ok(Self { file, path: directory.join("(decrypted)") })
-    }
-
-    /// Copies a dump that is not flattened.
-    fn copy(&self, first: &[u8], rest: &mut dyn Read) -> Result<()> {
-        self.write_at(0, first)?;
-        let mut at = first.len() as u64;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match rest.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => {
-                    self.write_at(at, &buffer[..count])?;
-                    at += count as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => (),
-                Err(error) => return Err(error.into()),
-            }
-        }
     }
 }
 

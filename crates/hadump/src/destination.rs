@@ -5,16 +5,17 @@ use crate::output::{self, SinkWriter};
 use crate::set::{self, Set};
 use crate::{units, work};
 use ::save::Paced;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::kdump::{Options, Writer};
-use dumpfile::output::{OutputFile, Sink};
+use dumpfile::output::{OutputFile, RawDevice, Sink};
 use dumpfile::split::{self, Parts};
 use dumpfile::{Facts, Progress, Written, elf};
 use sealed::Sealer;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::num::{NonZeroU16, NonZeroU64};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Pfn, Range, Selection};
 
@@ -47,6 +48,10 @@ pub(crate) enum Destination {
     Flattened(OutputFile),
     /// Standard output.
     Stream,
+    /// A block device, from its first byte on.
+    Device(RawDevice),
+    /// A dry run.
+    Nowhere,
     /// Several files, created when their number is known.
     Set { names: Vec<PathBuf>, cut: Cut, force: bool },
 }
@@ -70,8 +75,6 @@ pub(crate) struct WriteJob<'a> {
     pub(crate) shard: Option<Shard>,
     /// The most bytes per second, for all files together.
     pub(crate) rate: Option<NonZeroU64>,
-    /// The input is there as long as anybody wants it, so that what a user stops can be removed.
-    pub(crate) can_be_read_again: bool,
 }
 
 impl Destination {
@@ -94,18 +97,33 @@ impl Destination {
             output::check_standard_output()?;
             return Ok(Self::Stream);
         }
-        let file = output::create(first, force, FORCE)?;
+        let kind = first.metadata().map(|meta| meta.file_type());
+        if force && kind.as_ref().is_ok_and(|kind| kind.is_block_device()) {
+            if flattened {
+                bail!("{}: a flattened stream cannot be written to a device", first.display());
+            }
+            return Ok(Self::Device(RawDevice::open(first)?));
+        }
+        let file = match kind {
+            Ok(kind) if kind.is_block_device() => {
+                bail!("{}: a device; {FORCE} writes there, over what it holds", first.display())
+            }
+            Ok(kind) if kind.is_char_device() && (force || output::is_null_device(first)) => {
+                OutputFile::in_place(first)?
+            }
+            _ => output::create(first, force, FORCE)?,
+        };
         Ok(if flattened { Self::Flattened(file) } else { Self::File(file) })
     }
 
-    /// Makes work files: beside the output if it is a file.
-    pub(crate) fn work_files(&self) -> impl Fn() -> io::Result<File> + use<> {
+    /// Makes work files in the directory `given`, else beside the output if it is a file.
+    pub(crate) fn work_files(&self, given: Option<&Path>) -> impl Fn() -> io::Result<File> + use<> {
         let output = match self {
             Self::File(file) | Self::Flattened(file) => Some(file.path()),
-            Self::Stream => None,
+            Self::Stream | Self::Device(_) | Self::Nowhere => None,
             Self::Set { names, .. } => names.first().map(PathBuf::as_path),
         };
-        work::files(None, output)
+        work::files(given, output)
     }
 
     /// Writes the dump and gives it its name.
@@ -125,6 +143,19 @@ impl Destination {
                 let (written, result) = job.write_stream(io::stdout(), Path::new(name), progress)?;
                 result?;
                 Ok(WriteOutcome { written, names: vec![name.into()], error: None })
+            }
+            Self::Device(device) => {
+                let (written, result) = job.write(&device, progress);
+                let error = match result.and_then(|()| device.sync()) {
+                    Err(error) if written.seen() == 0 => return Err(error.into()),
+                    result => result.err(),
+                };
+                Ok(WriteOutcome { written, names: vec![device.path().display().to_string()], error })
+            }
+            Self::Nowhere => {
+                let (written, result) = job.write(&output::Nowhere("a dry run".into()), progress);
+                result?;
+                Ok(WriteOutcome { written, names: Vec::new(), error: None })
             }
             Self::Set { names, cut, force } => write_set(names, cut, force, job, progress),
         }
@@ -153,8 +184,8 @@ fn finish(
                 },
             }
         }
-        // Both formats can be read up to where they were cut.
-        Err(error) if job.is_worth_keeping(&error, written.seen()) => (output::keep(file)?, Some(error)),
+        // Both formats can be read up to where they were cut, and there may be no second copy.
+        Err(error) if written.seen() > 0 => (output::keep(file)?, Some(error)),
         Err(error) => return Err(error.into()),
     };
     Ok(WriteOutcome { written, names: vec![path.display().to_string()], error })
@@ -198,8 +229,8 @@ fn write_set(
     let mut error = errors.into_iter().next();
     let begun: Vec<bool> = parts.iter().map(|part| part.writer.is_some()).collect();
     let seen = parts.iter().filter_map(|part| part.writer.as_ref()).map(|writer| writer.written().seen());
-    let seen = seen.sum();
-    if let Some(error) = error.take_if(|error| !job.is_worth_keeping(error, seen)) {
+    let seen: u64 = seen.sum();
+    if let Some(error) = error.take_if(|_| seen == 0) {
         return Err(error.into());
     }
     let (written, complete, unended) = set.finish(parts, error.is_some());
@@ -221,11 +252,6 @@ fn numbered(name: &Path, count: usize) -> Vec<PathBuf> {
 }
 
 impl WriteJob<'_> {
-    /// Reports whether what was written before an error is kept: whatever has pages, as there may be no second copy.
-    fn is_worth_keeping(&self, error: &dumpfile::Error, pages: u64) -> bool {
-        pages > 0 && !(self.can_be_read_again && matches!(error, dumpfile::Error::Cancelled))
-    }
-
     fn options(&self, part: Option<Range<Pfn>>) -> Options {
         Options {
             method: self.args.compression().method(),

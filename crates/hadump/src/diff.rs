@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
-use vmcore::{Dump, Pfn, Range};
+use vmcore::{Dump, PageState, Pfn, Range};
 
 /// What was found. `docs/json.md` describes the fields.
 #[derive(Debug, Serialize)]
@@ -82,7 +82,7 @@ fn compare(args: &cli::Diff, a: &Dump, b: &Dump, quiet: bool) -> Result<Differen
             &memories,
             Frames::Unfiltered,
             progress,
-            |view| verdicts(view, size.len()),
+            |view| verdicts(view, size.len(), args.common),
             |runs| {
                 for (verdict, frames) in runs {
                     match verdict {
@@ -101,14 +101,16 @@ fn compare(args: &cli::Diff, a: &Dump, b: &Dump, quiet: bool) -> Result<Differen
 }
 
 /// What holds for runs of frames. A stored page of zeros and an implied one are the same; a page that is excluded,
-/// lost or absent is not in a dump.
-fn verdicts(view: &View<'_>, size: usize) -> Vec<(Verdict, Range<Pfn>)> {
+/// lost or absent is not in a dump. Of `common` pages alone, only lost ones are missed.
+fn verdicts(view: &View<'_>, size: usize, common: bool) -> Vec<(Verdict, Range<Pfn>)> {
     let [(a_states, a_bytes), (b_states, b_bytes)] = view.sides[..] else { return Vec::new() };
     let mut runs: Vec<(Verdict, Range<Pfn>)> = Vec::new();
     let pages = a_bytes.chunks_exact(size).zip(b_bytes.chunks_exact(size));
     for (i, ((a, b), (a_page, b_page))) in a_states.iter().zip(b_states).zip(pages).enumerate() {
         let verdict = match (a.is_known(), b.is_known()) {
             (false, false) => Verdict::Neither,
+            (true, false) if common && *b != PageState::Lost => Verdict::Neither,
+            (false, true) if common && *a != PageState::Lost => Verdict::Neither,
             (true, false) => Verdict::OnlyInA,
             (false, true) => Verdict::OnlyInB,
             // A page of zeros is delivered as cleared bytes.

@@ -3,13 +3,14 @@
 
 use crate::cli::InputArgs;
 use crate::custody::{self, Standing};
-use crate::decrypt;
+use crate::{decrypt, progress};
 use ::save::Guarded;
 use ::save::state::{self, Hold};
 use anyhow::{Context, Result, bail};
 use phyp::custody::Owner;
 use phyp::region::Reading;
 use phyp::{Leavings, Options, Severity};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, PageSize, PhysAddr, RangeSet};
 
@@ -41,8 +42,11 @@ pub(crate) fn open_for_kernel(args: &InputArgs, prefer: Prefer) -> Result<Dump> 
 
 /// Adds the VMCOREINFO that the dump lacks.
 fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
-    let remarks = kernel::knowledge::complete(&mut dump, &args.knowledge())
-        .with_context(|| format!("{}: cannot find out which kernel it is of", args.name()))?;
+    let what = format!("{}: looking for what describes its kernel", args.name());
+    let completed =
+        progress::patiently(&what, false, || kernel::knowledge::complete(&mut dump, &args.knowledge()));
+    let remarks =
+        completed.with_context(|| format!("{}: cannot find out which kernel it is of", args.name()))?;
     for remark in &remarks {
         tracing::warn!("{}: {remark}", args.name());
     }
@@ -151,7 +155,21 @@ fn open_files(args: &InputArgs, memory: &Path) -> Result<Dump> {
         |path: &Path| std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()));
     let kernel_dump = args.kernel_dump.as_deref().map(read).transpose()?;
     let region = args.release_region.as_deref().map(read).transpose()?;
+    // A device has no length: the machine says where it has memory.
+    let device = memory.metadata().is_ok_and(|meta| meta.file_type().is_char_device());
+    let memory_map = if device && args.memory_map.is_empty() {
+        let map = phyp::system::System::look(Path::new("/"))?.leavings.memory_map;
+        Some(map.with_context(|| {
+            format!(
+                "{}: a device, and this machine does not say where it has memory; give --memory-map",
+                memory.display()
+            )
+        })?)
+    } else {
+        None
+    };
     let leavings = Leavings {
+        memory_map,
         kernel_dump,
         release_region: region.map(|text| String::from_utf8_lossy(&text).into_owned()),
         ..Leavings::default()

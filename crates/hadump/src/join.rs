@@ -23,6 +23,9 @@ pub(crate) fn run(args: &cli::Join, quiet: bool) -> Result<Outcome> {
         split: None,
         shard: None,
         force: args.force,
+        limit_rate: None,
+        work_dir: None,
+        dry_run: false,
         json: args.json,
     };
     convert::run(&convert, quiet)

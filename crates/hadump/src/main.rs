@@ -11,6 +11,7 @@ mod convert;
 mod crash_notes;
 mod custody;
 mod decrypt;
+mod decrypt_to;
 mod destination;
 mod destroyed;
 mod diff;
@@ -89,14 +90,27 @@ fn main() -> ExitCode {
     if let Some(args) = makedumpfile::called(std::env::args_os()) {
         return makedumpfile::main(args);
     }
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        if error.use_stderr() && makedumpfile::is_meant(std::env::args_os().skip(1)) {
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nThese are options of makedumpfile. For its command line: hadump makedumpfile ..."
+            );
+        }
+        std::process::exit(error.exit_code());
+    });
     let contradiction = match &cli.command {
-        Command::Convert(args) => args.contradiction(),
-        Command::Save(args) => args.contradiction(),
+        Command::Convert(args) => args.contradiction().map(|why| ("convert", why)),
+        Command::Save(args) => args.contradiction().map(|why| ("save", why)),
         _ => None,
     };
-    if let Some(contradiction) = contradiction {
-        Cli::command().error(clap::error::ErrorKind::ArgumentConflict, contradiction).exit();
+    if let Some((name, contradiction)) = contradiction {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut fallback = cli.clone();
+        let command = cli.find_subcommand_mut(name).unwrap_or(&mut fallback);
+        command.error(clap::error::ErrorKind::ArgumentConflict, contradiction).exit();
     }
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => LevelFilter::ERROR,
@@ -118,6 +132,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, cli.quiet),
         Command::Diff(args) => diff::run(args, cli.quiet),
         Command::Pages(args) => pages::run(args, cli.quiet),
+        Command::Decrypt(args) => decrypt_to::run(args),
     };
     match result {
         Ok(outcome) => outcome.code().into(),
@@ -129,7 +144,8 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             // A full disk behind standard error must not change how the run ends.
-            let _ = writeln!(std::io::stderr(), "hadump: {error:#}");
+            let standard_output = if is_of_standard_output(&error) { "standard output: " } else { "" };
+            let _ = writeln!(std::io::stderr(), "hadump: {standard_output}{error:#}");
             if matches!(cli.command, Command::Diff(_)) { NOT_COMPARED } else { FAILED }.into()
         }
     }
@@ -145,6 +161,12 @@ fn start_log(level: LevelFilter) {
         .log_internal_errors(false)
         .with_target(false)
         .init();
+}
+
+/// Reports whether an error is nothing but the system's: those about files name them, and what is left is standard output.
+fn is_of_standard_output(error: &anyhow::Error) -> bool {
+    let json = error.downcast_ref::<serde_json::Error>().is_some_and(|error| error.is_io());
+    json || error.downcast_ref::<std::io::Error>().is_some() && error.chain().count() == 1
 }
 
 /// Reports whether the reader of our output went away, as `head` does when it has what it wants.

@@ -10,12 +10,26 @@ use vmcore::Dump;
 
 /// As [`OutputFile::create`]; `option` is the one that lets it replace an existing file.
 pub(crate) fn create(path: &Path, force: bool, option: &str) -> Result<OutputFile> {
-    OutputFile::create(path, force).map_err(|error| explain_existing(error, option))
+    OutputFile::create(path, force).map_err(|error| explain(path, error, option))
 }
 
 /// As [`OutputFile::create_resumable`]; `option` is the one that lets it replace an existing file.
 pub(crate) fn create_resumable(path: &Path, force: bool, option: &str) -> Result<OutputFile> {
-    OutputFile::create_resumable(path, force).map_err(|error| explain_existing(error, option))
+    OutputFile::create_resumable(path, force).map_err(|error| explain(path, error, option))
+}
+
+/// Says what to do where the output `path` cannot be made.
+pub(crate) fn explain(path: &Path, error: Error, option: &str) -> anyhow::Error {
+    if path.is_dir() {
+        let inside = path.join("vmcore");
+        return anyhow!("{}: a directory; name a file in it, such as {}", path.display(), inside.display());
+    }
+    let directory = crate::work::directory_of(path);
+    if !directory.exists() {
+        let directory = directory.display();
+        return anyhow!("{directory}: there is no such directory; make it first: mkdir -p {directory}");
+    }
+    explain_existing(error, option)
 }
 
 /// Says what to do where the name of an output is taken by a file that `option` would replace.
@@ -33,6 +47,30 @@ pub(crate) fn explain_existing(error: Error, option: &str) -> anyhow::Error {
 /// The error for an output whose name is taken by a file that `option` would replace.
 pub(crate) fn exists(path: &Path, option: &str) -> anyhow::Error {
     anyhow!("{}: already exists; use {option} to replace it", path.display())
+}
+
+/// Takes everything and keeps nothing: for dry runs, and for `/dev/null`, which has no room for a file beside it.
+pub(crate) struct Nowhere(pub(crate) PathBuf);
+
+impl Sink for Nowhere {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The bytes of the files of these names together, holes included; `None` where one is no file, as standard output.
+pub(crate) fn length_of(names: &[String]) -> Option<u64> {
+    let lengths =
+        names.iter().map(|name| Path::new(name).metadata().ok().filter(|m| m.is_file()).map(|m| m.len()));
+    lengths.sum()
 }
 
 /// Whether `path` is the device that takes everything and keeps nothing.

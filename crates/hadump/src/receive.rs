@@ -1,5 +1,6 @@
 //! `hadump receive`: a dump as it comes through a pipe, into a file.
 
+use crate::progress::Waiting;
 use crate::{Outcome, cli, output, report, units};
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{StreamEnd, Unflattened, unflatten};
@@ -9,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sealed::{Identities, Unsealer};
 use serde::Serialize;
 use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, IoSlice, Read, Stdin, Write};
+use std::io::{self, ErrorKind, IoSlice, IsTerminal, Read, Stdin, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,13 +42,23 @@ struct Lost {
 pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        // The second one ends the program: what arrived is in the file either way.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .context("cannot catch signals")?;
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot catch signals")?;
+    }
+    if io::stdin().is_terminal() {
+        bail!(
+            "standard input is a terminal, and a dump comes through a pipe: hadump convert DUMP -o - | hadump receive {}",
+            args.file.display()
+        );
     }
     let identities = Identities::read(&args.identity)?;
     let output = output::create_resumable(&args.file, args.force, "--force")?;
     let sink = Counted { out: &output, bytes: AtomicU64::new(0) };
     let pausing = || if args.ack { acknowledge(&sink) } else { Ok(()) };
-    let mut input = Patient { input: io::stdin(), stop: &stop, pausing: &pausing };
+    let waiting = Waiting::new(quiet);
+    let mut input = Patient { input: io::stdin(), stop: &stop, pausing: &pausing, waiting: Some(waiting) };
     let arrived = match read(&mut input, &identities, &sink) {
         Ok(arrived) => arrived,
         Err(error) => return stopped_writing(args, output, &error, quiet),
@@ -257,6 +268,8 @@ struct Patient<'a> {
     stop: &'a AtomicBool,
     /// Called once in each pause of [`PAUSE`] or longer.
     pausing: &'a dyn Fn() -> io::Result<()>,
+    /// Says that nothing came yet, until something comes.
+    waiting: Option<Waiting>,
 }
 
 impl Read for Patient<'_> {
@@ -268,13 +281,19 @@ impl Read for Patient<'_> {
             }
             // Read without the standard library's buffer, whose content `poll` does not see.
             let ready = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&PAUSE));
+            if let (Ok(0), Some(waiting)) = (&ready, &mut self.waiting) {
+                waiting.say("waiting for a dump on standard input");
+            }
             match ready {
                 Ok(0) if said => {}
                 Ok(0) => {
                     (self.pausing)()?;
                     said = true;
                 }
-                Ok(_) => return Ok(rustix::io::read(&self.input, bytes)?),
+                Ok(_) => {
+                    self.waiting = None;
+                    return Ok(rustix::io::read(&self.input, bytes)?);
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }

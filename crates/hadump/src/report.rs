@@ -169,7 +169,10 @@ impl Report {
         let kernel = input.release.as_deref().map(|r| format!(", Linux {r}")).unwrap_or_default();
         line("input", format!("{}: {} of {}{kernel}", input.path, input.format, input.machine));
         line("memory", units::memory(input.memory_bytes, pages.total, input.page_size, pages.partial));
-        line("kept", format!("{} pages: {} with data, {} zero", pages.kept, pages.data, pages.zero));
+        let parts = [(pages.lost, "lost"), (pages.unwritten, "not written")];
+        let others = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}"));
+        let others: String = others.collect();
+        line("kept", format!("{} pages: {} with data, {} zero{others}", pages.kept, pages.data, pages.zero));
         let reasons: Vec<String> =
             pages.excluded.iter().filter(|(_, n)| **n > 0).map(|(name, n)| format!("{n} {name}")).collect();
         if !reasons.is_empty() {
@@ -185,7 +188,11 @@ impl Report {
             "output",
             format!(
                 "{}: {}{compression}, dump level {}, {} ({} of memory){unfinished}",
-                output.path,
+                if output.paths.is_empty() {
+                    "nothing, in a dry run".into()
+                } else {
+                    output.paths.join(", ")
+                },
                 output.format,
                 output.dump_level,
                 units::bytes(output.bytes),

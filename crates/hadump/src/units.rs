@@ -1,5 +1,6 @@
 //! Sizes and times as people read them.
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 /// A number of bytes with a binary unit and three digits or so: `11.4 MiB`.
@@ -62,6 +63,21 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "expected a number of bytes such as 4096, 64M or 2GiB".into())
 }
 
+/// A rate: a number of bytes a second, and not 0.
+pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(parse_size(text)?).ok_or_else(|| "the rate must not be 0".into())
+}
+
+/// A number of threads.
+pub(crate) fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number of threads, at least 1".into())
+}
+
+/// The number of a CPU.
+pub(crate) fn parse_cpu(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected the number of a CPU, such as 0".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +91,16 @@ mod tests {
         assert_eq!(time(Duration::from_secs(185)), "3 min 05 s");
         assert_eq!(percent(1, 8), "12.5 %");
         assert_eq!(percent(0, 0), "0.0 %");
+    }
+
+    #[test]
+    fn rates_threads_and_cpus_are_numbers_and_a_wrong_one_is_answered_with_what_is_right() {
+        assert_eq!(parse_rate("64MiB").map(u64::from), Ok(64 << 20));
+        assert!(parse_rate("0").is_err());
+        assert_eq!(parse_threads("2").map(usize::from), Ok(2));
+        assert!(parse_threads("0").unwrap_err().contains("at least 1"));
+        assert_eq!(parse_cpu("7"), Ok(7));
+        assert!(parse_cpu("x").unwrap_err().contains("number of a CPU"));
     }
 
     #[test]

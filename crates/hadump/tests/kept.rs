@@ -276,7 +276,7 @@ fn is_kept(dump: &Dump, mut child: Child, signal: &str, code: i32, output: &Scra
 }
 
 #[test]
-fn a_conversion_that_is_stopped_leaves_nothing_as_its_input_is_still_there() {
+fn a_conversion_that_is_stopped_keeps_what_it_wrote_as_on_a_full_disk() {
     let (dump, output) = (small(), Scratch::new("vmcore"));
     let mut command = Command::new(HADUMP);
     command.args(["convert", "-q", "-d", "0", "-c", "zstd", "--compression-level", "19", "-j", "1"]);
@@ -287,8 +287,9 @@ fn a_conversion_that_is_stopped_leaves_nothing_as_its_input_is_still_there() {
     match child.wait().unwrap().code() {
         Some(0) => report_skipped("a conversion that is stopped: this machine is too fast for it"),
         code => {
-            assert_eq!(code, Some(1));
-            assert!(names(output.directory()).is_empty());
+            assert_eq!(code, Some(4));
+            assert_eq!(names(output.directory()), ["vmcore-incomplete"]);
+            is_part_of(&output.directory().join("vmcore-incomplete"), &dump.elf);
         }
     }
 }

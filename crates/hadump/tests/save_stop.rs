@@ -161,12 +161,13 @@ fn a_target_that_cannot_be_is_refused_before_anything_is_done() {
     let dangling = there.directory().join("dangling");
     std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
     let missing = there.directory().join("no/vmcore");
-    for (to, reason) in [
-        (there.path(), "use --force to replace it"),
-        (&*dangling, "use --force to replace it"),
-        (&*missing, "there is no such directory"),
+    let split = ["--to", there.path().to_str().unwrap()];
+    for (to, options, reason) in [
+        (&*dangling, &split[..], "use --force to replace it"),
+        (&*missing, &[], "there is no such directory"),
+        (&*missing, &["--format", "elf"], "there is no such directory"),
     ] {
-        let run = Run::of(&mut save(root.path(), to, &[]));
+        let run = Run::of(&mut save(root.path(), to, options));
         assert_eq!(run.code, Some(1), "{}", run.stderr);
         assert!(run.stderr.contains(reason) && !run.stderr.contains("WARN"), "{}", run.stderr);
     }

@@ -8,7 +8,7 @@ mod guard;
 pub mod journal;
 mod level;
 mod line;
-mod pace;
+pub mod pace;
 pub mod release;
 mod sealed;
 mod segment;

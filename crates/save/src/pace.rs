@@ -5,6 +5,7 @@ use crate::target::Output;
 use dumpfile::output::Sink;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,18 @@ pub struct Paced<S> {
     rate: u64,
     /// When the next byte may be written.
     due: Mutex<Instant>,
+}
+
+/// The user wants to stop.
+static HURRY: AtomicBool = AtomicBool::new(false);
+
+/// How long a writer that waits for its pace does not look whether it should hurry.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Lets everything through from now on, whatever the pace, in the whole program: the user wants to stop, and what is being
+/// written is to be ended now.
+pub fn hurry() {
+    HURRY.store(true, Ordering::Relaxed);
 }
 
 /// How far writing may lie behind its pace and catch up afterwards.
@@ -36,7 +49,13 @@ impl<S> Paced<S> {
         let start = (*due).max(now.checked_sub(BURST).unwrap_or(now));
         *due = start + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         // Asleep with the lock held: whoever else wants to write has to wait as well.
-        std::thread::sleep(start.saturating_duration_since(now));
+        while !HURRY.load(Ordering::Relaxed) {
+            let left = start.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
     }
 }
 

@@ -9,9 +9,11 @@ pub(crate) use save::{Release, Save};
 pub(crate) use write::{Compression, Format, WriteArgs, on_threads};
 
 use crate::destination::{self, Cut, Shard};
+use crate::units;
 use clap::{Args, Parser, Subcommand};
-use std::num::{NonZeroU16, NonZeroUsize};
-use std::path::PathBuf;
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 const AFTER_HELP: &str = "\
 `hadump makedumpfile ...`, or hadump called as makedumpfile, takes makedumpfile's command line; -h lists its options.
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// List every page of a dump and its state
     Pages(Pages),
+    /// Decrypt what `--encrypt-to` wrote, a dump or a log
+    Decrypt(Decrypt),
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +72,7 @@ pub(crate) struct Convert {
     pub(crate) input: InputArgs,
     /// Output file, which appears under this name only when it is complete; `-` writes a flattened stream to standard
     /// output, for `hadump receive`; several names make a split set
-    #[arg(short, long, value_name = "FILE", required = true)]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dry_run")]
     pub(crate) output: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
@@ -86,6 +90,15 @@ pub(crate) struct Convert {
     /// Replace an existing output file
     #[arg(short, long)]
     pub(crate) force: bool,
+    /// Write at most RATE bytes per second (e.g. 100M)
+    #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
+    pub(crate) limit_rate: Option<NonZeroU64>,
+    /// Directory for temporary page lists [default: the output's directory; $TMPDIR or /var/tmp if it has none]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Do everything but write, and report how large the output would be; needs no -o
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print the report as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
@@ -103,6 +116,9 @@ impl Convert {
         let stream = self.output.iter().any(|output| destination::is_stream(output));
         let in_parts = self.cut().is_some() || self.shard.is_some();
         let names = self.output.len();
+        if let Some(twice) = given_twice(&self.output) {
+            return Some(format!("{}: given twice; each output needs a name of its own", twice.display()));
+        }
         if names > 1
             && self.cut().is_some_and(|cut| !matches!(cut, Cut::Count(n) if usize::from(n.get()) == names))
         {
@@ -125,13 +141,35 @@ impl Convert {
                     .into(),
             );
         }
-        if stream && self.json {
+        if stream && self.json && !self.dry_run {
             return Some(
                 "standard output takes the dump and cannot take the report too: leave out --json".into(),
             );
         }
         self.write.contradiction()
     }
+}
+
+/// The first path that stands for the same file as one before it, under whatever name.
+fn given_twice(paths: &[PathBuf]) -> Option<&Path> {
+    let same = |a: &PathBuf, b: &PathBuf| {
+        let identity = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
+        let place = |path: &Path| {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            parent
+                .canonicalize()
+                .unwrap_or_else(|_| parent.to_owned())
+                .join(path.file_name().unwrap_or_default())
+        };
+        let stream = destination::is_stream(a) || destination::is_stream(b);
+        a == b || !stream && (place(a) == place(b) || identity(a).is_some_and(|it| Some(it) == identity(b)))
+    };
+    paths
+        .iter()
+        .enumerate()
+        .find(|(n, path)| paths[..*n].iter().any(|other| same(path, other)))
+        .map(|(_, p)| p.as_path())
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +185,9 @@ pub(crate) struct Info {
 pub(crate) struct Dmesg {
     #[command(flatten)]
     pub(crate) input: InputArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -171,7 +212,7 @@ pub(crate) struct Regs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
     /// Only this CPU
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::parse_cpu)]
     pub(crate) cpu: Option<u32>,
     /// Print JSON
     #[arg(long)]
@@ -218,7 +259,7 @@ pub(crate) struct Join {
     #[arg(short, long, value_name = "METHOD")]
     pub(crate) compression: Option<Compression>,
     /// Worker threads [default and maximum: one per CPU]
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = units::parse_threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Replace an existing output file
     #[arg(short, long)]
@@ -246,9 +287,29 @@ pub(crate) struct Diff {
     /// Private key for an encrypted dump: an age identity file, or an SSH key without a passphrase
     #[arg(short, long, value_name = "KEYFILE")]
     pub(crate) identity: Vec<PathBuf>,
+    /// Compare only what neither dump was told to leave out: pages that were filtered out of one of them, or do not exist in
+    /// it, do not count; lost ones do
+    #[arg(long)]
+    pub(crate) common: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decrypt {
+    /// Encrypted files: one, such as a log, or those of a dump, of which the first stands for all that are beside it
+    #[arg(required = true)]
+    pub(crate) input: Vec<PathBuf>,
+    /// Private key: an age identity file, or an SSH key without a passphrase
+    #[arg(short, long, value_name = "KEYFILE", required = true)]
+    pub(crate) identity: Vec<PathBuf>,
+    /// Output file, which appears under this name only when it is complete; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace an existing output file
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -258,6 +319,9 @@ pub(crate) struct Pages {
     /// Print the CRC-32 of each page (zlib's, 8 hexadecimal digits) instead of `data` or `zero`
     #[arg(long)]
     pub(crate) crc32: bool,
+    /// Print JSON: runs of pages with the same state, or with --crc32 every page
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The command line of `hadump save`.
 
-use super::{Format, InputArgs, WriteArgs};
+use super::{Format, InputArgs, WriteArgs, given_twice};
 use crate::destination::{self, Cut};
 use crate::units;
 use ::save::engine::SEGMENT;
@@ -66,7 +66,7 @@ pub(crate) struct Save {
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = units::parse_size)]
     pub(crate) reserve_space: u64,
     /// Write at most RATE bytes per second (e.g. 100M)
-    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
     pub(crate) limit_rate: Option<NonZeroU64>,
     /// Sync after at most SIZE bytes of pages
     #[arg(long, value_name = "SIZE", default_value_t = SEGMENT, value_parser = units::parse_size, hide = true)]
@@ -125,6 +125,17 @@ impl Save {
     /// The first contradiction between options, as a message.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let names = self.to.len();
+        if let Some(twice) = given_twice(&self.to) {
+            return Some(format!("{}: given twice; each target needs a name of its own", twice.display()));
+        }
+        if let Some(journal) = &self.journal
+            && given_twice(&[&self.to[..], std::slice::from_ref(journal)].concat()).is_some()
+        {
+            return Some(format!(
+                "{}: this is the target; the journal is a file of its own",
+                journal.display()
+            ));
+        }
         if names > 1
             && self.cut().is_some_and(|cut| !matches!(cut, Cut::Count(n) if usize::from(n.get()) == names))
         {
@@ -179,9 +190,10 @@ impl Save {
                     .into(),
             );
         }
-        if let Some(acks) = self.acks.as_ref().filter(|acks| acks.is_file()) {
+        let is_fifo = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.file_type().is_fifo());
+        if let Some(acks) = self.acks.as_ref().filter(|acks| !is_fifo(acks)) {
             return Some(format!(
-                "{}: an ordinary file may hold the answer of an earlier run; --acks needs a FIFO (mkfifo)",
+                "{}: --acks needs a FIFO (mkfifo {0}): a file may hold the answer of an earlier run",
                 acks.display()
             ));
         }
@@ -189,20 +201,5 @@ impl Save {
             return Some("--acks and --trust-pipe need --to -".into());
         }
         self.write.contradiction()
-    }
-}
-
-fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
-    NonZeroU64::new(units::parse_size(text)?).ok_or_else(|| "the rate must not be 0".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_a_size_and_not_0() {
-        assert_eq!(parse_rate("64MiB").map(u64::from), Ok(64 << 20));
-        assert!(parse_rate("0").is_err());
     }
 }

@@ -2,13 +2,14 @@
 
 use super::args::{MessageLevel, Options, Target};
 use super::messages::Messages;
-use super::sink::{Limited, Nowhere};
+use super::sink::Limited;
 use super::stats;
 use super::{given, headers};
 use crate::Outcome;
 use crate::choose::{Chosen, choose};
 use crate::cli::InputArgs;
 use crate::input::{self, Prefer};
+use crate::output::Nowhere;
 use crate::{convert, destination, output, progress, work};
 use anyhow::{Context, Result, bail};
 use dumpfile::Error;

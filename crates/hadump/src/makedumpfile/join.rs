@@ -7,11 +7,14 @@ use crate::cli::InputArgs;
 use crate::{Outcome, receive};
 use anyhow::{Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 /// Writes a flattened stream from standard input as an ordinary file.
 pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Result<Outcome> {
+    if io::stdin().is_terminal() {
+        bail!("-R: standard input is a terminal, and a stream comes through a pipe");
+    }
     let file = create::begin(options, None, output)?;
     let what = match unflatten(&mut io::stdin().lock(), &file) {
         Ok(arrived) if arrived.foreign.is_some() => {

@@ -106,6 +106,10 @@ impl ProgressView for Percent {
             let _ = writeln!(std::io::stderr());
         }
     }
+
+    fn is_shown(&self) -> bool {
+        self.shown
+    }
 }
 
 /// Seconds as `3s`, `2m10s`, `1h02m`.

@@ -38,6 +38,13 @@ pub(crate) fn called(mut args: impl Iterator<Item = OsString>) -> Option<Vec<OsS
     (args.next()? == "makedumpfile").then(|| args.collect())
 }
 
+/// Reports whether somebody gave makedumpfile's command line to hadump itself: it begins with an option of makedumpfile's.
+pub(crate) fn is_meant(mut args: impl Iterator<Item = OsString>) -> bool {
+    let first = args.next().unwrap_or_default();
+    let first = first.to_string_lossy();
+    first.starts_with('-') && Options::knows(&first)
+}
+
 /// Does what makedumpfile would.
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let line = args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");

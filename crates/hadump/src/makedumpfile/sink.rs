@@ -1,27 +1,10 @@
-//! Where a dump goes besides a file: nowhere, or no further than allowed.
+//! Where a dump goes no further than allowed.
 
 use dumpfile::Error;
 use dumpfile::output::Sink;
 use rustix::io::Errno;
 use std::io::IoSlice;
-use std::path::{Path, PathBuf};
-
-/// Takes everything and keeps nothing: `--dry-run`, `--mem-usage`, and `/dev/null`, which has no room for a file beside it.
-pub(super) struct Nowhere(pub(super) PathBuf);
-
-impl Sink for Nowhere {
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        Ok(())
-    }
-}
+use std::path::Path;
 
 /// Hands on what lies below a limit and refuses the rest, as a full disk does.
 pub(super) struct Limited<'s> {

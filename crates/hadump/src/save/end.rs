@@ -186,11 +186,11 @@ impl Saving<'_> {
             input: result.input,
             output: Output {
                 path: paths.first().cloned().unwrap_or_default(),
+                bytes: crate::output::length_of(&paths).unwrap_or(written.bytes),
                 paths,
                 format,
                 compression: compression.map(Method::name),
                 dump_level: result.level.bits(),
-                bytes: written.bytes,
                 complete,
                 error: error.as_ref().map(|error| format!("{error:#}")),
             },

@@ -99,7 +99,16 @@ struct Opened {
 
 impl Saving<'_> {
     fn run(mut self) -> Result<Outcome> {
-        let kind = TargetKind::of(self.args)?;
+        let mut kind = TargetKind::of(self.args)?;
+        if let Some(taken) = kind.move_aside(self.args)
+            && let TargetKind::File(name) = &kind
+        {
+            self.remark(format!(
+                "{}: an earlier dump has this name; this one is saved as {}",
+                taken.display(),
+                name.display()
+            ));
+        }
         let earlier = match &kind {
             // A new save gets a directory of its own, and leaves others in the same place alone.
             TargetKind::Directory(parent) if self.args.journal.is_none() => self.earlier_in(&kind, parent)?,

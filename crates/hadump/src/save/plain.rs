@@ -36,7 +36,9 @@ impl Saving<'_> {
         // Opened before the first byte is written: with a FIFO, sender and receiver wait for each other here.
         let acks = match &self.args.acks {
             Some(path) => {
-                Some(File::open(path).with_context(|| format!("{}: cannot be read", path.display()))?)
+                let what = format!("waiting for a receiver that opens {}", path.display());
+                let opened = progress::patiently(&what, self.quiet, || File::open(path));
+                Some(opened.with_context(|| format!("{}: cannot be read", path.display()))?)
             }
             None => None,
         };
@@ -48,7 +50,6 @@ impl Saving<'_> {
             args: &self.args.write,
             shard: None,
             rate: self.args.limit_rate,
-            can_be_read_again: false,
         };
         let WriteOutcome { written, names, error } =
             progress::watch(chosen.selection.kept(), dump.page_size().bytes(), self.quiet, |progress| {
@@ -70,7 +71,7 @@ impl Saving<'_> {
                     .with_context(|| format!("{}: cannot make the dump's name durable", parent.display()))?,
             }
         }
-        let confirmed = acks.map(|acks| whole && is_complete(acks));
+        let confirmed = acks.map(|acks| whole && is_complete(acks, self.quiet));
         // What went into a pipe may be anywhere.
         let stream = matches!(kind, TargetKind::Stream);
         let arrived = confirmed.unwrap_or(!stream || self.args.trust_pipe);
@@ -103,9 +104,10 @@ impl Saving<'_> {
 }
 
 /// Waits until the receiver says how it ended.
-fn is_complete(acks: File) -> bool {
+fn is_complete(acks: File, quiet: bool) -> bool {
     // All is written, and the receiver may take its time or never answer.
     progress::let_signals_end();
     let lines = BufReader::new(acks).lines().map_while(Result::ok);
-    lines.filter_map(|line| line.strip_prefix("complete ").map(str::len)).next().is_some()
+    let mut complete = lines.filter_map(|line| line.strip_prefix("complete ").map(str::len));
+    progress::patiently("waiting for the receiver to confirm the dump", quiet, || complete.next().is_some())
 }

@@ -111,7 +111,7 @@ impl Expected {
             .room_bytes
             .map_or(String::new(), |room| format!("; the target takes {}", units::bytes(room)));
         format!(
-            "{}, at most {}{room}; about {} of work",
+            "{}, at most {}{room}; {} for compressing alone",
             units::bytes(self.bytes),
             units::bytes(self.at_most_bytes),
             units::time(Duration::from_secs_f64(self.seconds))
@@ -165,7 +165,12 @@ impl Report {
             line("released", text);
         }
         if let Some(journal) = &self.journal {
-            line("to resume", format!("run the same command with --resume; the journal is {journal}"));
+            let first = match self.ended {
+                "no_room" => "make room, then ",
+                "failed" => "once the target can be written to again, ",
+                _ => "",
+            };
+            line("to resume", format!("{first}run the same command with --resume; the journal is {journal}"));
         }
         let total = seconds.open + seconds.classify + seconds.write;
         line("time", units::time(Duration::from_secs_f64(total)));

@@ -44,13 +44,19 @@ impl TargetKind {
             return Ok(Self::Stream);
         }
         let metadata = match std::fs::metadata(to) {
+            // As in an initramfs that has nothing there yet.
             Err(e) if e.kind() == ErrorKind::NotFound && ends_with_slash(to) => {
-                bail!("{}: there is no such directory", to.display())
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(to);
+                made.with_context(|| format!("{}: cannot create this directory", to.display()))?;
+                return Ok(Self::Directory(to.clone()));
             }
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::File(to.clone())),
             other => other.with_context(|| format!("{}: cannot look at it", to.display()))?,
         };
         let kind = metadata.file_type();
+        if !kind.is_dir() && ends_with_slash(to) {
+            bail!("{}: not a directory", to.display());
+        }
         if kind.is_dir() {
             Ok(Self::Directory(to.clone()))
         } else if kind.is_block_device() {
@@ -67,6 +73,30 @@ impl TargetKind {
 }
 
 impl TargetKind {
+    /// Takes the first free name beside the one that was given where an earlier dump has that, and returns the one that was
+    /// given: what waits now is lost if it is not saved, whatever is there. An interrupted save keeps its name.
+    pub(super) fn move_aside(&mut self, args: &Save) -> Option<PathBuf> {
+        let Self::File(name) = self else { return None };
+        let journal = |name: &Path| args.journal.clone().unwrap_or_else(|| journal_beside(name));
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        let first_part = |name: &Path| Part { dump: name.to_owned(), number: 0 }.path();
+        let taken = |name: &Path| is_there(name) || args.write.is_encrypted() && is_there(&first_part(name));
+        if args.force || args.cut().is_some() || !taken(name) || is_there(&journal(name)) {
+            return None;
+        }
+        let numbered = |n: u32| {
+            let mut numbered = name.clone().into_os_string();
+            numbered.push(format!(".{n}"));
+            PathBuf::from(numbered)
+        };
+        let is_free = |name: &PathBuf| {
+            let unfinished = dumpfile::output::OutputFile::incomplete_name(name);
+            !taken(name) && !is_there(&journal(name)) && !unfinished.is_ok_and(|name| is_there(&name))
+        };
+        let free = (2..=u32::MAX).map(numbered).find(is_free)?;
+        Some(std::mem::replace(name, free))
+    }
+
     /// Whether the dump becomes a file.
     pub(super) fn is_file(&self) -> bool {
         matches!(self, Self::Directory(_) | Self::File(_))
@@ -77,10 +107,9 @@ impl TargetKind {
         if matches!(self, Self::Stream) {
             output::check_standard_output()?;
         }
-        if !matches!(self, Self::File(_)) {
-            return Ok(());
-        }
-        for name in &args.to {
+        let Self::File(name) = self else { return Ok(()) };
+        let names = if args.to.len() > 1 { &args.to[..] } else { std::slice::from_ref(name) };
+        for name in names {
             let directory = directory_of(name);
             match std::fs::metadata(&directory) {
                 Ok(metadata) if metadata.is_dir() => {}
@@ -94,7 +123,7 @@ impl TargetKind {
             }
             rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK)
                 .with_context(|| format!("{}: no file can be created in it", directory.display()))?;
-            if args.cut().is_none() && !args.force && name.symlink_metadata().is_ok() {
+            if (args.cut().is_none() || args.to.len() > 1) && !args.force && name.symlink_metadata().is_ok() {
                 return Err(output::exists(name, FORCE));
             }
         }

@@ -160,6 +160,15 @@ impl Options {
         (options, job)
     }
 
+    /// Whether makedumpfile has an option of this name, alone or with others or a value behind it.
+    pub(super) fn knows(arg: &str) -> bool {
+        let long = arg.strip_prefix("--").map(|name| name.split('=').next().unwrap_or(name));
+        SPECS.iter().any(|spec| match long {
+            Some(name) => spec.long == Some(name),
+            None => spec.short.is_some_and(|short| arg.as_bytes().get(1) == Some(&short)),
+        })
+    }
+
     fn new() -> Self {
         Self {
             codec: None,
