@@ -162,6 +162,12 @@ fn a_saved_dump_is_called_so_whether_its_memory_is_kept_or_was_given_back() {
     let kept = machine.status();
     assert_eq!(answers(&kept), ("saved", "dump_active"));
     assert_eq!(kept["saved"]["complete"], true, "{kept:#}");
+    // Registering is impossible until the memory is given back, and this machine's may not be.
+    let words = machine.hadump(&["status", "--root", "ROOT"]).ok().stdout;
+    let (possible, next) = (kept["release"]["possible"] == true, "next crash  ");
+    let next = words.split_once(next).expect("what the next crash brings").1;
+    assert_eq!(next.starts_with("not dumped unless the memory is given back"), possible, "{words}");
+    assert_eq!(next.starts_with("reboot before the next crash"), !possible, "{words}");
     let file = machine.hadump(&["status", "--only", "saved.files", "--root", "ROOT"]).ok().stdout;
     assert_eq!(file.trim_end(), target.path().to_str().unwrap());
     // Saved again, when somebody asks for that.

@@ -263,6 +263,13 @@ impl Report {
             "registered_unsafe" => {
                 "registered, but the dump may be lost: reboot before the next crash".into()
             }
+            "dump_active" if self.saved.is_some() => {
+                if self.release.as_ref().is_some_and(|release| release.possible == Some(true)) {
+                    "not dumped unless the memory is given back, or the machine rebooted, before it".into()
+                } else {
+                    "reboot before the next crash can be dumped".into()
+                }
+            }
             other => report::words(other),
         }
     }
