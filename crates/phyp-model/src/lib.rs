@@ -53,6 +53,7 @@ pub mod task;
 pub mod tree;
 pub mod verdict;
 pub mod vmcore;
+mod vmcoreinfo;
 
 pub use bytes::ByteOrder;
 pub use error::{ModelError, Result};

@@ -14,6 +14,7 @@ use crate::notes;
 use crate::opal;
 use crate::structure::{KIND_REAL_MODE, Structure};
 use crate::verdict;
+use crate::vmcoreinfo;
 
 /// What the second boot leaves on the pages it took: nothing a crashed kernel could have written.
 pub const SECOND_BOOT: Tag = *b"2NDBOOT!";
@@ -149,7 +150,7 @@ pub fn run(mut machine: Machine, event: Event, faults: &[Fault], dirt: Dirt) -> 
 
     machine.options.ram = ram_now.clone();
     let ended = faults.contains(&Fault::PartitionEnded);
-    spoil_vmcoreinfo(&mut machine, faults, ended)?;
+    vmcoreinfo::spoil(&mut machine, faults, ended)?;
     crashinfo::write(&mut machine, &layout, faults)?;
     for extent in &removed {
         machine.memory.clear(*extent)?;
@@ -403,38 +404,6 @@ fn second_boot(machine: &mut Machine, boot: Extent, dirt: Dirt) -> Result<()> {
             Dirt::Whole => machine.memory.fill(extent, SECOND_BOOT)?,
             Dirt::Stamps => machine.memory.stamp(extent, SECOND_BOOT, machine.options.page_size)?,
         }
-    }
-    Ok(())
-}
-
-fn spoil_vmcoreinfo(machine: &mut Machine, faults: &[Fault], ended: bool) -> Result<()> {
-    let wants = |fault| faults.contains(&Fault::Vmcoreinfo(fault));
-    let Some(note) = machine.vmcoreinfo else { return Ok(()) };
-    // Name and header: 24 bytes; the text follows.
-    if ended || wants(VmcoreinfoFault::NoCrashTime) {
-        let mut bytes = machine.memory.bytes(note.start, note.length)?;
-        if let Some(at) = bytes.windows(10).position(|window| window == b"CRASHTIME=") {
-            let end = bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |n| at + n + 1);
-            bytes.drain(at..end);
-            let text = bytes.get(24..).unwrap_or_default().to_vec();
-            let text = String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned();
-            machine.memory.clear(note)?;
-            machine.write_vmcoreinfo(note.start, &text)?;
-        }
-    }
-    if wants(VmcoreinfoFault::Missing) {
-        machine.memory.clear(note)?;
-        machine.vmcoreinfo = None;
-    }
-    if wants(VmcoreinfoFault::Truncated) {
-        let half = note.length / 2;
-        machine.memory.clear(Extent::new(note.start + half, note.length - half))?;
-    }
-    if wants(VmcoreinfoFault::TwoNotes) {
-        let text = "OSRELEASE=5.14.0-older\nPAGESIZE=4096\nCRASHTIME=1600000000\n";
-        let older = notes::note(machine.options.order, "VMCOREINFO", 0, text.as_bytes());
-        let below = note.start.saturating_sub(machine.options.page_size / 2).next_multiple_of(4);
-        machine.memory.write(below, &older)?;
     }
     Ok(())
 }
