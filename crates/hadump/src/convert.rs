@@ -56,6 +56,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         tracing::info!("check {}: {}: {}", check.name, check.outcome.name(), check.text);
     }
     let (selection, facts) = (&chosen.selection, &chosen.facts);
+    let watch = input::watch(&args.input);
     let job = WriteJob {
         dump: &dump,
         selection,
@@ -63,6 +64,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         args: &args.write,
         shard: args.shard,
         rate: args.limit_rate,
+        watch: watch.as_ref(),
     };
     let (wrote, WriteOutcome { written, names, error }) = timed(|| {
         progress::watch(pages, dump.page_size().bytes(), quiet, |progress| destination.write(&job, progress))

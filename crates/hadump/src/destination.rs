@@ -1,6 +1,7 @@
 //! Where a conversion writes: a file, a flattened stream, a split set.
 
 use crate::cli::{Format, WriteArgs};
+use crate::custody::Watch;
 use crate::output::{self, SinkWriter};
 use crate::set::{self, Set};
 use crate::{units, work};
@@ -75,6 +76,8 @@ pub(crate) struct WriteJob<'a> {
     pub(crate) shard: Option<Shard>,
     /// The most bytes per second, for all files together.
     pub(crate) rate: Option<NonZeroU64>,
+    /// The machine whose memory is read, if it is one that runs.
+    pub(crate) watch: Option<&'a Watch>,
 }
 
 impl Destination {
@@ -131,16 +134,19 @@ impl Destination {
         match self {
             Self::File(file) => {
                 let (written, result) = job.write(&file, progress);
+                job.check_memory()?;
                 finish(file, written, result, job)
             }
             Self::Flattened(file) => {
                 let stream = BufWriter::with_capacity(1 << 20, SinkWriter::new(&file));
                 let (written, result) = job.write_stream(stream, file.path(), progress)?;
+                job.check_memory()?;
                 finish(file, written, result, job)
             }
             Self::Stream => {
                 let name = "standard output";
                 let (written, result) = job.write_stream(io::stdout(), Path::new(name), progress)?;
+                job.check_memory()?;
                 result?;
                 Ok(WriteOutcome { written, names: vec![name.into()], error: None })
             }
@@ -222,6 +228,7 @@ fn write_set(
     let WriteJob { dump, selection, facts, .. } = *job;
     let set = Set { dump, selection, facts, options: job.options(None) };
     let mut parts = set.write(&sinks, &ranges, lanes, progress);
+    job.check_memory()?;
 
     let mut errors: Vec<dumpfile::Error> = parts.iter_mut().filter_map(|part| part.error.take()).collect();
     // One that is not the output's fault, such as the user's wish to stop, comes first.
@@ -252,6 +259,14 @@ fn numbered(name: &Path, count: usize) -> Vec<PathBuf> {
 }
 
 impl WriteJob<'_> {
+    /// Refuses to keep what was read, if the memory turns out not to have been the dump's any more.
+    fn check_memory(&self) -> Result<()> {
+        match self.watch.and_then(Watch::given_away) {
+            Some(why) => bail!("{why}: what was read may not be the dump's, and is not kept"),
+            None => Ok(()),
+        }
+    }
+
     fn options(&self, part: Option<Range<Pfn>>) -> Options {
         Options {
             method: self.args.compression().method(),
@@ -296,6 +311,10 @@ impl WriteJob<'_> {
         end: impl FnOnce(W) -> Result<(), dumpfile::Error>,
     ) -> (Written, Result<(), dumpfile::Error>) {
         let (written, result) = self.write(&sink, progress);
+        if self.watch.and_then(Watch::given_away).is_some() {
+            // Without its end a stream is worth nothing, and the caller says why.
+            return (written, result);
+        }
         match result.and_then(|()| sink.finish()) {
             Ok((out, bytes)) => (Written { bytes, ..written }, end(out)),
             Err(error) => (written, Err(error)),

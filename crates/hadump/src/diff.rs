@@ -55,7 +55,7 @@ pub(crate) fn run(args: &cli::Diff, quiet: bool) -> Result<Outcome> {
     if args.json {
         report::print_json(&found)?;
     } else if !quiet {
-        let mut out = std::io::stdout().lock();
+        let mut out = crate::terminal::stdout();
         writeln!(out, "{:>10}  {}", "only in A", found.only_in_a.text())?;
         writeln!(out, "{:>10}  {}", "only in B", found.only_in_b.text())?;
         writeln!(out, "{:>10}  {}", "different", found.different.text())?;

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &cli::Hpte) -> Result<Outcome> {
         tracing::warn!("{}: the hypervisor saved no page-table entries", args.input.name());
         return Ok(outcome);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::terminal::stdout();
     writeln!(out, "{:>10}  {:16}  {:16}  {:18} {:18} flags", "index", "dword0", "dword1", "avpn", "rpn")?;
     for e in &entries {
         let flags = [

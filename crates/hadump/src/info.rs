@@ -1,6 +1,7 @@
 //! `hadump info`: what a dump is and what it contains.
 
 use crate::input::{self, Prefer};
+use crate::terminal::Line;
 use crate::{Outcome, cli, report, units};
 use anyhow::Result;
 use phyp::notes::{OWNER, PRIVATE};
@@ -122,8 +123,8 @@ impl Facts {
 
     fn print(&self) -> Result<()> {
         use std::io::Write;
-        let mut out = std::io::stdout().lock();
-        let mut line = |label: &str, value: String| writeln!(out, "{label:>10}  {value}");
+        let mut out = crate::terminal::stdout();
+        let mut line = |label: &str, value: String| writeln!(out, "{label:>10}  {}", Line(&value));
         line("file", format!("{}: {}", self.path, self.format))?;
         line(
             "machine",

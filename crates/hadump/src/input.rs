@@ -2,7 +2,7 @@
 //! by file.
 
 use crate::cli::InputArgs;
-use crate::custody::{self, Standing};
+use crate::custody::{self, Standing, Watch};
 use crate::{decrypt, progress};
 use ::save::Guarded;
 use ::save::state::{self, Hold};
@@ -76,9 +76,21 @@ fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Re
 
 /// Holds this machine's dump if one of `files` is its memory.
 fn hold_for(files: &[PathBuf]) -> Result<Option<Hold>> {
-    let live =
-        files.iter().any(|file| ["/proc/vmcore", "/dev/mem"].iter().any(|live| file == Path::new(live)));
-    Ok(if live { state::hold(Path::new("/"))? } else { None })
+    Ok(if files.iter().any(|file| is_this_machine(file)) { state::hold(Path::new("/"))? } else { None })
+}
+
+/// Whether a file is the memory of the machine that this runs on.
+fn is_this_machine(file: &Path) -> bool {
+    ["/proc/vmcore", "/dev/mem"].iter().any(|live| file == Path::new(live))
+}
+
+/// Watches the machine whose memory the input is, if it is one's.
+pub(crate) fn watch(args: &InputArgs) -> Option<Watch> {
+    let mut files = args.files();
+    match &args.input[..] {
+        [root] if args.memory.is_none() && root.is_dir() => Some(Watch::of(root)),
+        _ => files.any(is_this_machine).then(|| Watch::of(Path::new("/"))),
+    }
 }
 
 /// The dump, held for reading as long as it is open.

@@ -31,6 +31,7 @@ mod report;
 mod save;
 mod set;
 mod status;
+mod terminal;
 mod units;
 mod verify;
 mod walk;
@@ -38,9 +39,10 @@ mod work;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use terminal::{Events, Line};
 use tracing_subscriber::filter::LevelFilter;
 
 /// How a run ended, short of failing.
@@ -145,7 +147,8 @@ fn main() -> ExitCode {
         Err(error) => {
             // A full disk behind standard error must not change how the run ends.
             let standard_output = if is_of_standard_output(&error) { "standard output: " } else { "" };
-            let _ = writeln!(std::io::stderr(), "hadump: {standard_output}{error:#}");
+            let text = format!("{standard_output}{error:#}");
+            let _ = writeln!(terminal::stderr(), "hadump: {}", Line(&text));
             if matches!(cli.command, Command::Diff(_)) { NOT_COMPARED } else { FAILED }.into()
         }
     }
@@ -154,8 +157,9 @@ fn main() -> ExitCode {
 /// Sends the libraries' messages to standard error.
 fn start_log(level: LevelFilter) {
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| Events)
+        // What colours a line would be escaped with what a dump smuggles into it.
+        .with_ansi(false)
         .with_max_level(level)
         .without_time()
         .log_internal_errors(false)

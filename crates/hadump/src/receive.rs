@@ -214,7 +214,7 @@ impl Report {
         }
         let state = if self.complete { "" } else { ", INCOMPLETE" };
         text += &format!("{:>10}  {}{state}\n", "output", self.path.display());
-        io::stderr().write_all(text.as_bytes())?;
+        crate::terminal::stderr().write_all(text.as_bytes())?;
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &cli::Regs) -> Result<Outcome> {
 }
 
 fn print(cpus: &[CpuListing]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::terminal::stdout();
     for cpu in cpus {
         writeln!(out, "CPU {}{}", cpu.cpu, if cpu.crashed { ", which crashed" } else { "" })?;
         for (title, registers) in [("saved by the kernel", &cpu.kernel), ("saved by firmware", &cpu.firmware)]

@@ -157,7 +157,7 @@ impl Report {
         if json {
             crate::report::print_json(self)?;
         } else if !quiet {
-            std::io::stderr().write_all(self.text().as_bytes())?;
+            crate::terminal::stderr().write_all(self.text().as_bytes())?;
         }
         Ok(())
     }
@@ -221,13 +221,11 @@ pub(crate) fn words(name: &str) -> String {
 
 /// Prints a value as JSON on standard output.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
-    Ok(())
+    let text = crate::terminal::json(&serde_json::to_string_pretty(value)?);
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
 }
 
 /// Prints text on standard output.
 pub(crate) fn print_text(text: &str) -> anyhow::Result<()> {
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+    Ok(crate::terminal::stdout().write_all(text.as_bytes())?)
 }

@@ -132,7 +132,7 @@ fn notes(dump: &Dump) -> Vec<String> {
 
 impl Verdict {
     fn print(&self, quiet: bool) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        let mut out = crate::terminal::stdout();
         let mut line = |label: &str, value: &str| writeln!(out, "{label:>10}  {value}");
         for problem in &self.problems {
             line("PROBLEM", problem)?;

@@ -137,3 +137,42 @@ fn a_save_is_recorded_for_those_who_come_later_in_the_same_boot() {
     let given = saved().and_then(|saved| saved.given_back).expect("memory that is given back");
     assert_eq!((given.interface, given.all), (save::state::Interface::ReleaseMem, true));
 }
+
+#[test]
+fn what_was_read_while_the_kernel_gave_the_memory_away_is_not_kept() {
+    let root = common::saving::fadump(7, "a boot");
+    let vmcore = root.path().join("proc/vmcore");
+    let hidden = root.path().join("vmcore");
+    // A save: what was durable before stays.
+    let target = Scratch::new("vmcore");
+    let options = ["-d", "0", "--limit-rate", "8M", "--release", "after"];
+    let mut command = command(root.path(), target.path(), &options);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("hadump");
+    let journal = target.directory().join("vmcore.journal");
+    while !fs::read_to_string(&journal).is_ok_and(|text| text.contains(" checkpoint ")) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    fs::rename(&vmcore, &hidden).expect("what the kernel does");
+    let output = ends(child);
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert!(output.stderr.contains("is not kept"), "{}", output.stderr);
+    assert_eq!(common::saving::released(root.path()), "");
+    assert!(names(target.directory()).contains(&"vmcore-incomplete".to_owned()));
+    // A conversion keeps nothing.
+    fs::rename(&hidden, &vmcore).expect("as it was");
+    let fifo = Scratch::new("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, fifo.path(), rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
+    let (program, path, to) = (run::HADUMP, root.path().display(), fifo.path().display());
+    let reader = start(
+        Command::new("sh").args(["-c", &format!("exec '{program}' convert '{path}' -d 0 -o - > '{to}'")]),
+    );
+    let mut stream = fs::File::open(fifo.path()).expect("the conversion's output");
+    std::io::Read::read_exact(&mut stream, &mut [0]).expect("its first byte");
+    fs::rename(&vmcore, &hidden).expect("what the kernel does");
+    std::io::copy(&mut stream, &mut std::io::sink()).expect("the rest of it");
+    let output = ends(reader);
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("is not kept"), "{}", output.stderr);
+}

@@ -412,3 +412,45 @@ fn a_missing_directory_for_work_files_does_not_cost_the_dump() {
     let output = save(root.path(), target.path(), &["--work-dir", "/nonexistent/directory"]).ok();
     assert!(output.stderr.contains("takes no work files"), "{}", output.stderr);
 }
+
+#[test]
+fn what_a_dump_says_of_itself_is_shown_and_not_obeyed() {
+    let root = fadump(3, BOOT);
+    let dump = common::run::Scratch::new("dump");
+    common::run::convert(&root.path().join("proc/vmcore"), dump.path(), &["-d", "31"]).ok();
+    let mut bytes = fs::read(dump.path()).expect("the dump");
+    // The names of uname are behind the signature and the version, each in 65 bytes.
+    for (n, evil) in ["\x1b]52;c;aGk=\x07", "host\r\x1b[2K\nhadump: all is saved", "6.1\u{9b}31m\u{202e}"]
+        .iter()
+        .enumerate()
+    {
+        bytes[12 + 65 * n..][..65].fill(0);
+        bytes[12 + 65 * n..][..evil.len()].copy_from_slice(evil.as_bytes());
+    }
+    fs::write(dump.path(), &bytes).expect("a file");
+    let path = dump.path().to_str().expect("a path");
+    let other = common::run::Scratch::new("other");
+    let views = [
+        vec!["info", path],
+        vec!["info", path, "--json"],
+        vec!["verify", path],
+        vec!["-vv", "convert", path, "-o", other.path().to_str().expect("a path")],
+        vec!["regs", path],
+        vec!["dmesg", path, "--vmlinux", path],
+    ];
+    for view in views {
+        let output = common::run::hadump(&view);
+        for text in [&output.stdout, &output.stderr] {
+            let obeyed = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+            assert_eq!(obeyed, None, "{view:?}: {text}");
+            assert!(!text.lines().any(|line| line.starts_with("hadump: all")), "{view:?}: {text}");
+        }
+        if view.len() == 2 && view[0] == "info" {
+            assert!(
+                output.stdout.contains("\\x1b]52") && output.stdout.contains("host\\x0d"),
+                "{}",
+                output.stdout
+            );
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 use super::args::MessageLevel;
 use crate::progress::ProgressView;
+use crate::terminal;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ impl Messages {
     /// An error, always on standard error.
     pub(super) fn error(self, text: &str) {
         if self.level.has(MessageLevel::ERROR) {
-            let _ = writeln!(std::io::stderr(), "makedumpfile: {text}");
+            let _ = writeln!(terminal::stderr(), "makedumpfile: {text}");
         }
     }
 
@@ -56,9 +57,9 @@ impl Messages {
             return;
         }
         let _ = if self.stdout_taken {
-            writeln!(std::io::stderr(), "{text}")
+            writeln!(terminal::stderr(), "{text}")
         } else {
-            writeln!(std::io::stdout(), "{text}")
+            writeln!(terminal::stdout(), "{text}")
         };
     }
 

@@ -50,6 +50,7 @@ impl Saving<'_> {
             args: &self.args.write,
             shard: None,
             rate: self.args.limit_rate,
+            watch: Some(&self.custody),
         };
         let WriteOutcome { written, names, error } =
             progress::watch(chosen.selection.kept(), dump.page_size().bytes(), self.quiet, |progress| {

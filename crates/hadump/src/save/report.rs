@@ -1,6 +1,7 @@
 //! What a save did, for people and as JSON.
 
 use crate::report::{Gate, Input, Output, Pages, Seconds, words};
+use crate::terminal::{self, Line};
 use crate::units;
 use ::save::Estimate;
 use serde::Serialize;
@@ -122,7 +123,7 @@ impl Expected {
 /// Prints one line of a report on standard error.
 pub(super) fn say(quiet: bool, label: &str, text: &str) {
     if !quiet {
-        let _ = writeln!(std::io::stderr(), "{label:>10}  {text}");
+        let _ = writeln!(terminal::stderr(), "{label:>10}  {}", Line(text));
     }
 }
 

@@ -290,7 +290,7 @@ impl Report {
     }
 
     pub(super) fn print(&self) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        let mut out = crate::terminal::stdout();
         writeln!(out, "{:>10}  {}", "mechanism", self.mechanism)?;
         writeln!(out, "{:>10}  {}", "next crash", self.next_crash())?;
         for line in self.registration.iter().chain(self.afterwards().iter()) {
