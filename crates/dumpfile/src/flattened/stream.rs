@@ -66,45 +66,6 @@ pub fn unflatten(stream: &mut dyn Read, out: &dyn Sink) -> Result<Unflattened, E
 
 /// Writes pieces until the stream ends.
 fn pieces(stream: &mut dyn Read, out: &dyn Sink, state: &mut Unflattened) -> Result<StreamEnd, Error> {
-    let mut gathered = Gathered { out, offset: 0, bytes: Vec::new() };
-    let end = gather(stream, &mut gathered, state);
-    gathered.write()?;
-    end
-}
-
-/// Bytes that follow each other in the file, whatever pieces they came in: a stream of tiny ones costs no write each.
-struct Gathered<'o> {
-    out: &'o dyn Sink,
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
-impl Gathered<'_> {
-    fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        let follows = offset == self.offset + self.bytes.len() as u64;
-        if !follows || self.bytes.len() + bytes.len() > BUFFER {
-            self.write()?;
-            self.offset = offset;
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn write(&mut self) -> Result<(), Error> {
-        if !self.bytes.is_empty() {
-            self.out.write_at(self.offset, &self.bytes)?;
-            self.bytes.clear();
-        }
-        Ok(())
-    }
-}
-
-/// Gathers pieces until the stream ends.
-fn gather(
-    stream: &mut dyn Read,
-    gathered: &mut Gathered<'_>,
-    state: &mut Unflattened,
-) -> Result<StreamEnd, Error> {
     let mut buffer = Vec::new();
     loop {
         let mut record = [0; RECORD_LEN];
@@ -133,7 +94,7 @@ fn gather(
             buffer.resize(left.min(BUFFER as u64) as usize, 0);
             let (have, failed) = fill(stream, &mut buffer);
             if have > 0 {
-                gathered.put(offset, &buffer[..have])?;
+                out.write_at(offset, &buffer[..have])?;
                 state.len = state.len.max(offset + have as u64);
             }
             state.received += have as u64;

@@ -252,36 +252,3 @@ fn a_hole_of_a_flattened_file_justifies_no_memory() {
     assert!(input.stored() < 5000, "{}", input.stored());
     assert_eq!(open_flat(stream(&[piece(0, &[1; 100])], true)).unwrap().stored(), 100);
 }
-
-/// A sink that counts its writes.
-#[derive(Default)]
-struct Counting {
-    inner: Memory,
-    writes: std::sync::atomic::AtomicU64,
-}
-
-impl Sink for Counting {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.inner.write_at(offset, bytes)
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-#[test]
-fn pieces_of_a_byte_that_follow_each_other_are_not_written_one_by_one() {
-    let pieces: Vec<_> = (0..50_000u32).map(|n| piece(i64::from(n), &[n as u8])).collect();
-    let sink = Counting::default();
-    let end = unflatten(&mut &stream(&pieces, true)[..], &sink).unwrap();
-    assert_eq!((end.pieces, end.len), (50_000, 50_000));
-    assert_eq!(sink.writes.into_inner(), 1);
-    let written: Vec<u8> = sink.inner.0.into_inner().unwrap().into_values().collect();
-    assert!(written.iter().enumerate().all(|(n, byte)| *byte == n as u8) && written.len() == 50_000);
-}

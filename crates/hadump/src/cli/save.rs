@@ -74,7 +74,7 @@ pub(crate) struct Save {
     /// Directory for temporary page lists [default: the target's directory; $TMPDIR or /var/tmp if it has none]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
-    /// Replace an existing output file, and start over if an earlier save was interrupted
+    /// Replace an existing output file or what is on a block device, and start over if an earlier save was interrupted
     #[arg(short, long, conflicts_with = "resume")]
     pub(crate) force: bool,
     /// Print the report as JSON on standard output
