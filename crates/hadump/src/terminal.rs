@@ -107,7 +107,7 @@ mod tests {
         );
         assert_eq!(lines("one\ntwo\u{202e}\u{9b}31m"), "one\ntwo\\u{202e}\\x9b31m");
         let mut out = Escaped(Vec::new());
-        write!(out, "a\x1bb\n").unwrap();
+        writeln!(out, "a\x1bb").unwrap();
         assert_eq!(out.0, b"a\\x1bb\n");
         assert_eq!(json("{\n\"a\": \"\u{9b}\u{7f}\u{202e}ü\"}"), "{\n\"a\": \"\\u009b\\u007f\\u202eü\"}");
     }

@@ -150,7 +150,7 @@ impl Case {
         let mut dump = self.patient.dump();
         dump.memory = Box::new(Guarded::new(dump.memory, &system.released));
         turns.step(id);
-        let (case, known) = (Arc::clone(self), system.released.clone());
+        let (case, known) = (Arc::clone(self), system.released);
         let file = File { case, turns: Arc::clone(turns), id, hold, alone: None, known };
         let mut releaser = Releaser::new(self.patient.ground(), Box::new(file), RangeSet::default());
         let room = |_| {
@@ -185,7 +185,7 @@ impl Case {
     #[track_caller]
     fn check(&self, id: usize, complete: bool, order: &str) {
         let target = FileTarget::new(&self.directory.path().join(format!("vmcore{id}")), false);
-        let path = if complete { target.name.clone() } else { target.unfinished().unwrap() };
+        let path = if complete { target.name } else { target.unfinished().unwrap() };
         let (saved, plain) = (dumpfile::open(&path).unwrap(), self.plain());
         assert_eq!(saved.source.incomplete, !complete, "{order}");
         let (mut one, mut two) = (vec![0; 4096], vec![0; 4096]);
@@ -403,7 +403,7 @@ struct OutputPages {
 impl OutputPages {
     fn of(case: &Case, complete: bool) -> Self {
         let target = FileTarget::new(Path::new(&case.directory.path().join("vmcore0")), false);
-        let path = if complete { target.name.clone() } else { target.unfinished().unwrap() };
+        let path = if complete { target.name } else { target.unfinished().unwrap() };
         let dump = dumpfile::open(&path).unwrap();
         let mut page = vec![0; 4096];
         let frames = dump.memory.map().frames().iter().flat_map(|r| r.start.0..r.end.0);
