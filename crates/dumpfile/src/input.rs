@@ -6,7 +6,7 @@
 //! (docs/performance.md), for the work on page tables that it means; and a bad sector under a mapping is a signal.
 
 use crate::Error;
-use crate::flattened::Index;
+use crate::flattened::{Covered, Index};
 use rustix::fs::{OFlags, SeekFrom};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -116,6 +116,13 @@ impl Input {
         Ok(Self { path: self.path.clone(), bytes: Bytes::Flattened(Arc::new((self, index))), len, sparse })
     }
 
+    /// The file that a stream was written to, of which only these bytes came.
+    pub(crate) fn received(self, covered: &Covered) -> Self {
+        let index = Index::of_covered(covered);
+        let (len, sparse) = (index.len(), index.has_gaps());
+        Self { path: self.path.clone(), bytes: Bytes::Flattened(Arc::new((self, index))), len, sparse }
+    }
+
     /// What was odd about a flattened file.
     pub(crate) fn remark(&self) -> Option<&str> {
         match &self.bytes {
@@ -191,18 +198,41 @@ impl Input {
         ReadError::Io { path: self.path.clone(), offset, len: len as u64, source }
     }
 
-    /// As [`Input::read_at`] for bytes that the file's writer must have written: in a flattened file without its end, a
-    /// stretch that no piece covers is not zeros but did not arrive.
+    /// Reports whether all of these bytes were written, as far as that can be seen: in a flattened file no piece may
+    /// cover them.
+    pub(crate) fn has(&self, offset: u64, len: u64) -> bool {
+        match &self.bytes {
+            Bytes::Flattened(inner) => inner.1.covers(offset, len),
+            Bytes::File(_) | Bytes::Memory(_) => true,
+        }
+    }
+
+    /// The stretches of `start..end` that no piece of a flattened file covers; none in other files.
+    pub(crate) fn gaps(&self, start: u64, end: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let index = match &self.bytes {
+            Bytes::Flattened(inner) => Some(&inner.1),
+            Bytes::File(_) | Bytes::Memory(_) => None,
+        };
+        index.into_iter().flat_map(move |index| index.gaps(start, end))
+    }
+
+    /// As [`Input::read_at`] for bytes that the file's writer must have written unless they are zeros: in a flattened file
+    /// without its end, a stretch that no piece covers is not zeros but did not arrive.
     ///
     /// # Errors
     ///
     /// As [`Input::read_at`].
     pub(crate) fn read_content_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
-        if let Bytes::Flattened(inner) = &self.bytes
-            && let (_, index) = &**inner
-            && index.is_cut()
-            && !index.covers(offset, bytes.len() as u64)
-        {
+        if self.is_cut() { self.read_written_at(offset, bytes) } else { self.read_at(offset, bytes) }
+    }
+
+    /// As [`Input::read_at`] for bytes that the file's writer must have written whatever they are, see [`Input::has`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Input::read_at`].
+    pub(crate) fn read_written_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+        if !self.has(offset, bytes.len() as u64) {
             return Err(self.io_error(offset, bytes.len(), io::ErrorKind::UnexpectedEof.into()));
         }
         self.read_at(offset, bytes)

@@ -1,5 +1,6 @@
 //! Recognising what a file is.
 
+use crate::flattened::Covered;
 use crate::input::Input;
 use crate::kdump::layout::SKELETON_SIGNATURE;
 use crate::{Error, elf, flattened, kdump};
@@ -54,6 +55,23 @@ pub fn open_set_assuming(paths: &[PathBuf], assume: &Assume) -> Result<Dump, Err
 /// As [`open`].
 pub fn open_file(file: File, name: &Path) -> Result<Dump, Error> {
     open_inputs(vec![Input::of_file(file, name)?], &Assume::default())
+}
+
+/// As [`open_file`] for a file that a flattened stream was written to; `covered` says which bytes of it came, so that what
+/// did not come is not taken for zeros.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_received(file: File, name: &Path, covered: &Covered) -> Result<Dump, Error> {
+    let input = Input::of_file(file, name)?;
+    if !covered.is_scattered() {
+        return open_inputs(vec![input.received(covered)], &Assume::default());
+    }
+    let mut dump = open_inputs(vec![input], &Assume::default())?;
+    dump.source.problems.push("the pieces of the stream lie too scattered to say whether all came".into());
+    dump.source.incomplete = true;
+    Ok(dump)
 }
 
 /// As [`open_set`] for files whose bytes are in memory.

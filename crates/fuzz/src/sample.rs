@@ -13,8 +13,17 @@ use vmcore::{
 /// Frames of the sample machine: two ranges.
 const FRAMES: [(u64, u64); 2] = [(0, 20), (70, 90)];
 
-/// Memory in which every third page is zero and every seventh lost.
-struct Memory(MemoryMap);
+/// Which pages of the sample machine are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// All of them.
+    All,
+    /// All but every seventh, which is lost.
+    Most,
+}
+
+/// Memory in which every third page is zero.
+struct Memory(MemoryMap, Pages);
 
 impl PhysicalMemory for Memory {
     fn map(&self) -> &MemoryMap {
@@ -28,7 +37,7 @@ impl PhysicalMemory for Memory {
         }
         Ok(match pfn.0 {
             n if n % 3 == 0 => PageState::Zero,
-            n if n % 7 == 0 => PageState::Lost,
+            n if n % 7 == 0 && self.1 == Pages::Most => PageState::Lost,
             n => {
                 // Text that shrinks, or noise that does not.
                 let mut x = n;
@@ -42,8 +51,18 @@ impl PhysicalMemory for Memory {
     }
 }
 
+/// The frames of the sample machine.
+pub(crate) fn frames() -> impl Iterator<Item = u64> {
+    FRAMES.into_iter().flat_map(|(start, end)| start..end)
+}
+
 /// The sample machine's dump.
 pub(crate) fn dump(machine: &str, page_size: PageSize) -> Dump {
+    dump_with(machine, page_size, Pages::Most)
+}
+
+/// The sample machine's dump with these of its pages.
+pub(crate) fn dump_with(machine: &str, page_size: PageSize, pages: Pages) -> Dump {
     let machine = Machine::from_name(machine).expect("a machine that hadump knows");
     let range = |&(start, end): &(u64, u64)| Range::new(page_size.addr(Pfn(start)), page_size.addr(Pfn(end)));
     let map = MemoryMap::new(page_size, FRAMES.iter().map(range).collect());
@@ -56,7 +75,7 @@ pub(crate) fn dump(machine: &str, page_size: PageSize) -> Dump {
     notes.push(Note { name: b"VMCOREINFO".into(), kind: 0, desc: text.into_bytes() }, machine.order);
     Dump {
         machine,
-        memory: Box::new(Memory(map)),
+        memory: Box::new(Memory(map, pages)),
         vmcoreinfo: Dump::find_vmcoreinfo(&notes),
         notes,
         virt: Vec::new(),
@@ -99,7 +118,15 @@ fn written(write: impl FnOnce(&Selection, &dyn Sink), dump: &Dump) -> Vec<u8> {
 
 /// The sample as a kdump-compressed file, or a part of a split set with these frames.
 pub(crate) fn kdump(dump: &Dump, method: Option<Method>, part: Option<Range<Pfn>>) -> Vec<u8> {
-    let options = kdump::Options { method, part, ..kdump::Options::default() };
+    kdump_as(dump, kdump::Options { method, part, ..kdump::Options::default() })
+}
+
+/// As [`kdump`] with checksums.
+pub(crate) fn kdump_with_checksums(dump: &Dump, method: Option<Method>, part: Option<Range<Pfn>>) -> Vec<u8> {
+    kdump_as(dump, kdump::Options { method, part, checksums: true, ..kdump::Options::default() })
+}
+
+fn kdump_as(dump: &Dump, options: kdump::Options) -> Vec<u8> {
     let facts = Facts { phys_base: 0x1000, ..Facts::default() };
     let write = |selection: &Selection, sink: &dyn Sink| {
         kdump::write(dump, selection, &facts, &options, sink, &Progress::default())

@@ -52,5 +52,6 @@ pub(crate) fn walk(dump: &Dump) {
         let _ = dumpfile::kdump::write(dump, &selection, &facts, &options, &Nowhere, &Progress::default());
         let _ = dumpfile::elf::write(dump, &selection, &facts, &Nowhere, &Progress::default());
     }
+    let _ = memory.check();
     std::hint::black_box(memory.damage());
 }

@@ -272,6 +272,7 @@ impl WriteJob<'_> {
             method: self.args.compression().method(),
             level: self.args.compression_level,
             dedup: self.args.dedup,
+            checksums: !self.args.no_checksums,
             part,
         }
     }

@@ -107,6 +107,9 @@ fn open_dump(files: &[PathBuf], identities: &[PathBuf], name: &str) -> Result<Du
         Some(dump) => dump,
         None => dumpfile::open_set(files)?,
     };
+    for problem in &dump.source.problems {
+        tracing::error!("{name}: {problem}");
+    }
     for remark in &dump.source.remarks {
         tracing::warn!("{name}: {remark}");
     }

@@ -3,13 +3,13 @@
 use crate::progress::Waiting;
 use crate::{Outcome, cli, output, report, units};
 use anyhow::{Context, Result, bail};
-use dumpfile::flattened::{StreamEnd, Unflattened, unflatten};
+use dumpfile::flattened::{Covered, StreamEnd, Unflattened, unflatten};
 use dumpfile::kdump::{Marked, mark_incomplete};
 use dumpfile::output::{OutputFile, Sink};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sealed::{Identities, Unsealer};
 use serde::Serialize;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, IsTerminal, Read, Stdin, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
     }
     let (received, bytes) = (arrived.received, sink.bytes.load(Ordering::Relaxed));
     let error = match arrived.end {
-        StreamEnd::Whole => return whole(args, output, bytes, received, quiet),
+        StreamEnd::Whole => return whole(args, output, bytes, received, &arrived.covered, quiet),
         _ if stop.load(Ordering::Relaxed) => "stopped on request".to_owned(),
         StreamEnd::Cut(None) => "the stream ended without its end record".to_owned(),
         StreamEnd::Cut(Some(error)) => format!("the stream broke: {error}"),
@@ -97,16 +97,26 @@ fn read(input: &mut dyn Read, identities: &Identities, sink: &dyn Sink) -> Resul
     Ok(unflatten(&mut input, sink)?)
 }
 
-/// Names the file of a stream that arrived to its end, if it is a dump.
-fn whole(args: &cli::Receive, output: OutputFile, bytes: u64, received: u64, quiet: bool) -> Result<Outcome> {
+/// Names the file of a stream that arrived to its end, if it is a dump, and, as it is on the disk, one that fits its own
+/// checksums or, without these, together.
+fn whole(
+    args: &cli::Receive,
+    output: OutputFile,
+    bytes: u64,
+    received: u64,
+    covered: &Covered,
+    quiet: bool,
+) -> Result<Outcome> {
     let name = OutputFile::incomplete_name(&args.file)?;
     if let Err(error) = output.sync() {
         return stopped_writing(args, output, &error.into(), quiet);
     }
-    let dump = dumpfile::open(&name).with_context(|| {
+    let (complete, problems) = look_at(&name, covered).with_context(|| {
         format!("the stream is complete but does not contain a dump; it is kept in {}", name.display())
     })?;
-    let complete = !dump.source.incomplete;
+    if !problems.is_empty() {
+        return not_as_sent(args, output, &name, received, problems, quiet);
+    }
     let path = match if complete { output.commit() } else { output.keep_incomplete() } {
         Err(error @ dumpfile::Error::NotDurable { .. }) => {
             let (lost, path) = (None, error.kept().unwrap_or(&name).to_owned());
@@ -128,6 +138,37 @@ fn whole(args: &cli::Receive, output: OutputFile, bytes: u64, received: u64, qui
     Report { path, received, complete, lost: None, error: None, exit_code: outcome.code() }
         .print(args, quiet)?;
     Ok(outcome)
+}
+
+/// Reports whether the dump `name`, of which these bytes came, is not marked as incomplete, and what does not fit in it.
+///
+/// # Errors
+///
+/// When it is no dump or cannot be read.
+pub(crate) fn look_at(name: &Path, covered: &Covered) -> Result<(bool, Vec<String>)> {
+    let file = File::open(name).with_context(|| format!("{}: cannot be opened again", name.display()))?;
+    let dump = dumpfile::open_received(file, name, covered)?;
+    let mut problems = dump.source.problems.clone();
+    problems.extend(dump.memory.check()?.problems);
+    Ok((!dump.source.incomplete, problems))
+}
+
+/// Keeps a dump that is not what the sender wrote, marked as incomplete where its format can be.
+fn not_as_sent(
+    args: &cli::Receive,
+    output: OutputFile,
+    name: &Path,
+    received: u64,
+    problems: Vec<String>,
+    quiet: bool,
+) -> Result<Outcome> {
+    let file = OpenOptions::new().read(true).write(true).open(name);
+    if let Err(error) = file.map_err(anyhow::Error::from).and_then(|file| Ok(mark_incomplete(&file, name)?)) {
+        tracing::warn!("the dump is kept and may not be marked as incomplete: {error:#}");
+    }
+    let path = crate::output::keep(output)?;
+    let error = format!("the dump did not arrive as it was sent: {}", problems.join("; "));
+    incomplete(args, path, received, None, error, quiet)
 }
 
 /// Keeps what the disk took before it failed, if it can be read.

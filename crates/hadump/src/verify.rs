@@ -1,4 +1,4 @@
-//! `hadump verify`: reads every page of a dump once.
+//! `hadump verify`: reads every page of a dump once, and all of its file by the checksums that it carries.
 
 use crate::frameset::Frameset;
 use crate::input::{self, Prefer};
@@ -24,6 +24,8 @@ struct Verdict {
     /// Anomalies that were corrected while reading, one sentence each.
     remarks: Vec<String>,
     sound: bool,
+    /// Every byte of the file fits the checksums that it carries.
+    proved: bool,
 }
 
 /// What a run of frames contains.
@@ -63,12 +65,15 @@ fn verify(args: &cli::Verify, dump: &Dump, quiet: bool) -> Result<Verdict> {
     if lost.pages > 0 {
         problems.push(format!("lost: {}", lost.text()));
     }
+    problems.extend(dump.source.problems.iter().cloned());
+    let check = dump.memory.check()?;
+    problems.extend(check.problems);
     let damage = dump.memory.damage();
     if damage.pages > damage.first.len() as u64 {
         problems.push(format!("{} pages are damaged, of which the first are:", damage.pages));
     }
     problems.extend(damage.first);
-    if dump.source.incomplete {
+    if dump.source.incomplete && dump.source.problems.is_empty() {
         problems.push("the file is marked incomplete, or ends early".into());
     }
     Ok(Verdict {
@@ -80,6 +85,7 @@ fn verify(args: &cli::Verify, dump: &Dump, quiet: bool) -> Result<Verdict> {
         excluded: all.excluded,
         lost,
         sound: problems.is_empty(),
+        proved: check.proved && problems.is_empty(),
         problems,
         // Last, as reading pages can find more.
         remarks: dump.source.remarks.clone(),
@@ -149,7 +155,12 @@ impl Verdict {
                 self.lost.pages
             ),
         )?;
-        line("verdict", if self.sound { "sound: every page could be read" } else { "NOT SOUND" })?;
+        let verdict = match (self.proved, self.sound) {
+            (true, _) => "sound: every bit of it is as it was written, by its own checksums",
+            (_, true) => "plausible: every page could be read, and what must fit does; it has no checksums",
+            _ => "NOT SOUND",
+        };
+        line("verdict", verdict)?;
         Ok(())
     }
 }

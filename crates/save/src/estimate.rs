@@ -35,7 +35,10 @@ pub struct Estimate {
 /// When the input is damaged, the bitmaps cannot be read back, or the method has no such level.
 pub fn estimate(dump: &Dump, selection: &Selection, options: &kdump::Options) -> Result<Estimate, Error> {
     let page = dump.page_size();
-    let make = |method| Encoder::new(method, options.level, page);
+    let make = |method| {
+        let encoder = Encoder::new(method, options.level, page)?;
+        if options.checksums { encoder.with_checksum() } else { Ok(encoder) }
+    };
     let mut encoder = options
         .method
         .map(make)

@@ -19,7 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 use vmcore::{Dump, RangeSet, Selection};
 
-const OPTIONS: Options = Options { method: Some(Method::Snappy), level: None, part: None, dedup: false };
+const OPTIONS: Options =
+    Options { method: Some(Method::Snappy), level: None, part: None, dedup: false, checksums: true };
 
 /// One machine, the pages of it that are saved, and a plain conversion of them.
 struct Case {
@@ -115,6 +116,8 @@ impl Case {
         let open = |name: &Path| dumpfile::open(name).unwrap();
         let made = open(&self.name());
         assert!(!made.source.incomplete);
+        let check = made.memory.check().unwrap();
+        assert_eq!((check.proved, check.problems), (true, Vec::new()));
         same_pages(&open(&self.directory.path().join("plain")), &made);
     }
 }

@@ -19,7 +19,8 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, PageState, Pfn, Selection};
 
-const OPTIONS: Options = Options { method: Some(Method::Snappy), level: None, part: None, dedup: false };
+const OPTIONS: Options =
+    Options { method: Some(Method::Snappy), level: None, part: None, dedup: false, checksums: true };
 
 struct Case {
     directory: tempfile::TempDir,

@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use vmcore::{Dump, DumpLevel, Pfn, PhysAddr, Range, RangeSet, Selection};
 
-const OPTIONS: Options = Options { method: None, level: None, part: None, dedup: false };
+const OPTIONS: Options = Options { method: None, level: None, part: None, dedup: false, checksums: true };
 
 /// Lets one tool at a time take a step.
 #[derive(Default)]

@@ -40,7 +40,8 @@ pub struct Source {
     pub compression: Option<&'static str>,
     /// The dump level that was applied before, as far as the input says so.
     pub dump_level: Option<crate::DumpLevel>,
-    /// The input's writer marked it as cut short, or it ends before its own tables say.
+    /// The input's writer marked it as cut short, or it ends before its own tables say, or it is damaged in a way that
+    /// [`Source::problems`] describes.
     pub incomplete: bool,
     /// What the input's header says of the system, when it has a place for that.
     pub utsname: Option<Utsname>,
@@ -52,6 +53,8 @@ pub struct Source {
     /// Memory that the boot after the crash has written over, though the input has something in its place. The pages are
     /// lost; those that were not the kernel's own are not missed.
     pub destroyed: RangeSet<Pfn>,
+    /// What shows that the input is not what its writer wrote, besides pages that cannot be read: one sentence per entry.
+    pub problems: Vec<String>,
     /// What was wrong with the input and was tolerated, one sentence per entry.
     pub remarks: Vec<String>,
 }

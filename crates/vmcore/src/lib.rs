@@ -29,7 +29,7 @@ pub use dump::{Dump, Source, Utsname, VirtSegment};
 pub use error::ReadError;
 pub use level::{DumpLevel, Reason, ReasonCounts};
 pub use machine::{Arch, ByteOrder, Machine, WordSize};
-pub use memory::{Damage, MemoryMap, PageState, PhysicalMemory};
+pub use memory::{Check, Damage, MemoryMap, PageState, PhysicalMemory};
 pub use note::{Far, Found, MAX_NOTES, Note, NoteError, NotePlace, NoteRoom, NoteSource, Notes};
 pub use ranges::{Range, RangeSet};
 pub use selection::{Selection, SelectionError};

@@ -95,6 +95,15 @@ pub struct Damage {
     pub first: Vec<String>,
 }
 
+/// What all of an input says of itself, besides its pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Check {
+    /// The input carries checksums of every byte of it that counts, and they were compared.
+    pub proved: bool,
+    /// What does not fit, one sentence per entry.
+    pub problems: Vec<String>,
+}
+
 /// Random access to physical memory, shared by all worker threads.
 ///
 /// Methods take `&self` and keep no cursor: two threads may ask for the same page at once.
@@ -146,6 +155,15 @@ pub trait PhysicalMemory: Send + Sync {
     /// were read until now.
     fn damage(&self) -> Damage {
         Damage::default()
+    }
+
+    /// Reads all of the input, and compares it with its own checksums; where it has none, what must fit together.
+    ///
+    /// # Errors
+    ///
+    /// When the input cannot be read.
+    fn check(&self) -> Result<Check, ReadError> {
+        Ok(Check::default())
     }
 
     /// Fills `bytes` from physical address `addr` on, across frames if need be.

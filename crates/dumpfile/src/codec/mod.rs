@@ -56,6 +56,18 @@ impl Encoder {
         Ok(Self { page_len, out_len, state })
     }
 
+    /// Makes the encoder end each page with a checksum of it, where the method has one that can be left out: zstd.
+    ///
+    /// # Errors
+    ///
+    /// When its library cannot be set up.
+    pub fn with_checksum(mut self) -> Result<Self, CodecError> {
+        if let State::Zstd(encoder) = &mut self.state {
+            encoder.add_checksum()?;
+        }
+        Ok(self)
+    }
+
     /// The length in bytes that [`Encoder::encode`] wants `out` to have. It covers the worst case of the
     /// method, where that is longer than a page.
     pub fn out_len(&self) -> usize {

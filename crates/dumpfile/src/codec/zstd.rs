@@ -15,6 +15,11 @@ impl Encoder {
         Compressor::new(level).map(Self).map_err(setup)
     }
 
+    /// Makes each frame end with four bytes of its content's XXH64.
+    pub(super) fn add_checksum(&mut self) -> Result<(), CodecError> {
+        self.0.include_checksum(true).map_err(setup)
+    }
+
     /// An `out` as long as the page is enough: what does not fit is stored raw.
     ///
     /// The level's own parameters are kept: smaller tables (`hashLog` 10 to 12) gain at most 2 % of speed on real

@@ -1,5 +1,6 @@
 //! Where each byte of the dump file is in a flattened one.
 
+use super::Covered;
 use super::record::{Bad, HEADER_LEN, RECORD_LEN, Record, check_header};
 use crate::Error;
 use crate::input::Input;
@@ -122,6 +123,22 @@ impl Index {
         Ok(Self { gaps: covered < len, len, entries, cut, remark })
     }
 
+    /// The pieces of a stream that were written to their places in a file.
+    pub(crate) fn of_covered(covered: &Covered) -> Self {
+        let mut entries = Vec::new();
+        for stretch in covered.iter() {
+            let mut at = stretch.start;
+            while at < stretch.end {
+                let len = (stretch.end - at).min(MAX_LEN);
+                entries.push(Entry::new(at, at, len));
+                at += len;
+            }
+        }
+        let len = entries.last().map_or(0, |e| e.end());
+        let covered: u64 = entries.iter().map(|e| e.len()).sum();
+        Self { gaps: covered < len, len, entries, cut: false, remark: None }
+    }
+
     /// The length of the dump file, as far as its pieces are there.
     pub(crate) fn len(&self) -> u64 {
         self.len
@@ -149,6 +166,24 @@ impl Index {
     /// The first offset at or after `offset` that a piece covers.
     pub(crate) fn next_data(&self, offset: u64) -> u64 {
         self.entries.get(self.first_past(offset)).map_or(self.len, |e| e.start()).max(offset)
+    }
+
+    /// The stretches of `start..end` that no piece covers.
+    pub(crate) fn gaps(&self, start: u64, end: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let mut at = start;
+        let mut rest = self.entries[self.first_past(start)..].iter();
+        std::iter::from_fn(move || {
+            while at < end {
+                let gap = at;
+                let entry = rest.next();
+                let next = entry.map_or(end, |entry| entry.start().min(end));
+                at = entry.map_or(end, |entry| entry.end());
+                if gap < next {
+                    return Some(gap..next);
+                }
+            }
+            None
+        })
     }
 
     /// Reports whether pieces cover all of the `len` bytes from `offset` on.

@@ -11,11 +11,13 @@
 //! it would after writing them in turn; what no piece covers is zero. There is neither a length nor a checksum, so a
 //! stream that was cut off shows by its missing end alone.
 
+mod covered;
 mod index;
 mod record;
 mod stream;
 mod writer;
 
+pub use covered::Covered;
 pub(crate) use index::Index;
 pub(crate) use record::SIGNATURE;
 pub use stream::{StreamEnd, Unflattened, unflatten};

@@ -1,5 +1,6 @@
 //! Putting a flattened stream in order while it arrives.
 
+use super::Covered;
 use super::record::{HEADER_LEN, RECORD_LEN, Record, SIGNATURE, check_header};
 use crate::Error;
 use crate::output::Sink;
@@ -33,6 +34,8 @@ pub struct Unflattened {
     pub pieces: u64,
     /// The length of the file that was written.
     pub len: u64,
+    /// Which bytes of it came.
+    pub covered: Covered,
 }
 
 /// Writes each piece of a flattened stream to its place in `out` as it arrives, so that a stream that is cut off leaves
@@ -42,7 +45,14 @@ pub struct Unflattened {
 ///
 /// Only when `out` cannot be written to; [`Unflattened::end`] returns what is wrong with the stream.
 pub fn unflatten(stream: &mut dyn Read, out: &dyn Sink) -> Result<Unflattened, Error> {
-    let mut state = Unflattened { foreign: None, end: StreamEnd::Whole, received: 0, pieces: 0, len: 0 };
+    let mut state = Unflattened {
+        foreign: None,
+        end: StreamEnd::Whole,
+        received: 0,
+        pieces: 0,
+        len: 0,
+        covered: Covered::default(),
+    };
     let mut header = [0; HEADER_LEN];
     let (have, failed) = fill(stream, &mut header);
     state.received = have as u64;
@@ -96,6 +106,7 @@ fn pieces(stream: &mut dyn Read, out: &dyn Sink, state: &mut Unflattened) -> Res
             if have > 0 {
                 out.write_at(offset, &buffer[..have])?;
                 state.len = state.len.max(offset + have as u64);
+                state.covered.add(offset, offset + have as u64);
             }
             state.received += have as u64;
             (offset, left) = (offset + have as u64, left - have as u64);

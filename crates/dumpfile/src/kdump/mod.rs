@@ -12,6 +12,7 @@ mod mark;
 mod outline;
 mod reader;
 mod skeleton;
+mod sums;
 mod writer;
 
 pub use describe::{Description, describe};
@@ -19,6 +20,7 @@ pub(crate) use mark::flag_incomplete;
 pub use mark::{Marked, mark_incomplete};
 pub use outline::{Outline, identity_note};
 pub(crate) use reader::open;
+use reader::open_unfinished;
 pub use skeleton::Skeleton;
 pub use writer::{Checkpoint, Options, Unfinished, Writer, write};
 

@@ -8,7 +8,7 @@
 use super::header::Headers;
 use super::layout::{PAGE_DESC_LEN, SKELETON_SIGNATURE};
 use super::outline::is_identity;
-use super::reader;
+use super::{reader, sums};
 use crate::Error;
 use crate::input::Input;
 use crate::output::{OutputFile, Sink, write_error};
@@ -175,7 +175,7 @@ fn without_registers(
     let mut clean = Notes::default();
     for note in notes.unwrap_or_default().iter() {
         let mut note = note.clone();
-        if note.name != b"VMCOREINFO" && !is_identity(&note) {
+        if note.name != b"VMCOREINFO" && !is_identity(&note) && !sums::is_note(&note) {
             note.desc.fill(0);
         }
         clean.push(note, order);

@@ -27,6 +27,11 @@ impl<'s> Ranks<'s> {
         Ok(Self { selection, before, total })
     }
 
+    /// The number of all pages.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
     /// The number of pages before frame `pfn`.
     pub(crate) fn rank(&self, pfn: Pfn) -> Result<u64, Error> {
         let number = pfn.0 / CHUNK_FRAMES;

@@ -35,12 +35,23 @@ pub(super) fn seed(machine: &str, size: PageSize, method: Option<Method>) -> See
     Seed { bytes, hot }
 }
 
+/// A sample file with checksums, whose places to change are these and what leads to them.
+fn with_checksums(machine: &str, size: PageSize, method: Option<Method>) -> Seed {
+    let plain = seed(machine, size, method);
+    let bytes = sample::kdump_with_checksums(&sample::dump(machine, size), method, None);
+    let seal = bytes.windows(8).position(|at| at == b"HADUMPCK").unwrap_or(0);
+    let mut hot = plain.hot;
+    hot.extend([seal..seal + 128, seal..seal + 128, seal + 128..seal + 200]);
+    Seed { bytes, hot }
+}
+
 fn seeds() -> Vec<Seed> {
     let mut seeds: Vec<Seed> =
         SAMPLES.into_iter().map(|(name, size, method)| seed(name, size, method)).collect();
     let mut diskdump = seed("i686", PageSize::K4, Some(Method::Zlib));
     diskdump.bytes[..12].copy_from_slice(b"DISKDUMP\0\0\0\0");
     seeds.push(diskdump);
+    seeds.extend(SAMPLES.into_iter().map(|(name, size, method)| with_checksums(name, size, method)));
     seeds.extend(corpus::beginnings().into_iter().filter_map(real));
     seeds
 }

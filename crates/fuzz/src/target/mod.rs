@@ -2,6 +2,7 @@
 
 mod assemble;
 mod btf;
+mod damage;
 mod dwarf;
 mod elf;
 mod erase;
@@ -45,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     kdump::TARGET,
     flattened::TARGET,
     split::TARGET,
+    damage::BITS,
+    damage::RECORDS,
     vmcoreinfo::TARGET,
     knowledge::TARGET,
     btf::TARGET,

@@ -7,6 +7,7 @@ use crate::cli::InputArgs;
 use crate::{Outcome, receive};
 use anyhow::{Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
+use dumpfile::output::{OutputFile, Sink};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -21,17 +22,15 @@ pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Resu
             bail!("standard input is not a flattened dump; nothing is saved")
         }
         Ok(arrived) => match arrived.end {
-            StreamEnd::Whole => match file.commit() {
-                Ok(name) => {
-                    say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
-                    return Ok(Outcome::Complete);
+            StreamEnd::Whole => {
+                // What is no dump is put in order all the same, and what is not durable is told by the commit.
+                let looked = file.sync().map(|()| receive::look_at(file.name(), &arrived.covered));
+                let problems = looked.ok().and_then(Result::ok).map(|(_, problems)| problems);
+                match problems.filter(|problems| !problems.is_empty()) {
+                    None => return commit(file, say),
+                    Some(problems) => format!("the stream is not as it was sent: {}", problems.join("; ")),
                 }
-                Err(error @ dumpfile::Error::NotDurable { .. }) => {
-                    say.error(&format!("{:#}", anyhow::Error::from(error)));
-                    return Ok(Outcome::Incomplete);
-                }
-                Err(error) => return Err(error.into()),
-            },
+            }
             StreamEnd::Cut(None) => "the stream ends early".to_owned(),
             StreamEnd::Cut(Some(error)) => format!("the stream ends early: {error}"),
             StreamEnd::Damaged(what) => format!("the stream is damaged: {what}"),
@@ -45,6 +44,21 @@ pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Resu
         Err(unusable) => bail!("{what}; what arrived is unusable: {unusable}"),
     }
     Ok(Outcome::Incomplete)
+}
+
+/// Gives a file that is whole its name.
+fn commit(file: OutputFile, say: Messages) -> Result<Outcome> {
+    match file.commit() {
+        Ok(name) => {
+            say.common(&format!("\nThe dumpfile is saved to {}.", name.display()));
+            Ok(Outcome::Complete)
+        }
+        Err(error @ dumpfile::Error::NotDurable { .. }) => {
+            say.error(&format!("{:#}", anyhow::Error::from(error)));
+            Ok(Outcome::Incomplete)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Joins a split set, with the compression of its parts.

@@ -216,6 +216,7 @@ impl Saving<'_> {
             method: self.args.write.compression().method(),
             level: self.args.write.compression_level,
             dedup: self.args.write.dedup,
+            checksums: !self.args.write.no_checksums,
             ..kdump::Options::default()
         }
     }

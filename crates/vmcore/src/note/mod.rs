@@ -117,6 +117,16 @@ impl Notes {
         self.notes.pop()
     }
 
+    /// Takes the first note with this name and type away.
+    pub fn take(&mut self, name: &[u8], kind: u32) -> Option<Note> {
+        let number = self.notes.iter().position(|note| note.name == name && note.kind == kind)?;
+        let start = self.positions().nth(number).map(|(at, _)| at)?;
+        let end = self.positions().nth(number + 1).map_or(self.raw.len(), |(at, _)| at);
+        let end = end.min(self.raw.len());
+        self.raw.drain(start.min(end)..end);
+        Some(self.notes.remove(number))
+    }
+
     /// The notes that are held, in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Note> {
         self.notes.iter()
@@ -165,7 +175,8 @@ impl Notes {
 
     /// The padded length of the name of the note at `at` in the raw bytes.
     fn name_field(&self, at: usize) -> usize {
-        let raw = &self.raw[at..];
+        // A name of megabytes, which no writer has, is taken for a shorter one, and what follows lies nowhere then.
+        let Some(raw) = self.raw.get(at..).filter(|raw| raw.len() >= 4) else { return 0 };
         let (le, be) = (ByteOrder::Little.u32(raw), ByteOrder::Big.u32(raw));
         padded(le.min(be).into()) as usize
     }
@@ -197,7 +208,13 @@ mod tests {
             let mut fewer = Notes::default();
             notes.iter().rev().skip(1).rev().for_each(|n| fewer.push(n.clone(), order));
             prop_assert_eq!(made.pop(), notes.last().cloned());
-            prop_assert_eq!(made, fewer);
+            prop_assert_eq!(&made, &fewer);
+            if let Some(first) = fewer.iter().next().cloned() {
+                let mut rest = Notes::default();
+                fewer.iter().skip(1).for_each(|n| rest.push(n.clone(), order));
+                prop_assert_eq!(fewer.take(&first.name, first.kind), Some(first));
+                prop_assert_eq!(fewer, rest);
+            }
         }
 
         #[test]

@@ -5,6 +5,7 @@
 //! but does not hide the pages is tolerated and told in [`vmcore::Source::remarks`].
 
 mod cache;
+mod fit;
 mod index;
 mod memory;
 mod part;
@@ -12,6 +13,7 @@ mod repair;
 
 use super::header::{Geometry, Headers};
 use super::layout::{STATUS_EXCLUDED_VMEMMAP, STATUS_INCOMPLETE};
+use super::sums;
 use crate::codec::Method;
 use crate::input::Input;
 use crate::notes::NoteReader;
@@ -52,12 +54,26 @@ impl File {
 /// When the headers or bitmaps are damaged or cut off, nothing says which machine the dump is of, or the files do not
 /// belong together. A missing part is not an error: its pages are lost, with a remark.
 pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
+    open_with(inputs, assume, true)
+}
+
+/// As [`open`] for a file whose writer was interrupted: what it has of checksums may be of any time.
+///
+/// # Errors
+///
+/// As [`open`].
+pub(super) fn open_unfinished(input: Input) -> Result<Dump, Error> {
+    open_with(vec![input], &Assume::default(), false)
+}
+
+fn open_with(inputs: Vec<Input>, assume: &Assume, checked: bool) -> Result<Dump, Error> {
     let files = inputs.into_iter().map(File::read).collect::<Result<Vec<_>, _>>()?;
     let mut files = part::in_order(files)?;
     let erase_info = read_erase_info(&mut files)?;
     let first = &mut files[0];
     let (input, headers) = (&first.input, &mut first.headers);
     let (mut notes, notes_left_out) = read_notes(input, headers)?;
+    sums::take_note(&mut notes);
     let vmcoreinfo = find_vmcoreinfo(input, headers, &mut notes)?;
     let machine = headers.machine(input, &notes, assume.machine)?;
     let bitmaps = Bitmaps::read(input, &first.geometry)?;
@@ -77,15 +93,16 @@ pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
         bitmaps.frames.iter().map(|r| Range::new(page_size.addr(r.start), page_size.addr(r.end))).collect();
     let map = MemoryMap::new(page_size, bytes);
     let compression = methods(headers.header.status).next();
-    let Member { files, mut remarks, mut incomplete } = part::members(files, &bitmaps)?;
-    incomplete |= notes_left_out || header.status & STATUS_INCOMPLETE != 0;
+    let Member { files, mut remarks, problems, trusted, mut incomplete } =
+        part::members(files, &bitmaps, checked)?;
+    incomplete |= notes_left_out || header.status & STATUS_INCOMPLETE != 0 || !problems.is_empty();
     if incomplete && let Some(from) = repair::unreached(&bitmaps) {
         remarks.push(format!(
             "no page from frame {from:#x} on is in the file, whose writer did not finish: they may be lost instead of \
              left out on purpose"
         ));
     }
-    let memory = KdumpMemory::new(files, machine.order, map, bitmaps.index);
+    let memory = KdumpMemory::new(files, machine.order, map, bitmaps.index, trusted);
     let source = Source {
         format,
         compression,
@@ -94,6 +111,7 @@ pub(crate) fn open(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
         utsname: Some(utsname),
         phys_base,
         erase_info,
+        problems,
         remarks,
         ..Source::default()
     };

@@ -1,11 +1,13 @@
 //! The parts of a split set: whether they belong together, and which has which pages.
 
-use super::File;
 use super::index::Bitmaps;
 use super::memory::PartFile;
+use super::{File, fit};
 use crate::Error;
 use crate::input::Input;
+use crate::kdump::header::{Geometry, Headers};
 use crate::kdump::layout::{PAGE_DESC_LEN, PageDesc, STATUS_INCOMPLETE};
+use crate::kdump::sums::{self, Found, Sums};
 use std::path::Path;
 use vmcore::{ByteOrder, ReadError, is_zero};
 
@@ -16,6 +18,10 @@ const COMPARED: u64 = 64 << 10;
 pub(super) struct Member {
     pub(super) files: Vec<PartFile>,
     pub(super) remarks: Vec<String>,
+    /// What is damaged besides pages.
+    pub(super) problems: Vec<String>,
+    /// The first frame of which the bitmaps are damaged: from there on nobody knows which page is whose.
+    pub(super) trusted: u64,
     pub(super) incomplete: bool,
 }
 
@@ -126,10 +132,16 @@ fn other_bits(a: &File, b: &File) -> Result<Option<u64>, ReadError> {
     Ok(None)
 }
 
-/// Works out which pages each file has, and which no file has.
-pub(super) fn members(files: Vec<File>, bitmaps: &Bitmaps) -> Result<Member, Error> {
+/// Works out which pages each file has, and which no file has. Unless `checked`, nothing is compared with what must fit.
+pub(super) fn members(files: Vec<File>, bitmaps: &Bitmaps, checked: bool) -> Result<Member, Error> {
     let index = &bitmaps.index;
-    let mut member = Member { files: Vec::new(), remarks: Vec::new(), incomplete: false };
+    let mut member = Member {
+        files: Vec::new(),
+        remarks: Vec::new(),
+        problems: Vec::new(),
+        trusted: u64::MAX,
+        incomplete: false,
+    };
     let mut gaps = Vec::new();
     let mut done = (0, 0);
     for (n, File { input, headers, geometry }) in files.into_iter().enumerate() {
@@ -143,12 +155,46 @@ pub(super) fn members(files: Vec<File>, bitmaps: &Bitmaps) -> Result<Member, Err
         let after = index.rank(bits, end)?.max(before);
         gaps.push((done.0, start, before.saturating_sub(done.1)));
         done = (end, after);
-        let zero_page = find_zero_page(&input, headers.page_size.len(), geometry.descriptors, index.total());
+        let marked = headers.header.status & STATUS_INCOMPLETE != 0 || input.is_cut();
+        let mut problems = Vec::new();
+        let found =
+            if checked { sums::find(&input, &headers, &geometry, index.total())? } else { Found::None };
+        let sums = match found {
+            Found::Sums(sums) => {
+                let checked = check_front(&input, &headers, &geometry, &sums, index.total(), &mut problems)?;
+                member.trusted = member.trusted.min(checked);
+                Some(sums)
+            }
+            // A writer that was interrupted did not come to its checksums.
+            Found::Broken(_) if marked => None,
+            Found::Broken(why) => {
+                problems.push(why);
+                None
+            }
+            Found::None => None,
+        };
         let descriptors = geometry.descriptors;
-        let file = PartFile { input, descriptors, zero_page, start, end, before, within: after - before };
-        member.incomplete |= headers.header.status & STATUS_INCOMPLETE != 0
-            || file.input.is_cut()
-            || ends_early(&file, headers.layout.order)?;
+        let page = headers.page_size;
+        let zero_page = match &sums {
+            Some(sums) => Some(sums.zero_page(page.bytes())),
+            None => find_zero_page(&input, page.len(), descriptors, index.total()),
+        };
+        let within = after - before;
+        let file = PartFile { input, descriptors, zero_page, start, end, before, within, sums };
+        let ends_early = ends_early(&file, headers.layout.order)?;
+        if checked && ends_early && !marked {
+            problems
+                .push("it ends before the bytes of its last pages do, and is not marked incomplete".into());
+        }
+        if checked && file.sums.is_none() && problems.is_empty() && !marked && !ends_early {
+            problems.extend(fit::problems(&file, &headers, &geometry, bitmaps.strays, index.total())?);
+        }
+        member.incomplete |= marked || ends_early;
+        let name = |text| match split {
+            Some(_) => format!("{}: {text}", file.input.path().display()),
+            None => text,
+        };
+        member.problems.extend(problems.into_iter().map(name));
         for remark in headers.remarks {
             if n == 0 {
                 member.remarks.push(remark);
@@ -175,6 +221,43 @@ pub(super) fn members(files: Vec<File>, bitmaps: &Bitmaps) -> Result<Member, Err
     Ok(member)
 }
 
+/// Checks what a file with checksums has besides descriptors and pages: says what is damaged, and returns the first frame
+/// that the bitmaps cannot be trusted for.
+fn check_front(
+    input: &Input,
+    headers: &Headers,
+    geometry: &Geometry,
+    sums: &Sums,
+    pages: u64,
+    problems: &mut Vec<String>,
+) -> Result<u64, ReadError> {
+    if !sums.front_is_good(input, headers)? {
+        problems.push("its headers or notes are damaged: they do not fit their checksum".into());
+    }
+    let mut trusted = u64::MAX;
+    for bad in sums.bad_bitmaps(input)? {
+        let bitmap = if bad.end > geometry.kept {
+            trusted = trusted.min(bad.start.saturating_sub(geometry.kept) * 8);
+            "second bitmap, which says whose each page is,"
+        } else {
+            "first bitmap"
+        };
+        problems.push(format!(
+            "its {bitmap} is damaged: bytes {:#x} to {:#x} of the file do not fit their checksum",
+            bad.start, bad.end
+        ));
+    }
+    if trusted == u64::MAX && sums.pages() != pages {
+        trusted = 0;
+        problems.push(format!("its bitmaps count {pages} pages, its checksums {}", sums.pages()));
+    }
+    if trusted != u64::MAX {
+        problems
+            .push(format!("all pages from frame {trusted:#x} on are lost, as nothing says whose they are"));
+    }
+    Ok(trusted)
+}
+
 /// Looks whether a file ends before what its last descriptors point at. Writers place pages in order, so the end of the
 /// list is where a cut shows; pages elsewhere are found out when they are read.
 fn ends_early(file: &PartFile, order: ByteOrder) -> Result<bool, ReadError> {
@@ -195,5 +278,5 @@ fn ends_early(file: &PartFile, order: ByteOrder) -> Result<bool, ReadError> {
 fn find_zero_page(input: &Input, page_len: usize, descriptors: u64, total: u64) -> Option<u64> {
     let offset = descriptors.checked_add(total.checked_mul(PAGE_DESC_LEN as u64)?)?;
     let mut page = vec![0; page_len];
-    input.read_content_at(offset, &mut page).ok().filter(|()| is_zero(&page)).map(|()| offset)
+    input.read_written_at(offset, &mut page).ok().filter(|()| is_zero(&page)).map(|()| offset)
 }

@@ -3,6 +3,7 @@
 mod cut;
 mod damage;
 mod dedup;
+mod fit;
 mod foreign;
 mod large_notes;
 mod mark;
@@ -10,6 +11,7 @@ mod parts;
 mod round_trip;
 mod split;
 mod streams;
+mod sums;
 
 use super::{Options, write};
 use crate::codec::Method;

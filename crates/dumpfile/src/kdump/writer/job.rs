@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::{Options, PAGE_DESC_LEN};
 use crate::codec::Encoder;
 use crate::kdump::layout::PageDesc;
+use crate::kdump::sums::SumsWriter;
 use crate::output::Sink;
 use crate::pipeline::{self, Batch, PageJob, Slot};
 use crate::{Error, Written};
@@ -50,6 +51,8 @@ pub(super) struct Job<'a> {
     pub(super) out: &'a dyn Sink,
     /// The pages that later ones may share, when they are to.
     pub(super) table: Option<&'a Mutex<Table>>,
+    /// The checksums, when the file has them.
+    pub(super) sums: Option<&'a SumsWriter>,
     /// What is in the file.
     pub(super) done: &'a Mutex<Written>,
 }
@@ -108,7 +111,10 @@ impl PageJob for Job<'_> {
     type Layout = Cursor;
 
     fn worker(&self) -> Result<Worker, Error> {
-        let make = |method| Encoder::new(method, self.options.level, self.plan.page_size);
+        let make = |method| {
+            let encoder = Encoder::new(method, self.options.level, self.plan.page_size)?;
+            if self.options.checksums { encoder.with_checksum() } else { Ok(encoder) }
+        };
         let encoder = self
             .options
             .method
@@ -183,10 +189,11 @@ impl Job<'_> {
             && parts.iter().any(|part| !part.is_empty())
         {
             self.out.append_at(first.record.offset, &parts)?;
+            if let Some(sums) = self.sums {
+                sums.add_data(self.out, first.record.offset, &parts)?;
+            }
         }
-        for slot in &mut *slots {
-            self.write_descriptors(&slot.batch, &mut slot.record)?;
-        }
+        self.write_all_descriptors(slots)?;
         // Descriptors of lost pages are zeros, which the file has there anyway.
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         slots.iter().for_each(|slot| done.add(&slot.record.counts));
@@ -195,8 +202,48 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
-    /// Writes the descriptors of a batch, those of neighbours at once.
-    fn write_descriptors(&self, batch: &Batch, record: &mut Record) -> Result<(), Error> {
+    /// Writes the descriptors of these batches.
+    fn write_all_descriptors(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
+        let write = |offset, bytes: &[u8]| self.out.write_at(offset, bytes);
+        let written = self.for_all_descriptors(slots, write);
+        let Some(sums) = self.sums else { return written };
+        if written.is_ok() {
+            return self.for_all_descriptors(slots, |offset, bytes| {
+                sums.add_meta(offset, bytes);
+                Ok(())
+            });
+        }
+        // A full disk may have taken some, which are in no sum: their pages count as unwritten, and are written again by
+        // whoever tries that. The system takes zeros wherever it took something else.
+        let _ = self.for_all_descriptors(slots, |offset, bytes| {
+            let mut at = offset;
+            let end = offset + bytes.len() as u64;
+            while at < end {
+                let next = (at + 1).next_multiple_of(4096).min(end);
+                let _ = self.out.write_at(at, &[0; 4096][..(next - at) as usize]);
+                at = next;
+            }
+            Ok(())
+        });
+        written
+    }
+
+    /// Passes the descriptors of these batches to `put`, with the offset of the first of each call.
+    fn for_all_descriptors(
+        &self,
+        slots: &mut [Box<Slot<Record>>],
+        mut put: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        slots.iter_mut().try_for_each(|slot| self.for_descriptors(&slot.batch, &mut slot.record, &mut put))
+    }
+
+    /// Passes the descriptors of a batch to `put`, those of neighbours at once.
+    fn for_descriptors(
+        &self,
+        batch: &Batch,
+        record: &mut Record,
+        put: &mut impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let page_len = self.plan.page_size.bytes() as u32;
         let mut offset = record.offset;
         let mut entries = record.entries.iter();
@@ -205,7 +252,7 @@ impl Job<'_> {
         record.descriptors.clear();
         for run in batch.runs() {
             if run.rank != next {
-                self.put_descriptors(first, &record.descriptors)?;
+                self.put_descriptors(first, &record.descriptors, put)?;
                 record.descriptors.clear();
                 (first, next) = (run.rank, run.rank);
             }
@@ -224,16 +271,21 @@ impl Job<'_> {
                 next += 1;
             }
         }
-        self.put_descriptors(first, &record.descriptors)
+        self.put_descriptors(first, &record.descriptors, put)
     }
 
-    /// Writes descriptors of which the first belongs to the page of this rank.
-    fn put_descriptors(&self, rank: u64, descriptors: &[u8]) -> Result<(), Error> {
+    /// Passes on descriptors of which the first belongs to the page of this rank.
+    fn put_descriptors(
+        &self,
+        rank: u64,
+        descriptors: &[u8],
+        put: &mut impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if descriptors.is_empty() {
             return Ok(());
         }
         let index = rank - self.plan.first_rank;
-        self.out.write_at(self.plan.descriptors + index * PAGE_DESC_LEN as u64, descriptors)
+        put(self.plan.descriptors + index * PAGE_DESC_LEN as u64, descriptors)
     }
 }
 

@@ -18,6 +18,7 @@ mod unfinished;
 pub use unfinished::Unfinished;
 
 use super::layout::{PAGE_DESC_LEN, STATUS_INCOMPLETE};
+use super::sums::SumsWriter;
 use crate::codec::Method;
 use crate::output::Sink;
 use crate::pipeline::{self, Ranks, Source};
@@ -25,6 +26,7 @@ use crate::{Error, Facts, Progress, Written};
 use dedup::Table;
 use job::{Cursor, Job};
 use plan::Plan;
+use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
 use vmcore::{Dump, Pfn, Range, Selection};
 
@@ -41,6 +43,8 @@ pub struct Options {
     /// Whether equal pages are stored once, as far as a table of 16 MiB remembers them; see [`Written::shared_pages`]. The
     /// input has to give the same bytes for a page each time it is read, or none.
     pub dedup: bool,
+    /// Whether the file carries checksums that prove it bit for bit: 4 bytes for each 16 KiB, and 4 for each page of zstd.
+    pub checksums: bool,
 }
 
 /// Writes the pages of `selection` as a kdump-compressed file, version 6, in the dump's own byte order and word size.
@@ -69,6 +73,17 @@ pub fn write(
 /// The most bytes of descriptors that are cleared at once.
 const MAX_CLEARED: usize = 4096 * PAGE_DESC_LEN;
 
+/// Writes the zeros that a sum counts up to the end of its chunk, as a device holds older content there.
+fn write_zeros(out: &dyn Sink, sums: &SumsWriter, from: u64, to: u64) -> Result<(), Error> {
+    if from == to {
+        return Ok(());
+    }
+    let zeros = vec![0; (to - from) as usize];
+    let parts = [IoSlice::new(&zeros)];
+    out.append_at(from, &parts)?;
+    sums.add_data(out, from, &parts)
+}
+
 /// How far an unfinished file is durable.
 ///
 /// A save that is to be resumed after a crash of the machine keeps it somewhere durable, for [`Unfinished::open`].
@@ -90,6 +105,7 @@ pub struct Writer<'d> {
     cursor: Cursor,
     /// The pages that later ones may share: from the first page to the last, as other parts of a set need the memory.
     table: Option<Mutex<Table>>,
+    sums: Option<SumsWriter>,
     done: Mutex<Written>,
 }
 
@@ -107,21 +123,26 @@ impl<'d> Writer<'d> {
         out: &'d dyn Sink,
     ) -> Result<Self, Error> {
         let ranks = Ranks::new(selection)?;
-        let (mut plan, front) = plan::plan(dump, selection, facts, options, out.path())?;
-        plan.place_part(&ranks)?;
+        let (plan, front) = plan::plan(dump, selection, &ranks, facts, options, out.path())?;
+        let sums = plan.sums.map(SumsWriter::new);
         out.blank(0, plan.zero_page)?;
         out.write_at(0, &plan.header(!out.is_stream()))?;
-        front.write(selection, out)?;
+        front.write(selection, out, sums.as_ref())?;
         if out.is_stream() {
             // What arrived of a stream that is cut off has the bitmaps, which show which pages are missing.
             out.sync()?;
         }
         out.write_at(plan.zero_page, &vec![0; plan.page_size.len()])?;
+        if let Some(sums) = &sums {
+            sums.add_front(0, &plan.header);
+            sums.write_front(out)?;
+        }
         if out.is_stream() {
             out.sync()?;
         }
         let cursor = Cursor::new(plan.data());
-        Ok(Self { dump, options: *options, plan, ranks, out, cursor, table: None, done: Mutex::default() })
+        let (options, table, done) = (*options, None, Mutex::default());
+        Ok(Self { dump, options, plan, ranks, out, cursor, table, sums, done })
     }
 
     /// Resumes an unfinished file, which `out` writes to: its pages that are done stay, and `pages` of
@@ -134,7 +155,7 @@ impl<'d> Writer<'d> {
     ///
     /// When `dump` is not the one that the file was begun from, as far as the machine, page size and VMCOREINFO (which
     /// holds the time of the crash) show; when `options` ask for another method; when the file cannot be read or
-    /// written. Which part of a split set the file is, the file says, not `options`.
+    /// written. Which part of a split set the file is, and whether it has checksums, the file says, not `options`.
     pub fn resume(
         dump: &'d Dump,
         unfinished: &'d Unfinished,
@@ -143,20 +164,32 @@ impl<'d> Writer<'d> {
     ) -> Result<Self, Error> {
         unfinished.check(dump, options)?;
         let plan = unfinished.plan();
+        let sums = plan.sums.map(SumsWriter::new);
         out.write_at(0, &plan.header(true))?;
+        if let Some(sums) = &sums {
+            sums.unseal(out)?;
+        }
         unfinished.clear_rest(out)?;
         // Else the system might write a page before it clears the descriptor that points there.
         out.sync()?;
         // What no descriptor points at any more only takes room.
         out.cut_off(unfinished.next_offset());
         unfinished.repeat_zeros(out)?;
+        let mut next_offset = unfinished.next_offset();
+        if let Some(sums) = &sums {
+            unfinished.add_to(sums)?;
+            let begin = sums.resume_at(next_offset);
+            write_zeros(out, sums, next_offset, begin)?;
+            next_offset = begin;
+        }
         Ok(Self {
             dump,
-            options: *options,
+            options: Options { checksums: sums.is_some(), ..*options },
             ranks: Ranks::new(unfinished.whole())?,
             out,
-            cursor: Cursor::new(unfinished.next_offset()),
+            cursor: Cursor::new(next_offset),
             table: None,
+            sums,
             done: Mutex::new(*unfinished.done()),
             plan,
         })
@@ -171,12 +204,19 @@ impl<'d> Writer<'d> {
     /// When the method or level cannot be used, the output cannot be written, the input is damaged, or `progress`
     /// asks to stop.
     pub fn write(&mut self, pages: &Selection, progress: &Progress) -> Result<(), Error> {
-        let Self { dump, options, plan, ranks, out, cursor, table, done } = self;
+        let Self { dump, options, plan, ranks, out, cursor, table, sums, done } = self;
         let memory = &*dump.memory;
         if options.dedup && table.is_none() {
             *table = Some(Mutex::new(Table::new(plan.pages)));
         }
-        let job = Job { options: *options, plan, memory, out: *out, table: table.as_ref(), done };
+        let (table, sums) = (table.as_ref(), sums.as_ref());
+        if let Some(sums) = sums {
+            // What an earlier call gave a place and did not write has none; and up to a new chunk there are zeros.
+            let (end, next) = (sums.end(), sums.next_offset());
+            write_zeros(*out, sums, end, next)?;
+            cursor.next_offset = next;
+        }
+        let job = Job { options: *options, plan, memory, out: *out, table, sums, done };
         let source = Source::new(memory, pages).ranked(ranks, plan.frames);
         let result = pipeline::run(&job, source, cursor, progress);
         // After an error some of the pages it knows had their places and were not written there.
@@ -199,10 +239,14 @@ impl<'d> Writer<'d> {
     ///
     /// When the system cannot do that.
     pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        if let Some(sums) = &self.sums {
+            sums.write_until_now(self.out)?;
+        }
         // Also after a write that failed: a descriptor is written after the bytes that it points at, and no byte below
         // this offset will be given to another page.
         self.out.sync()?;
-        Ok(Checkpoint { next_offset: self.cursor.next_offset, written: self.written() })
+        let next_offset = self.sums.as_ref().map_or(self.cursor.next_offset, SumsWriter::end);
+        Ok(Checkpoint { next_offset, written: self.written() })
     }
 
     /// Takes `pages` back, all that were written since `checkpoint`: they are not in the file any more, and count as unwritten.
@@ -230,6 +274,9 @@ impl<'d> Writer<'d> {
         }
         if let Some(next) = next {
             self.clear(next, &mut cleared)?;
+        }
+        if let Some(sums) = &self.sums {
+            sums.take_back();
         }
         self.table = None;
         self.cursor = Cursor::new(checkpoint.next_offset);
@@ -265,13 +312,22 @@ impl<'d> Writer<'d> {
     pub fn finish_in_set(self, set_is_whole: bool) -> Result<Written, Error> {
         let written = self.written();
         let incomplete = !written.is_whole() || !set_is_whole || self.dump.source.incomplete;
+        if let Some(sums) = &self.sums {
+            match sums.finish(self.out, self.ranks.total(), incomplete) {
+                // What is incomplete often is so because the disk is full.
+                Err(error) if incomplete => tracing::warn!("the dump is kept without its checksums: {error}"),
+                finished => finished?,
+            }
+        }
         if self.out.is_stream() {
             if incomplete {
                 self.out.write_at(0, &self.plan.header(true))?;
             }
         } else if !incomplete {
-            // A header that promises pages must not be on the disk before them.
-            self.out.sync()?;
+            // A header that promises pages must not be on the disk before them; a seal is behind them already.
+            if self.sums.is_none() {
+                self.out.sync()?;
+            }
             self.out.write_at(0, &self.plan.header(false))?;
         }
         Ok(written)

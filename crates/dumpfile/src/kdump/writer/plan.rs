@@ -3,6 +3,7 @@
 use super::{Options, PAGE_DESC_LEN, STATUS_INCOMPLETE};
 use crate::codec::Method;
 use crate::kdump::layout::{Header, Layout, SubHeader, VERSION};
+use crate::kdump::sums::{Places, SumsWriter};
 use crate::notes::write_far;
 use crate::output::Sink;
 use crate::pipeline::Ranks;
@@ -26,6 +27,8 @@ pub(super) struct Plan {
     /// The rank of the first of them, and their number.
     pub(super) first_rank: u64,
     pub(super) pages: u64,
+    /// Where the checksums are, when the file has them.
+    pub(super) sums: Option<Places>,
 }
 
 /// All frames: those of a file that is not part of a set.
@@ -37,6 +40,13 @@ impl Plan {
         self.first_rank = ranks.rank(self.frames.start)?;
         self.pages = ranks.rank(self.frames.end)? - self.first_rank;
         Ok(())
+    }
+
+    /// Where the checksums of the file go, whose bitmaps begin at `bitmaps`.
+    pub(super) fn place_sums(&self, bitmaps: u64) -> Option<Places> {
+        let page = self.page_size.bytes();
+        let places = [bitmaps, self.descriptors, self.zero_page.checked_add(page)?];
+        Places::new(self.layout.order, places, self.pages.checked_mul(page)?)
     }
 
     /// The main header, marked incomplete or not.
@@ -51,9 +61,9 @@ impl Plan {
         header
     }
 
-    /// Where the bytes of pages start, after the page of zeros.
+    /// Where the bytes of pages start, after the page of zeros and the checksums.
     pub(super) fn data(&self) -> u64 {
-        self.zero_page + self.page_size.bytes()
+        self.sums.map_or(self.zero_page + self.page_size.bytes(), |places| places.data())
     }
 }
 
@@ -71,10 +81,11 @@ pub(super) struct Front {
     bitmap_len: u64,
 }
 
-/// Plans the file of `selection`; which of its pages a part has is not known yet.
+/// Plans the file of `selection`, whose pages `ranks` counts.
 pub(super) fn plan(
     dump: &Dump,
     selection: &Selection,
+    ranks: &Ranks<'_>,
     facts: &Facts,
     options: &Options,
     path: &Path,
@@ -84,6 +95,10 @@ pub(super) fn plan(
     let block = page_size.bytes();
     let mut notes = dump.notes.clone();
     facts.notes.iter().for_each(|note| notes.push(note.clone(), dump.machine.order));
+    if options.checksums {
+        // As long as the real one, which says what the length of the notes decides.
+        notes.push(Places::nowhere(layout.order).note(), dump.machine.order);
+    }
     let notes_at = block + layout.sub_header_len() as u64;
     let vmcoreinfo = notes.desc_position("VMCOREINFO").unwrap_or(0..0);
     let erase_info = &dump.source.erase_info;
@@ -109,8 +124,7 @@ pub(super) fn plan(
         max_mapnr_64: max_mapnr,
     };
     let mut sub_header = sub_header.encode(layout);
-    sub_header.extend(notes.raw());
-    // makedumpfile puts it after the last page, whose end is not known yet; readers go by the offset.
+    // makedumpfile puts the record of erased data after the last page, whose end is not known yet; readers go by the offset.
     let len = notes_at - block + notes.total() + erase_info.len() as u64;
 
     let too_large = || Error::Unsupported {
@@ -138,16 +152,7 @@ pub(super) fn plan(
         .checked_mul(selection.kept())
         .and_then(|len| len.checked_add(descriptors))
         .ok_or_else(too_large)?;
-    let front = Front {
-        block,
-        sub_header,
-        notes,
-        notes_at,
-        erase_info: erase_info.clone(),
-        bitmaps,
-        bitmap_len: bitmap_blocks * block,
-    };
-    let plan = Plan {
+    let mut plan = Plan {
         layout,
         page_size,
         header: header.encode(layout),
@@ -156,6 +161,24 @@ pub(super) fn plan(
         frames: options.part.unwrap_or(ALL_FRAMES),
         first_rank: 0,
         pages: 0,
+        sums: None,
+    };
+    plan.place_part(ranks)?;
+    if options.checksums {
+        let places = plan.place_sums(bitmaps).ok_or_else(too_large)?;
+        notes.pop();
+        notes.push(places.note(), dump.machine.order);
+        plan.sums = Some(places);
+    }
+    sub_header.extend(notes.raw());
+    let front = Front {
+        block,
+        sub_header,
+        notes,
+        notes_at,
+        erase_info: erase_info.clone(),
+        bitmaps,
+        bitmap_len: bitmap_blocks * block,
     };
     Ok((plan, front))
 }
@@ -177,13 +200,42 @@ fn complete_utsname(dump: &Dump, given: &Utsname) -> Utsname {
 /// The unit in which zeros of a bitmap are left out, so that they become holes of the file.
 const HOLE: usize = 4096;
 
+/// A sink for what is before the bitmaps, which has one checksum.
+struct Summed<'a> {
+    out: &'a dyn Sink,
+    sums: Option<&'a SumsWriter>,
+}
+
+impl Sink for Summed<'_> {
+    fn path(&self) -> &Path {
+        self.out.path()
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        if let Some(sums) = self.sums {
+            sums.add_front(offset, bytes);
+        }
+        self.out.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.out.sync()
+    }
+}
+
 impl Front {
     /// Writes the sub header, the notes and both bitmaps, these chunk by chunk; parts without a bit are left as holes.
-    pub(super) fn write(&self, selection: &Selection, out: &dyn Sink) -> Result<(), Error> {
-        out.write_at(self.block, &self.sub_header)?;
-        write_far(&self.notes, self.notes_at, out)?;
+    pub(super) fn write(
+        &self,
+        selection: &Selection,
+        out: &dyn Sink,
+        sums: Option<&SumsWriter>,
+    ) -> Result<(), Error> {
+        let front = Summed { out, sums };
+        front.write_at(self.block, &self.sub_header)?;
+        write_far(&self.notes, self.notes_at, &front)?;
         if !self.erase_info.is_empty() {
-            out.write_at(self.notes_at + self.notes.total(), &self.erase_info)?;
+            front.write_at(self.notes_at + self.notes.total(), &self.erase_info)?;
         }
         let mut bytes = Vec::with_capacity((CHUNK_FRAMES / 8) as usize);
         let mut put = |bitmap: u64, first: u64, chunk: &Chunk| {
@@ -192,6 +244,9 @@ impl Front {
             bytes.extend(chunk.words().iter().flat_map(|word| word.to_le_bytes()));
             let at = first / 8;
             bytes.truncate(usize::try_from(self.bitmap_len - at).unwrap_or(usize::MAX));
+            if let Some(sums) = sums {
+                sums.add_meta(bitmap + at, &bytes);
+            }
             write_sparsely(out, bitmap + at, &bytes)
         };
         for index in selection.chunk_indices() {

@@ -6,8 +6,9 @@ use crate::codec::Method;
 use crate::input::Input;
 use crate::kdump::header::Headers;
 use crate::kdump::layout::{PAGE_DESC_LEN, PageDesc, SIGNATURE};
+use crate::kdump::sums::{self, SumsWriter};
 use crate::output::Sink;
-use crate::{Assume, Error, Written};
+use crate::{Error, Written};
 use std::fs::File;
 use std::path::Path;
 use vmcore::{CHUNK_FRAMES, Chunk, Dump, Machine, Pfn, Range, ReasonCounts, Selection, VmcoreInfo};
@@ -28,6 +29,8 @@ pub struct Unfinished {
     machine: Machine,
     method: Option<Method>,
     vmcoreinfo: Option<VmcoreInfo>,
+    /// Where the bitmaps begin.
+    bitmaps: u64,
     next_offset: u64,
     /// Only a [`Skeleton`](crate::kdump::Skeleton) of the file is here.
     skeleton: bool,
@@ -52,7 +55,7 @@ impl Unfinished {
     ) -> Result<Self, Error> {
         let mut spill =
             || spill().map_err(|e| crate::output::write_error(path, "make a work file beside it", e));
-        let dump = crate::kdump::open(vec![Input::open(path)?], &Assume::default())?;
+        let dump = crate::kdump::open_unfinished(Input::open(path)?)?;
         let input = Input::open(path)?;
         let mut headers = Headers::read(&input)?;
         let geometry = headers.geometry(&input)?;
@@ -80,20 +83,33 @@ impl Unfinished {
             frames,
             first_rank: 0,
             pages: 0,
+            sums: None,
         };
         plan.place_part(&crate::pipeline::Ranks::new(&whole)?)?;
-        if checkpoint.next_offset < plan.data() || input.len() < plan.data() {
+        if let Some(data) = sums::announced_data(&input, &headers)? {
+            plan.sums = plan.place_sums(geometry.exist).filter(|places| places.data() == data);
+            if plan.sums.is_none() {
+                let found = format!("{data:#x}, where the bytes of pages begin");
+                return Err(input
+                    .damaged("the note of the checksums", 0, found, "where hadump puts them")
+                    .into());
+            }
+        }
+        // Checksums of no page are a hole, at which a file may end.
+        let least = if plan.sums.is_some() { zero_page + headers.page_size.bytes() } else { plan.data() };
+        if checkpoint.next_offset < plan.data() || input.len() < least {
             let found = format!("{:#x} in a file of {:#x} bytes", checkpoint.next_offset, input.len());
             let expected = format!("{:#x} or more in both, where the bytes of pages begin", plan.data());
             return Err(input.damaged("the checkpoint's next_offset", 0, found, expected).into());
         }
         // Pages that were given their places and not written, because the writer was asked to stop, are not in the file.
-        let next_offset = checkpoint.next_offset.min(input.len());
+        let next_offset = checkpoint.next_offset.min(input.len()).max(plan.data());
         let mut unfinished = Self {
             remaining: Selection::new(whole.map().clone(), level, spill()?),
             machine: dump.machine,
             method: Method::ALL.into_iter().find(|m| bits & m.flag() != 0),
             vmcoreinfo: dump.vmcoreinfo,
+            bitmaps: geometry.exist,
             input,
             plan,
             next_offset,
@@ -180,17 +196,47 @@ impl Unfinished {
         self.restate(out, |desc, done| (done && is_zero(&desc)).then_some(desc))
     }
 
+    /// Adds the bitmaps and the descriptors of the pages that are done to `sums`.
+    pub(super) fn add_to(&self, sums: &SumsWriter) -> Result<(), Error> {
+        let mut bytes = vec![0; MAX_RESTATED];
+        let mut at = self.bitmaps;
+        while at < self.plan.descriptors {
+            let len = (self.plan.descriptors - at).min(bytes.len() as u64) as usize;
+            if self.input.next_data(at) < at + len as u64 {
+                self.input.read_at(at, &mut bytes[..len])?;
+                sums.add_meta(at, &bytes[..len]);
+            }
+            at += len as u64;
+        }
+        self.visit(
+            |desc, done| done.then_some(desc),
+            |offset, bytes| {
+                sums.add_meta(offset, bytes);
+                Ok(())
+            },
+        )
+    }
+
     /// Writes the descriptors that `new` answers, by what they are and whether their page is done; neighbours at once.
     fn restate(
         &self,
         out: &dyn Sink,
         new: impl Fn([u8; PAGE_DESC_LEN], bool) -> Option<[u8; PAGE_DESC_LEN]>,
     ) -> Result<(), Error> {
+        self.visit(new, |offset, bytes| out.write_at(offset, bytes))
+    }
+
+    /// Passes the descriptors that `new` answers to `take`, with the offset of the first of each call.
+    fn visit(
+        &self,
+        new: impl Fn([u8; PAGE_DESC_LEN], bool) -> Option<[u8; PAGE_DESC_LEN]>,
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut table = Table::new(&self.input, &self.plan);
         let mut bytes = Vec::new();
-        let put = |end: u64, bytes: &mut Vec<u8>| {
+        let mut put = |end: u64, bytes: &mut Vec<u8>| {
             let start = self.plan.descriptors + end * PAGE_DESC_LEN as u64 - bytes.len() as u64;
-            let written = if bytes.is_empty() { Ok(()) } else { out.write_at(start, bytes) };
+            let written = if bytes.is_empty() { Ok(()) } else { take(start, bytes) };
             bytes.clear();
             written
         };

@@ -50,6 +50,14 @@ impl KdumpMemory {
                 PageState::Absent
             };
         }
+        // What is not trusted stays lost.
+        let trusted = self.trusted.saturating_sub(first).min(count) as usize;
+        for state in &mut states[trusted..] {
+            if *state == PageState::Excluded {
+                *state = PageState::Lost;
+            }
+        }
+        let (states, count) = (&mut states[..trusted], trusted as u64);
         let mut done = 0;
         let next = self.files.partition_point(|file| file.end <= first);
         for (n, file) in self.files.iter().enumerate().skip(next) {
@@ -102,11 +110,26 @@ impl KdumpMemory {
                 .note(first, || format!("page descriptors from page {first:#x} on: {}", chain(&error)));
             return;
         }
+        let len = bytes.len() as u64;
+        let bad = file.sums.as_ref().map_or(Ok(Vec::new()), |s| s.bad_descriptors(&file.input, list_at, len));
+        // Where there are no sums to be had, nothing fits.
+        let bad = bad.unwrap_or_else(|_| std::iter::once(list_at..list_at + len).collect());
+        let bytes = &scratch.descriptors;
         let list = bytes.as_chunks().0.iter().enumerate();
         let wanted = states.iter_mut().enumerate().filter(|(_, state)| **state == PageState::Lost);
         for ((i, state), (n, desc)) in wanted.zip(list) {
             let desc = PageDesc::decode(desc, self.order);
             let pfn = first + i as u64;
+            let at_desc = list_at + (n * PAGE_DESC_LEN) as u64;
+            let ours = at_desc..at_desc + PAGE_DESC_LEN as u64;
+            if let Some(chunk) = bad.iter().find(|bad| bad.start < ours.end && ours.start < bad.end) {
+                self.damage.note(pfn, || {
+                    let field = format!("page_desc of page {pfn:#x}");
+                    let found = format!("in bytes {:#x} to {:#x}, which do not fit", chunk.start, chunk.end);
+                    file.input.damaged(field, at_desc, found, "bytes that fit their checksum").to_string()
+                });
+                continue;
+            }
             *state = match self.judge(file, desc) {
                 Ok(Stored::Lost) => PageState::Lost,
                 Ok(Stored::Zero) => PageState::Zero,
@@ -117,9 +140,8 @@ impl KdumpMemory {
                 }
                 Err((field, found, expected)) => {
                     self.damage.note(pfn, || {
-                        let at = list_at + (n * PAGE_DESC_LEN) as u64;
                         let field = format!("page_desc.{field} of page {pfn:#x}");
-                        file.input.damaged(field, at, found, expected).to_string()
+                        file.input.damaged(field, at_desc, found, expected).to_string()
                     });
                     PageState::Lost
                 }
@@ -146,11 +168,16 @@ impl KdumpMemory {
             let expected = format!("an offset after the bitmaps, from {:#x} on", file.descriptors);
             return Err(("offset", format!("{offset:#x}"), expected));
         }
-        if offset.checked_add(size.into()).is_none_or(|end| end > file.input.len()) {
-            return Ok(Stored::Lost);
-        }
+        let end = offset.checked_add(size.into()).filter(|&end| end <= file.input.len());
+        let Some(end) = end else { return Ok(Stored::Lost) };
         if method.is_none() && file.zero_page == Some(offset) {
             return Ok(Stored::Zero);
+        }
+        if let Some(data) = file.sums.as_ref().map(|sums| sums.data())
+            && (offset < data.start || end > data.end)
+        {
+            let expected = format!("{:#x} to {:#x}, where the bytes of pages are", data.start, data.end);
+            return Err(("offset", format!("{offset:#x}"), expected));
         }
         Ok(Stored::At(offset, method))
     }

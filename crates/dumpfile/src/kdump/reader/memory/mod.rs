@@ -1,18 +1,21 @@
 //! The memory of a kdump-compressed file, or of a split set of them.
 
+mod check;
 mod descriptors;
 
 use super::cache::Cache;
 use super::index::Index;
 use crate::codec::Decoder;
+use crate::codec::Method;
 use crate::damage::{DamageLog, chain};
 use crate::input::Input;
 use crate::kdump::layout::PAGE_DESC_LEN;
+use crate::kdump::sums::Sums;
 use descriptors::{Wanted, together};
 use std::sync::{Mutex, PoisonError};
 use vmcore::{
-    ByteOrder, CHUNK_FRAMES, Chunk, Damage, MemoryMap, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory,
-    ReadError,
+    ByteOrder, CHUNK_FRAMES, Check, Chunk, Damage, MemoryMap, PageSize, PageState, Pfn, PhysAddr,
+    PhysicalMemory, ReadError,
 };
 
 /// One file with the pages of some frames.
@@ -28,6 +31,8 @@ pub(super) struct PartFile {
     /// Pages of the whole dump before its own, and its own.
     pub(super) before: u64,
     pub(super) within: u64,
+    /// Its checksums, if it has them.
+    pub(super) sums: Option<Box<Sums>>,
 }
 
 impl PartFile {
@@ -46,6 +51,8 @@ pub(super) struct KdumpMemory {
     order: ByteOrder,
     map: MemoryMap,
     index: Index,
+    /// The first frame of which the bitmaps are damaged.
+    trusted: u64,
     damage: DamageLog,
     cache: Cache,
     pool: Mutex<Vec<Scratch>>,
@@ -64,13 +71,22 @@ struct Scratch {
 
 impl KdumpMemory {
     /// Memory in `files`, which are ascending, disjoint, and at least one.
-    pub(super) fn new(files: Vec<PartFile>, order: ByteOrder, map: MemoryMap, index: Index) -> Self {
+    ///
+    /// From frame `trusted` on the bitmaps do not say which page is whose.
+    pub(super) fn new(
+        files: Vec<PartFile>,
+        order: ByteOrder,
+        map: MemoryMap,
+        index: Index,
+        trusted: u64,
+    ) -> Self {
         Self {
             cache: Cache::new(map.page_size()),
             files,
             order,
             map,
             index,
+            trusted,
             damage: DamageLog::default(),
             pool: Mutex::default(),
         }
@@ -136,18 +152,33 @@ impl KdumpMemory {
         states: &mut [PageState],
     ) {
         let size = self.page_size().len();
-        let input = &self.files[group[0].file].input;
-        let start = group.iter().map(|w| w.offset).min().unwrap_or(0);
-        let end = group.iter().map(Wanted::end).max().unwrap_or(0);
+        let PartFile { input, sums, .. } = &self.files[group[0].file];
+        let mut start = group.iter().map(|w| w.offset).min().unwrap_or(0);
+        let mut end = group.iter().map(Wanted::end).max().unwrap_or(0);
+        // A few pages that prove themselves are not worth reading what is around them.
+        let sums = sums.as_deref().filter(|sums| {
+            let proves_itself = |w: &Wanted| matches!(w.method, Some(Method::Zlib | Method::Zstd));
+            let inside = sums.widen(start..start);
+            !group.iter().all(proves_itself) || end - start > inside.end - inside.start
+        });
+        if let Some(sums) = sums {
+            let wide = sums.widen(start..end);
+            (start, end) = (wide.start, wide.end);
+        }
         let side_by_side = |(i, w): (usize, &Wanted)| {
             w.method.is_none() && w.at == group[0].at + i && w.offset == start + (i * size) as u64
         };
-        let read = if group.iter().enumerate().all(side_by_side) {
+        let read = if sums.is_none() && group.iter().enumerate().all(side_by_side) {
             let from = group[0].at * size;
-            input.read_content_at(start, &mut pages[from..from + group.len() * size]).map(|()| true)
+            input.read_written_at(start, &mut pages[from..from + group.len() * size]).map(|()| true)
         } else {
             scratch.stored.resize((end - start) as usize, 0);
-            input.read_content_at(start, &mut scratch.stored).map(|()| false)
+            // Between pages nothing need be written; what lacks of pages does not fit their sums.
+            let is_there = sums.is_some() || group.iter().all(|w| input.has(w.offset, w.end() - w.offset));
+            let stored = &mut scratch.stored;
+            let read =
+                if is_there { input.read_at(start, stored) } else { input.read_written_at(start, stored) };
+            read.map(|()| false)
         };
         let mut lose = |at: usize, pages: &mut [u8], why: &dyn Fn() -> String| {
             self.damage.note(first + at as u64, why);
@@ -169,13 +200,33 @@ impl KdumpMemory {
                 return lose(at, pages, &|| format!("page {:#x}: {}", first + at as u64, chain(&error)));
             }
         }
+        let bad = sums.map_or(Ok(Vec::new()), |sums| sums.bad_data(input, start, &scratch.stored));
+        // Where there are no sums to be had, nothing fits.
+        let bad = bad.unwrap_or_else(|_| std::iter::once(start..end).collect());
         for w in group {
             let page = &mut pages[w.at * size..][..size];
             let stored = &scratch.stored[(w.offset - start) as usize..(w.end() - start) as usize];
+            let chunk = bad.iter().find(|chunk| chunk.start < w.end() && w.offset < chunk.end);
+            let doubt = |text: &str| {
+                let chunk = chunk.cloned().unwrap_or_default();
+                let field = format!("content of page {:#x}", first + w.at as u64);
+                let found =
+                    format!("{text}in bytes {:#x} to {:#x}, which do not fit", chunk.start, chunk.end);
+                input.damaged(field, w.offset, found, "bytes that fit their checksum").to_string()
+            };
             let Some(method) = w.method else {
-                page.copy_from_slice(stored);
+                if chunk.is_some() {
+                    lose(w.at, pages, &|| doubt(""));
+                } else {
+                    page.copy_from_slice(stored);
+                }
                 continue;
             };
+            // The stream's own checksum proves a page although something near it is damaged.
+            if chunk.is_some() && !matches!(method, Method::Zlib | Method::Zstd) {
+                lose(w.at, pages, &|| doubt(""));
+                continue;
+            }
             if let Err(error) = scratch.decoder.decode(method, stored, page) {
                 lose(w.at, pages, &|| {
                     let field = format!("content of page {:#x}", first + w.at as u64);
@@ -233,6 +284,9 @@ impl PhysicalMemory for KdumpMemory {
     fn drop_excluded(&self, first: Pfn, chunk: &mut Chunk) -> Result<u64, ReadError> {
         let mut bits = vec![0; (CHUNK_FRAMES / 8) as usize];
         self.index.read(self.bitmaps(), first.0, &mut bits)?;
+        // Of what cannot be trusted nothing was left out on purpose.
+        let trusted = self.trusted.saturating_sub(first.0).min(CHUNK_FRAMES) / 8;
+        bits[trusted as usize..].fill(0xff);
         let mut dropped = 0;
         for (i, word) in bits.as_chunks().0.iter().enumerate() {
             let mut gone = chunk.words()[i] & !u64::from_le_bytes(*word);
@@ -278,6 +332,10 @@ impl PhysicalMemory for KdumpMemory {
 
     fn damage(&self) -> Damage {
         self.damage.get()
+    }
+
+    fn check(&self) -> Result<Check, ReadError> {
+        check::check(self)
     }
 
     fn read(&self, addr: PhysAddr, bytes: &mut [u8]) -> Result<PageState, ReadError> {
