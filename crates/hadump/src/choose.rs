@@ -5,6 +5,7 @@ use crate::destroyed;
 use anyhow::{Context, Result, bail};
 use dumpfile::Facts;
 use kernel::{Gate, Kernel, Selected};
+use phyp::notes::OWNER;
 use std::fs::File;
 use std::io;
 use vmcore::{Dump, DumpLevel, Note, Selection};
@@ -29,7 +30,7 @@ impl Chosen {
 
 /// Chooses pages by what the kernel says about them.
 ///
-/// If the kernel cannot be understood, all pages are kept: with a VMCOREINFO and `gated`; if the dump has lost something
+/// If the kernel cannot be understood, all pages are kept: with a VMCOREINFO, or from a hypervisor's leavings, and `gated`; if the dump has lost something
 /// already, as the rest must not be lost too; or if the level does not need the kernel. Otherwise that is an error.
 ///
 /// `spill` makes a work file for bitmaps that outgrow memory, `notes` are hadump's own.
@@ -46,7 +47,7 @@ pub(crate) fn choose(
         Err(error)
             if level.bits() & !DumpLevel::ZERO == 0
                 || dump.source.incomplete
-                || gated && dump.vmcoreinfo.is_some() && !is_failure(&error) =>
+                || gated && (dump.vmcoreinfo.is_some() || is_from_firmware(dump)) && !is_failure(&error) =>
         {
             let zeros = DumpLevel::new((level.bits() & DumpLevel::ZERO).into()).unwrap_or(level);
             let selection = Selection::everything(&*dump.memory, zeros, Some(spill()?))?;
@@ -89,6 +90,11 @@ fn classified(
         chosen.with_context(|| format!("{}: cannot classify pages for dump level {level}", input.name()))?;
     remarks.extend(destroyed::leave_out(dump, &kernel, &mut selection, gated, spill)?);
     Ok(Chosen { selection, facts, undecided, gate, remarks })
+}
+
+/// Whether a dump comes from a hypervisor's leavings, of which there is no second copy.
+fn is_from_firmware(dump: &Dump) -> bool {
+    dump.notes.iter().any(|note| note.name == OWNER.as_bytes())
 }
 
 /// Whether an error is about a file that cannot be read or written, not about the kernel.

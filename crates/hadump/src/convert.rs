@@ -87,6 +87,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         output: Output {
             path: names.first().cloned().unwrap_or_default(),
             bytes: output::length_of(&names).filter(|_| !names.is_empty()).unwrap_or(written.bytes),
+            disk_bytes: output::room_of(&names),
             paths: names,
             format: match args.write.format {
                 Format::Kdump if args.write.is_encrypted() => "kdump-compressed v6, encrypted",

@@ -73,6 +73,14 @@ pub(crate) fn length_of(names: &[String]) -> Option<u64> {
     lengths.sum()
 }
 
+/// What they take on the disk.
+pub(crate) fn room_of(names: &[String]) -> Option<u64> {
+    let rooms = names
+        .iter()
+        .map(|name| Path::new(name).metadata().ok().filter(|m| m.is_file()).map(|m| m.blocks() * 512));
+    rooms.sum::<Option<u64>>().filter(|_| !names.is_empty())
+}
+
 /// Whether `path` is the device that takes everything and keeps nothing.
 pub(crate) fn is_null_device(path: &Path) -> bool {
     let null = rustix::fs::makedev(1, 3);

@@ -44,6 +44,8 @@ pub(crate) struct Output {
     pub(crate) compression: Option<&'static str>,
     pub(crate) dump_level: u8,
     pub(crate) bytes: u64,
+    /// What the files take on the disk; `null` where that is not known, as in a pipe.
+    pub(crate) disk_bytes: Option<u64>,
     pub(crate) complete: bool,
     /// What ended the output before its end.
     pub(crate) error: Option<String>,
@@ -132,6 +134,16 @@ impl Input {
     }
 }
 
+impl Output {
+    /// How large it is, and how that compares with `memory` bytes. A file with holes takes less than its length.
+    fn size(&self, memory: u64) -> String {
+        let sparse = self.disk_bytes.filter(|disk| *disk < self.bytes / 2);
+        let on_disk = sparse.map(|disk| format!(", {} on disk", units::bytes(disk))).unwrap_or_default();
+        let share = units::percent(sparse.unwrap_or(self.bytes), memory);
+        format!("{}{on_disk} ({share} of memory)", units::bytes(self.bytes))
+    }
+}
+
 impl Pages {
     /// What was selected, and what was written of it.
     pub(crate) fn of(selection: &Selection, written: &Written) -> Self {
@@ -187,7 +199,7 @@ impl Report {
         line(
             "output",
             format!(
-                "{}: {}{compression}, dump level {}, {} ({} of memory){unfinished}",
+                "{}: {}{compression}, dump level {}, {}{unfinished}",
                 if output.paths.is_empty() {
                     "nothing, in a dry run".into()
                 } else {
@@ -195,8 +207,7 @@ impl Report {
                 },
                 output.format,
                 output.dump_level,
-                units::bytes(output.bytes),
-                units::percent(output.bytes, input.memory_bytes)
+                output.size(input.memory_bytes)
             ),
         );
         let span = |s: f64| units::time(Duration::from_secs_f64(s));
@@ -228,4 +239,30 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Prints text on standard output.
 pub(crate) fn print_text(text: &str) -> anyhow::Result<()> {
     Ok(crate::terminal::stdout().write_all(text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holes_of_a_sparse_file_are_no_share_of_memory() {
+        let output = |bytes, disk_bytes| Output {
+            path: String::new(),
+            paths: Vec::new(),
+            format: "ELF core",
+            compression: None,
+            dump_level: 0,
+            bytes,
+            disk_bytes,
+            complete: true,
+            error: None,
+        };
+        assert_eq!(
+            output(256 << 30, Some(11 << 20)).size(128 << 20),
+            "256 GiB, 11.0 MiB on disk (8.6 % of memory)"
+        );
+        assert_eq!(output(64 << 20, Some(64 << 20)).size(128 << 20), "64.0 MiB (50.0 % of memory)");
+        assert_eq!(output(64 << 20, None).size(128 << 20), "64.0 MiB (50.0 % of memory)");
+    }
 }

@@ -6,6 +6,8 @@ use common::makedumpfile::ours;
 use common::run::{HADUMP, Run, Scratch, hadump};
 use corpus::Dump;
 use kernel::{Kernel, KernelMemory};
+use phyp_model::catalogue::catalogue;
+use phyp_model::scenario::{self, Dirt};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
@@ -175,6 +177,30 @@ fn a_dump_whose_kernel_is_found_in_memory_is_complete() {
     let place = Scratch::new("vmcore");
     let run = common::run::convert(changed.path(), place.path(), &[]).ok();
     assert!(run.stderr.contains("found in memory"), "{}", run.stderr);
+}
+
+#[test]
+fn leavings_without_vmcoreinfo_lack_nothing_and_are_kept_whole() {
+    let cases = catalogue().into_iter().filter(|case| case.name.contains("VMCOREINFO missing"));
+    let mut seen = 0;
+    for case in cases {
+        let mut machine = phyp_model::Machine::new(case.options.clone()).expect("a machine");
+        machine.scatter(64).expect("room for pages");
+        let run = scenario::run(machine, case.event, &case.faults, Dirt::Stamps).expect("a run");
+        let (root, out) = (common::model::root(&run), Scratch::new("vmcore"));
+        let run = common::run::convert(root.path(), out.path(), &["--json"]);
+        assert_eq!(run.code, Some(3), "{}: {}", case.name, run.stderr);
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(
+            (&report["output"]["complete"], &report["pages"]["lost"]),
+            (&true.into(), &0.into()),
+            "{}",
+            case.name
+        );
+        assert!(out.path().exists() && !run.stderr.contains("INCOMPLETE"), "{}", run.stderr);
+        seen += 1;
+    }
+    assert!(seen > 0);
 }
 
 #[test]

@@ -281,10 +281,14 @@ impl Kernel<'_> {
         let failed = gate.checks.iter().filter(|check| check.outcome == Outcome::Failed);
         let why: Vec<&str> = failed.map(|check| check.text.as_str()).collect();
         let besides = if level.has(DumpLevel::ZERO) { " but those of zeros" } else { "" };
-        remarks.push(format!(
-            "the kernel is not what its VMCOREINFO says, so all pages are kept{besides}: {}",
-            why.join("; ")
-        ));
+        // What was not even looked at is not contradicted.
+        let looked = gate.checks.iter().any(|check| check.outcome == Outcome::Passed) || why.len() > 1;
+        let contradicted = if looked || self.machine().word == WordSize::Bits64 {
+            "the kernel is not what its VMCOREINFO says, so all pages are kept"
+        } else {
+            "all pages are kept"
+        };
+        remarks.push(format!("{contradicted}{besides}: {}", why.join("; ")));
         let zeros = DumpLevel::new((level.bits() & DumpLevel::ZERO).into()).unwrap_or_default();
         self.everything(zeros, spill, remarks, gate)
     }

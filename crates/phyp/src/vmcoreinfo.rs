@@ -60,7 +60,8 @@ pub(crate) fn find(
     }
     let found = search(image, &plan.boot_copies(), findings)?;
     if found.is_none() {
-        findings.damage("no VMCOREINFO was found in the copy of boot memory: pages cannot be classified");
+        // Nothing of memory is missing because of that.
+        findings.warning("no VMCOREINFO was found in the copy of boot memory: pages cannot be classified");
     }
     Ok(found)
 }

@@ -99,8 +99,12 @@ impl Job {
             return None;
         }
         let rate = done as f64 * self.size as f64 / spent.as_secs_f64();
-        let left = spent.mul_f64(self.pages.saturating_sub(done) as f64 / done as f64);
-        Some(format!("{}/s, {} left", units::bytes(rate as u64), units::time(left)))
+        let rate = units::bytes(rate as u64);
+        if done >= self.pages {
+            return Some(format!("{rate}/s, waiting for the disk"));
+        }
+        let left = spent.mul_f64((self.pages - done) as f64 / done as f64);
+        Some(format!("{rate}/s, {} left", units::time(left)))
     }
 
     fn percent(&self, done: u64) -> u64 {
@@ -273,5 +277,6 @@ mod tests {
         let job = Job { started, ..job };
         assert_eq!(job.pace(0), None);
         assert_eq!(job.pace(50).as_deref(), Some("20.0 KiB/s, 10 s left"));
+        assert_eq!(job.pace(100).as_deref(), Some("40.0 KiB/s, waiting for the disk"));
     }
 }

@@ -187,6 +187,7 @@ impl Saving<'_> {
             output: Output {
                 path: paths.first().cloned().unwrap_or_default(),
                 bytes: crate::output::length_of(&paths).unwrap_or(written.bytes),
+                disk_bytes: crate::output::room_of(&paths),
                 paths,
                 format,
                 compression: compression.map(Method::name),

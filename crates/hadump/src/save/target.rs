@@ -165,14 +165,20 @@ fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
-/// Creates the directory of a new dump, `HOST-DATE` as kdump calls it, for its owner alone.
-pub(super) fn make_directory(parent: &Path, host: &str) -> Result<PathBuf> {
-    let date = Timestamp::now().to_zoned(TimeZone::system()).strftime("%Y-%m-%d-%H:%M:%S");
-    // The host's name comes from the dump, so it is not trusted.
+/// A host's name as part of a file's, if it is one. It comes from the dump, so it is not trusted.
+fn host_name(host: &str) -> Option<String> {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' };
-    let host: String = host.chars().take(64).map(plain).collect();
+    let host: String = host.trim().chars().take(64).map(plain).collect();
     let host = host.trim_start_matches(['.', '-', '_']).trim_end_matches('_');
-    let host = if host.is_empty() || host == "none" { "unknown" } else { host };
+    (!host.is_empty() && host != "none").then(|| host.to_owned())
+}
+
+/// Creates the directory of a new dump, `HOST-DATE` as kdump calls it, for its owner alone.
+///
+/// A kernel that crashed before user space named it calls its host `(none)`; then it is `here`, the one that saves.
+pub(super) fn make_directory(parent: &Path, host: &str, here: &str) -> Result<PathBuf> {
+    let date = Timestamp::now().to_zoned(TimeZone::system()).strftime("%Y-%m-%d-%H:%M:%S");
+    let host = host_name(host).or_else(|| host_name(here)).unwrap_or_else(|| "localhost".into());
     let base = parent.join(format!("{host}-{date}"));
     let mut directory = base.clone();
     for n in 2.. {
@@ -309,4 +315,25 @@ pub(super) fn journals_in(parent: &Path) -> Result<Vec<(PathBuf, Found)>> {
     }
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_name_is_called_as_the_one_that_saves() {
+        let parent = tempfile::tempdir().unwrap();
+        for (dump, here, name) in [
+            ("db1", "rescue", "db1-"),
+            ("(none)", "rescue\n", "rescue-"),
+            ("", "(none)", "localhost-"),
+            ("../../etc", "", "etc-"),
+        ] {
+            let made = make_directory(parent.path(), dump, here).unwrap();
+            let found = made.file_name().unwrap().to_str().unwrap().to_owned();
+            assert!(found.starts_with(name), "{dump:?}: {found}");
+            assert_eq!(made.parent(), Some(parent.path()));
+        }
+    }
 }
