@@ -61,9 +61,10 @@ fn announced(input: &Input, headers: &Headers) -> Result<Option<Announced>, Read
     Ok(notes.iter().rfind(|note| is_note(note)).and_then(|note| Announced::decode(note, order)))
 }
 
-/// Takes the note out of `notes`: it is of the file, not of the dump.
+/// Takes the note out of `notes`: it is of the file, not of the dump. A file that another tool wrote again may have two; a
+/// hostile one has any number, each of which would take as long as all.
 pub(in crate::kdump) fn take_note(notes: &mut Notes) {
-    while notes.take(NOTE_NAME, NOTE_KIND).is_some() {}
+    (0..4).take_while(|_| notes.take(NOTE_NAME, NOTE_KIND).is_some()).count();
 }
 
 /// Looks for the checksums of a file that has `pages` pages by its bitmaps.
