@@ -8,6 +8,7 @@ use ::save::Guarded;
 use ::save::state::{self, Hold};
 use anyhow::{Context, Result, bail};
 use phyp::custody::Owner;
+use dumpfile::Assume;
 use phyp::region::Reading;
 use phyp::{Leavings, Options, Severity};
 use std::os::unix::fs::FileTypeExt;
@@ -23,7 +24,8 @@ pub(crate) enum Prefer {
     Firmware,
 }
 
-/// Opens the input and logs its anomalies. A VMCOREINFO or vmlinux that the user gave must belong to this dump.
+/// Opens the input and logs its anomalies. A VMCOREINFO or vmlinux that the user gave must belong to this dump. Where
+/// nothing says how large the kernel's pages are, its VMCOREINFO is searched for.
 pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
     open_held(args, prefer, None)
 }
@@ -32,7 +34,8 @@ pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
 pub(crate) fn open_held(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
     let dump = open_as_it_is(args, prefer, reading)?;
     let given = args.knowledge();
-    if given.vmcoreinfo.is_none() && given.vmlinux.is_none() { Ok(dump) } else { complete(dump, args) }
+    let as_it_is = given.vmcoreinfo.is_none() && given.vmlinux.is_none() && !dump.source.page_size_assumed;
+    if as_it_is { Ok(dump) } else { complete(dump, args) }
 }
 
 /// As [`open`], for commands that need the kernel: a dump without VMCOREINFO is searched for it.
@@ -54,7 +57,8 @@ fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
     Ok(dump)
 }
 
-fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
+/// As [`open_held`], for a caller that completes what is known of the kernel itself.
+pub(crate) fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
     match (&args.memory, &args.input[..]) {
         (Some(memory), _) => Ok(held(open_files(args, memory)?, hold_for(std::slice::from_ref(memory))?)),
         (None, [input]) if input.is_dir() => {
@@ -64,7 +68,7 @@ fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Re
         }
         (None, files) => {
             let reading = hold_for(files)?;
-            let mut dump = open_dump(files, &args.identity, &args.name())?;
+            let mut dump = open_dump(files, args, &args.name())?;
             // The machine's own, named as a file: what makedumpfile's scripts do.
             if files == [Path::new("/proc/vmcore")] {
                 dump = Standing::as_far_as_known(Path::new("/"))?.without_overwritten(dump);
@@ -102,10 +106,11 @@ fn held(mut dump: Dump, reading: Option<Hold>) -> Dump {
 }
 
 /// Opens a dump file, or the files of a split set or of an encrypted dump, which messages call `name`.
-fn open_dump(files: &[PathBuf], identities: &[PathBuf], name: &str) -> Result<Dump> {
-    let dump = match decrypt::open(files, identities)? {
+fn open_dump(files: &[PathBuf], args: &InputArgs, name: &str) -> Result<Dump> {
+    let assume = Assume { page_size: args.page_size, ..Assume::default() };
+    let dump = match decrypt::open(files, &args.identity)? {
         Some(dump) => dump,
-        None => dumpfile::open_set(files)?,
+        None => dumpfile::open_set_assuming(files, &assume)?,
     };
     for problem in &dump.source.problems {
         tracing::error!("{name}: {problem}");
@@ -142,7 +147,7 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
     }
     let dump = match (&system.vmcore, &system.memory) {
         (Some(vmcore), memory) if prefer == Prefer::Vmcore || !by_hand || memory.is_none() => {
-            open_dump(std::slice::from_ref(vmcore), &args.identity, &vmcore.display().to_string())?
+            open_dump(std::slice::from_ref(vmcore), args, &vmcore.display().to_string())?
         }
         (_, Some(memory)) if by_hand => {
             let mut dump = assemble(args, leavings, memory)?;

@@ -59,6 +59,8 @@ pub struct PageSize {
 impl PageSize {
     /// 4 KiB.
     pub const K4: Self = Self { shift: 12 };
+    /// 16 KiB.
+    pub const K16: Self = Self { shift: 14 };
     /// 64 KiB, the usual page of POWER servers.
     pub const K64: Self = Self { shift: 16 };
 

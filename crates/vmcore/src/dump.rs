@@ -1,5 +1,6 @@
 //! A dump, whatever it was read from.
 
+use crate::repaged::{Nothing, Repaged};
 use crate::{
     Arch, Machine, Note, Notes, PageSize, Pfn, PhysAddr, PhysicalMemory, Range, RangeSet, VirtAddr,
     VmcoreInfo,
@@ -55,6 +56,8 @@ pub struct Source {
     pub destroyed: RangeSet<Pfn>,
     /// What shows that the input is not what its writer wrote, besides pages that cannot be read: one sentence per entry.
     pub problems: Vec<String>,
+    /// Nothing said how large the kernel's pages are, and the smallest size was taken until something does.
+    pub page_size_assumed: bool,
     /// What was wrong with the input and was tolerated, one sentence per entry.
     pub remarks: Vec<String>,
 }
@@ -85,6 +88,25 @@ impl Dump {
         self.memory.map().page_size()
     }
 
+    /// Counts memory in pages of another size, which is that of the kernel; the input may have had frames of another.
+    pub fn set_page_size(&mut self, size: PageSize) {
+        let before = self.page_size();
+        if size == before {
+            return;
+        }
+        // A page is destroyed if part of it is.
+        let pages = |r: Range<Pfn>| {
+            let last = before.addr(r.end).0.saturating_sub(1);
+            Range::new(size.pfn(before.addr(r.start)), Pfn(size.pfn(PhysAddr(last)).0 + 1))
+        };
+        self.source.destroyed = self.source.destroyed.iter().map(pages).collect();
+        if !self.memory.set_page_size(size) {
+            let map = self.memory.map().clone();
+            let inner = std::mem::replace(&mut self.memory, Box::new(Nothing(map)));
+            self.memory = Box::new(Repaged::new(inner, size));
+        }
+    }
+
     /// The number of CPUs whose registers the notes hold.
     pub fn cpus(&self) -> usize {
         self.notes.prstatus().count()
@@ -98,6 +120,7 @@ impl Dump {
     /// The page size to assume when neither VMCOREINFO nor a header gives one: only architectures whose Linux
     /// has a single page size have an answer.
     pub fn only_page_size(arch: Arch) -> Option<PageSize> {
-        matches!(arch, Arch::X86_64 | Arch::I386 | Arch::S390x | Arch::Riscv64).then_some(PageSize::K4)
+        let single = matches!(arch, Arch::X86_64 | Arch::I386 | Arch::Arm | Arch::S390x | Arch::Riscv64);
+        single.then_some(PageSize::K4)
     }
 }

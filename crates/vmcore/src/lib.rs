@@ -19,6 +19,7 @@ mod machine;
 mod memory;
 mod note;
 mod ranges;
+mod repaged;
 mod selection;
 mod vmcoreinfo;
 mod zero;

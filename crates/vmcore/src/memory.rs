@@ -26,6 +26,19 @@ impl PageState {
     pub fn is_known(self) -> bool {
         matches!(self, Self::Present | Self::Zero)
     }
+
+    /// The state of a frame of which different parts are in these states: of half a page with made-up zeros nobody can
+    /// tell that it is none.
+    pub fn of_whole(self, other: Self) -> Self {
+        let rank = |state| match state {
+            Self::Absent => 0,
+            Self::Zero => 1,
+            Self::Present => 2,
+            Self::Excluded => 3,
+            Self::Lost => 4,
+        };
+        if rank(self) >= rank(other) { self } else { other }
+    }
 }
 
 /// Where the machine has memory, in bytes.
@@ -149,6 +162,17 @@ pub trait PhysicalMemory: Send + Sync {
     /// A file that was cut off early may lack terabytes; no reader should clear a buffer for each page of them.
     fn lost_run(&self, _first: Pfn, _limit: u64) -> u64 {
         0
+    }
+
+    /// How many frames from `first` on, at most `limit`, the input has no byte of, as far as it knows that without
+    /// reading: what is searched for in memory is not there. A header of a few bytes can claim terabytes.
+    fn unread_run(&self, first: Pfn, limit: u64) -> u64 {
+        self.lost_run(first, limit)
+    }
+
+    /// Counts frames in another size from now on; `false` when this memory cannot.
+    fn set_page_size(&mut self, _size: PageSize) -> bool {
+        false
     }
 
     /// The pages that were [`PageState::Lost`] because the input is damaged where they should be, among those that

@@ -46,8 +46,8 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     let mut outline = Outline::read(&input, &header, &mut remarks)?;
     let order = header.machine.order;
     let vmcoreinfo = Dump::find_vmcoreinfo(&outline.notes);
-    let page_size =
-        page_size(&input, header.machine.arch, vmcoreinfo.as_ref(), assume.page_size, &mut remarks)?;
+    let stated = page_size(&input, header.machine.arch, vmcoreinfo.as_ref(), assume.page_size, &mut remarks)?;
+    let page_size = stated.unwrap_or(PageSize::K4);
     let own = OwnNote::find(&outline.notes, order, &mut remarks);
     // Tails mean zeros only in the very file that the note was made for.
     let ours = own.as_ref().filter(|n| n.tails == outline.tails);
@@ -105,6 +105,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
             utsname: own.as_ref().map(|n| n.utsname.clone()).filter(known),
             phys_base: own.as_ref().map(|n| n.phys_base).filter(|base| *base != 0),
             erase_info,
+            page_size_assumed: stated.is_none(),
             remarks,
             ..Source::default()
         },
@@ -226,37 +227,30 @@ impl Outline {
     }
 }
 
-/// The page size that the kernel states, or the only one its architecture has.
+/// The page size that the kernel states, the user gives, or that is the only one of its architecture; `None` when none of
+/// them does: memory may say it.
 fn page_size(
     input: &Input,
     arch: Arch,
     info: Option<&VmcoreInfo>,
     assumed: Option<PageSize>,
     remarks: &mut Vec<String>,
-) -> Result<PageSize, Error> {
-    let unsupported = |what| Error::Unsupported { path: input.path().to_owned(), what };
+) -> Result<Option<PageSize>, Error> {
     if let Some(info) = info
         && let Some(stated) = info.get("PAGESIZE")
     {
-        return info.page_size().ok_or_else(|| {
-            unsupported(format!("VMCOREINFO says PAGESIZE={stated}, which is not a page size"))
-        });
+        let what = || format!("VMCOREINFO says PAGESIZE={stated}, which is not a page size");
+        let size = info
+            .page_size()
+            .ok_or_else(|| Error::Unsupported { path: input.path().to_owned(), what: what() })?;
+        if let Some(given) = assumed.filter(|given| *given != size) {
+            remarks.push(format!(
+                "VMCOREINFO says that pages have {size}; {given}, which was given, is not used"
+            ));
+        }
+        return Ok(Some(size));
     }
-    if let Some(size) = Dump::only_page_size(arch) {
-        return Ok(size);
-    }
-    if let Some(size) = assumed {
-        remarks.push(format!("the page size of the kernel is not in the file; {size} was given"));
-        return Ok(size);
-    }
-    Err({
-        let lacks =
-            if info.is_some() { "its VMCOREINFO has no PAGESIZE" } else { "it has no VMCOREINFO note" };
-        unsupported(format!(
-            "the page size is not known: {lacks}, and this architecture has several. Dumps that a hypervisor makes \
-             have the note when the guest has a vmcoreinfo device (QEMU: -device vmcoreinfo)"
-        ))
-    })
+    Ok(Dump::only_page_size(arch).or(assumed))
 }
 
 /// Makes a table of the PT_LOADs, whose tails without bytes in the file are `tails`.

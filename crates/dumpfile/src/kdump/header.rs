@@ -331,6 +331,14 @@ fn word_size(
     Ok(found)
 }
 
+/// Reports whether a note with a name begins at `at`, in notes that are there.
+fn is_note(input: &Input, at: u64, order: ByteOrder) -> bool {
+    let mut bytes = [0; 16];
+    input.read_at(at, &mut bytes).is_ok()
+        && (2..=64).contains(&order.u32(&bytes))
+        && bytes[12..14].iter().all(u8::is_ascii_graphic)
+}
+
 /// The sub header, and the layout in which it makes sense.
 fn sub_header(
     input: &Input,
@@ -351,7 +359,9 @@ fn sub_header(
     }
     let inside = |at: u64, len: u64| at.checked_add(len).is_some_and(|end| end <= input.len());
     let sensible = |(_, sub): &(Layout, SubHeader)| {
-        inside(sub.offset_vmcoreinfo, sub.size_vmcoreinfo) && inside(sub.offset_note, sub.size_note)
+        inside(sub.offset_vmcoreinfo, sub.size_vmcoreinfo)
+            && inside(sub.offset_note, sub.size_note)
+            && (sub.size_note == 0 || is_note(input, sub.offset_note, order))
     };
     let i386_first = machine.is_some_and(|m| m.arch == Arch::I386);
     let abis = if i386_first { [Abi::I386, Abi::Bits32] } else { [Abi::Bits32, Abi::I386] };

@@ -4,7 +4,8 @@ use super::{Content, Piece, Table};
 use crate::damage::{DamageLog, chain};
 use crate::input::Input;
 use vmcore::{
-    CHUNK_FRAMES, Chunk, Damage, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError,
+    CHUNK_FRAMES, Chunk, Damage, MemoryMap, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory, Range,
+    ReadError,
 };
 
 /// How much of a sparse file is read before the next hole is looked for.
@@ -100,18 +101,6 @@ impl SegmentMemory {
     }
 }
 
-/// The state of a frame of which different parts are in the states `a` and `b`.
-fn combine(a: PageState, b: PageState) -> PageState {
-    let rank = |state| match state {
-        PageState::Absent => 0,
-        PageState::Zero => 1,
-        PageState::Present => 2,
-        PageState::Excluded => 3,
-        PageState::Lost => 4,
-    };
-    if rank(a) >= rank(b) { a } else { b }
-}
-
 impl PhysicalMemory for SegmentMemory {
     fn map(&self) -> &MemoryMap {
         &self.map
@@ -136,7 +125,7 @@ impl PhysicalMemory for SegmentMemory {
             let bytes = &mut pages[(part.start - base) as usize..(part.end - base) as usize];
             let mut tell = |range: Range<u64>, state| {
                 for known in &mut states[frame_of(range.start)..=frame_of(range.end - 1)] {
-                    *known = combine(*known, state);
+                    *known = known.of_whole(state);
                 }
             };
             match piece.content {
@@ -167,6 +156,25 @@ impl PhysicalMemory for SegmentMemory {
         }
     }
 
+    fn unread_run(&self, first: Pfn, limit: u64) -> u64 {
+        let page = self.map.page_size();
+        let start = page.addr(first).0;
+        let Some(piece) = self.table.find(start) else { return 0 };
+        let end = match piece.content {
+            Content::Data => {
+                let offset = piece.file_offset(start);
+                start.saturating_add(self.input.next_content(offset) - offset).min(piece.end)
+            }
+            _ => piece.end,
+        };
+        ((end - start) >> page.shift()).min(limit)
+    }
+
+    fn set_page_size(&mut self, size: PageSize) -> bool {
+        self.map = MemoryMap::new(size, self.map.bytes().clone());
+        true
+    }
+
     fn damage(&self) -> Damage {
         self.damage.get()
     }
@@ -181,7 +189,7 @@ impl PhysicalMemory for SegmentMemory {
             page.pfn(PhysAddr(part.start)).0 - first.0..page.pfn(PhysAddr(part.end - 1)).0 + 1 - first.0
         };
         let pieces = |content| self.table.within(window).filter(move |p| p.content == content).map(touched);
-        // A frame of which another part is lost is lost, see `combine`.
+        // A frame of which another part is lost is lost, see `PageState::of_whole`.
         let lost: Vec<u64> =
             pieces(Content::Lost).flat_map(|f| [f.start, f.end - 1]).filter(|&i| chunk.contains(i)).collect();
         let mut dropped = 0;

@@ -35,8 +35,8 @@ pub(crate) struct InputArgs {
     /// First address not overwritten by the second boot, if nothing else says so
     #[arg(long, value_name = "ADDRESS", value_parser = input::parse_addr, help_heading = LEAVINGS)]
     pub(crate) boot_memory_end: Option<PhysAddr>,
-    /// Page size of the crashed kernel, if VMCOREINFO is missing
-    #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = LEAVINGS)]
+    /// Page size of the crashed kernel, for a dump whose VMCOREINFO is missing
+    #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = KERNEL)]
     pub(crate) page_size: Option<PageSize>,
     /// Read what the firmware copied (boot memory with the kernel's log, and the registers) of a dump whose memory was given
     /// back to the running system; everything else is lost

@@ -70,7 +70,7 @@ pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Sour
 }
 
 pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
-    let dump = input::open(&args, Prefer::Vmcore)?;
+    let dump = input::open_as_it_is(&args, Prefer::Vmcore, None)?;
     let debugging = say.level().has(MessageLevel::DEBUG);
     if debugging {
         say.debug(headers::text(&args.input, &dump).trim_end());

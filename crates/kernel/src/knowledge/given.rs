@@ -1,10 +1,10 @@
 //! What the user gives, and whether it is of the kernel that crashed.
 
 use super::image::{self, Image, Outcome, Wanted};
-use super::in_memory::{FIRST_KEY, prove};
+use super::in_memory::{FIRST_KEY, prove_info};
 use crate::dwarf::Dwarf;
 use crate::vmlinux::Vmlinux;
-use crate::{Error, vmcoreinfo};
+use crate::{Error, uts, vmcoreinfo};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -27,22 +27,26 @@ pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error>
     let info = VmcoreInfo::parse(text);
     refuse_another_build(dump, path, info.release(), info.get("BUILD-ID"))?;
     let text = text.to_vec();
-    let own = dump.vmcoreinfo.replace(info);
-    let proven = prove(dump);
-    let given = std::mem::replace(&mut dump.vmcoreinfo, own).unwrap_or_default();
-    let why = match proven {
+    let given = info.clone();
+    let why = match prove_info(dump, info) {
         Ok(()) => return Ok(text),
         Err(Error::Read(error)) => return Err(error.into()),
         Err(error) => error,
     };
     let release = given.release().unwrap_or_default().to_owned();
     let link = |name: &str| given.symbol(name).map(|addr| addr.0);
-    let Some(name_at) = name_at(&link, given.offset("uts_namespace.name")) else {
+    let names = names_at(&link, given.offset("uts_namespace.name"));
+    if names.is_empty() {
         return Err(unusable(format!("it does not lead to a kernel in this dump: {why}")));
-    };
-    let wanted = Wanted { release: &release, link: &link, name_at, banner: None };
+    }
+    let wanted = Wanted { release: &release, link: &link, names: &names, banner: None };
     match image::locate(dump, &wanted)? {
-        Outcome::Found(image) => Ok(moved(&given, &image)),
+        Outcome::Found(image) => {
+            let text = moved(&given, &image);
+            prove_info(dump, VmcoreInfo::parse(&text))
+                .map_err(|error| unusable(format!("it does not lead to a kernel in this dump: {error}")))?;
+            Ok(text)
+        }
         Outcome::Others(others) => Err(foreign(path, &release, &others, &why.to_string())),
     }
 }
@@ -55,7 +59,9 @@ pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u
     }
     let release = vmlinux.release()?;
     refuse_another_build(dump, vmlinux.path(), Some(&release), vmlinux.build_id())?;
-    if dump.vmcoreinfo.is_some() && prove(dump).is_ok() {
+    if let Some(own) = dump.vmcoreinfo.clone()
+        && prove_info(dump, own).is_ok()
+    {
         return Ok(None);
     }
     let dwarf = Dwarf::open(vmlinux)?.ok_or_else(|| {
@@ -64,22 +70,21 @@ pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u
     let text = vmcoreinfo::of_vmlinux(vmlinux, &dwarf)?;
     let info = VmcoreInfo::parse(text.as_bytes());
     let link = |name: &str| vmlinux.symbol(name).map(|symbol| symbol.addr);
-    let name_at = name_at(&link, info.offset("uts_namespace.name"));
-    let name_at = name_at.ok_or_else(|| vmlinux.unusable("it has no symbol init_uts_ns"))?;
+    let names = names_at(&link, info.offset("uts_namespace.name"));
+    if names.is_empty() {
+        return Err(vmlinux.unusable("it has no symbol init_uts_ns"));
+    }
     let banner = link("linux_banner").map(|at| -> Result<_, Error> {
         let mut text = vec![0; 256];
         let len = vmlinux.read(at, &mut text)?;
         text.truncate(text.iter().position(|&b| b == 0).unwrap_or(len));
         Ok((at, text))
     });
-    let wanted = Wanted { release: &release, link: &link, name_at, banner: banner.transpose()? };
+    let wanted = Wanted { release: &release, link: &link, names: &names, banner: banner.transpose()? };
     match image::locate(dump, &wanted)? {
         Outcome::Found(image) => {
             let text = moved(&info, &image);
-            let own = dump.vmcoreinfo.replace(VmcoreInfo::parse(&text));
-            let proven = prove(dump);
-            dump.vmcoreinfo = own;
-            proven?;
+            prove_info(dump, VmcoreInfo::parse(&text))?;
             Ok(Some(text))
         }
         Outcome::Others(others) => {
@@ -100,17 +105,17 @@ fn text(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Refuses what another kernel's name or build is on.
 fn refuse_another_build(
-    dump: &Dump,
+    dump: &mut Dump,
     path: &Path,
     release: Option<&str>,
     build: Option<&str>,
 ) -> Result<(), Error> {
-    let Some(own) = &dump.vmcoreinfo else { return Ok(()) };
+    let Some(own) = dump.vmcoreinfo.clone() else { return Ok(()) };
     let differ =
         |theirs: Option<&str>, ours: Option<&str>| matches!((theirs, ours), (Some(a), Some(b)) if a != b);
     let show = |text: Option<&str>| text.unwrap_or_default().to_owned();
     // A note that does not lead to the dump's kernel says nothing about it.
-    let refuse = |what, theirs, ours| match prove(dump) {
+    let mut refuse = |what, theirs, ours| match prove_info(dump, own.clone()) {
         Ok(()) => Err(Error::AnotherKernel {
             path: path.to_owned(),
             why: format!("it belongs to the kernel with {what} {theirs}, the dump to the one with {ours}"),
@@ -129,18 +134,32 @@ fn refuse_another_build(
 
 /// The error that the dump is not of kernel `release`, but of `others` if that is known.
 fn foreign(path: &Path, release: &str, others: &[String], why: &str) -> Error {
-    let why = match others {
-        [] => format!("it is of kernel {release}, which is not in this dump: {why}"),
-        others => {
-            format!("it is of kernel {release}, and the dump's memory of {}: {why}", others.join(" and "))
+    let path = path.to_owned();
+    match others {
+        [] => {
+            Error::Given { path, why: format!("it is of kernel {release}, which is not in this dump: {why}") }
         }
-    };
-    Error::AnotherKernel { path: path.to_owned(), why }
+        others => Error::AnotherKernel {
+            path,
+            why: format!(
+                "it is of kernel {release}, and the dump's memory of {}: {why}",
+                others.join(" and ")
+            ),
+        },
+    }
 }
 
-/// Where the kernel's name is linked to be.
-fn name_at(link: &dyn Fn(&str) -> Option<u64>, offset: Option<u64>) -> Option<u64> {
-    link("system_utsname").or_else(|| Some(link("init_uts_ns")?.wrapping_add(offset?)))
+/// Where the kernel's name may be linked to be: at one place where `offset` says it, else at every offset that it has had.
+fn names_at(link: &dyn Fn(&str) -> Option<u64>, offset: Option<u64>) -> Vec<u64> {
+    if let Some(name) = link("system_utsname") {
+        return vec![name];
+    }
+    let Some(namespace) = link("init_uts_ns") else { return Vec::new() };
+    let offsets = match offset {
+        Some(offset) => vec![offset],
+        None => [uts::BEHIND_KREF, 0].into_iter().chain((8..=uts::LAST_OFFSET).step_by(4)).collect(),
+    };
+    offsets.into_iter().map(|offset| namespace.wrapping_add(offset)).collect()
 }
 
 /// The text with its symbols where the kernel ran, and with what only the running kernel knew.

@@ -6,7 +6,7 @@
 
 use super::scan::find_all;
 use crate::Error;
-use vmcore::{Arch, Dump, PhysAddr};
+use vmcore::{Arch, Dump, PageSize, PhysAddr};
 
 /// Bytes of one string of `struct new_utsname`, and where the release is.
 const FIELD: usize = 65;
@@ -21,8 +21,8 @@ const ENTRY_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 pub(super) struct Wanted<'a> {
     pub(super) release: &'a str,
     pub(super) link: &'a dyn Fn(&str) -> Option<u64>,
-    /// Where the six strings of its name are linked to be.
-    pub(super) name_at: u64,
+    /// Where the six strings of its name may be linked to be.
+    pub(super) names: &'a [u64],
     /// A read-only text of the kernel and its link address.
     pub(super) banner: Option<(u64, Vec<u8>)>,
 }
@@ -64,11 +64,15 @@ pub(super) fn locate(dump: &Dump, wanted: &Wanted<'_>) -> Result<Outcome, Error>
             }
             continue;
         }
-        let to_phys = at.0.wrapping_sub(wanted.name_at);
-        match place(dump, wanted, to_phys) {
-            Ok(image) => images.push(image),
-            Err(Error::Read(error)) => return Err(error.into()),
-            Err(error) => tracing::debug!("the name at {at} is not that of the kernel itself: {error}"),
+        for name in wanted.names {
+            match place(dump, wanted, at.0.wrapping_sub(*name)) {
+                Ok(image) => {
+                    images.push(image);
+                    break;
+                }
+                Err(Error::Read(error)) => return Err(error.into()),
+                Err(error) => tracing::debug!("the name at {at} is not that of the kernel itself: {error}"),
+            }
         }
     }
     match images.len() {
@@ -96,7 +100,7 @@ fn release(dump: &Dump, at: PhysAddr) -> Result<Option<String>, Error> {
 /// Proves that the image is where `to_phys` puts it, and learns the rest.
 fn place(dump: &Dump, wanted: &Wanted<'_>, to_phys: u64) -> Result<Image, Error> {
     let elsewhere = |why: &str| Error::Unsupported(why.to_owned());
-    if dump.page_size().offset(to_phys) != 0 {
+    if PageSize::K4.offset(to_phys) != 0 {
         return Err(elsewhere("it is not where an image of whole pages would have it"));
     }
     if let Some((at, text)) = &wanted.banner {

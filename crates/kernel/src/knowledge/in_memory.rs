@@ -5,7 +5,7 @@
 
 use super::scan::find_all;
 use crate::{Error, Kernel};
-use vmcore::{Dump, PhysAddr, PhysicalMemory, VmcoreInfo};
+use vmcore::{Dump, PageSize, PhysAddr, PhysicalMemory, VmcoreInfo};
 
 /// The first key of every VMCOREINFO.
 pub(super) const FIRST_KEY: &[u8] = b"OSRELEASE=";
@@ -38,21 +38,22 @@ pub(super) fn find(dump: &mut Dump) -> Result<Option<Found>, Error> {
             found.push(candidate);
         }
     }
-    let own = dump.vmcoreinfo.take();
+    let before = (dump.page_size(), dump.source.page_size_assumed);
     let mut proven = Vec::new();
     for candidate in found {
-        dump.vmcoreinfo = Some(VmcoreInfo::parse(&candidate.text));
-        match prove(dump) {
+        match prove_info(dump, VmcoreInfo::parse(&candidate.text)) {
             Ok(()) => proven.push(candidate),
-            Err(Error::Read(error)) => {
-                dump.vmcoreinfo = own;
-                return Err(error.into());
-            }
+            Err(Error::Read(error)) => return Err(error.into()),
             Err(error) => tracing::debug!("the text at {} is not that of this kernel: {error}", candidate.at),
         }
+        dump.set_page_size(before.0);
+        dump.source.page_size_assumed = before.1;
     }
-    dump.vmcoreinfo = own;
-    best(proven)
+    let best = best(proven)?;
+    if let Some(found) = &best {
+        prove_info(dump, VmcoreInfo::parse(&found.text))?;
+    }
+    Ok(best)
 }
 
 /// Reads what may be VMCOREINFO at `at`.
@@ -90,13 +91,56 @@ fn read(memory: &dyn PhysicalMemory, machine: vmcore::Machine, at: PhysAddr) -> 
     let info = VmcoreInfo::parse(&text);
     // The kernel's code holds the first line as a format, `OSRELEASE=%s`.
     let plausible = info.release().is_some_and(|r| !r.is_empty() && !r.contains('%'))
-        && info.page_size().is_some()
+        && (info.page_size().is_some() || info.get("PAGESIZE").is_none())
         && (info.symbol("init_uts_ns").is_some() || info.symbol("system_utsname").is_some());
     Ok(plausible.then_some(Found { at, text, in_note }))
 }
 
+/// Proves that `info` leads to the kernel that it names, and lets the dump have the page size of that kernel. The dump
+/// keeps its own VMCOREINFO; when this fails, its page size as well.
+pub(super) fn prove_info(dump: &mut Dump, info: VmcoreInfo) -> Result<(), Error> {
+    let before = dump.page_size();
+    let sizes = match info.page_size() {
+        Some(size) => vec![size],
+        None if dump.source.page_size_assumed => PAGE_SIZES.to_vec(),
+        None => vec![before],
+    };
+    let own = dump.vmcoreinfo.replace(info);
+    let mut fits = Vec::new();
+    let mut failed = None;
+    for size in sizes {
+        dump.set_page_size(size);
+        match prove(dump) {
+            Ok(()) => fits.push(size),
+            Err(error) => failed = Some(error),
+        }
+        if matches!(failed, Some(Error::Read(_))) {
+            break;
+        }
+    }
+    dump.vmcoreinfo = own;
+    dump.set_page_size(before);
+    match (&fits[..], failed) {
+        (_, Some(Error::Read(error))) => Err(error.into()),
+        (&[size], _) => {
+            dump.set_page_size(size);
+            dump.source.page_size_assumed = false;
+            Ok(())
+        }
+        ([], Some(error)) => Err(error),
+        // Where memory is mapped in one piece, addresses lead to the kernel whatever its pages are.
+        _ => Err(Error::Unsupported(
+            "it has no PAGESIZE, and several sizes of pages lead to its kernel; --page-size can say which"
+                .into(),
+        )),
+    }
+}
+
+/// The sizes of pages of the kernels of machines that have several.
+const PAGE_SIZES: [PageSize; 3] = [PageSize::K4, PageSize::K16, PageSize::K64];
+
 /// Proves that VMCOREINFO of `dump` leads to the kernel that it names.
-pub(super) fn prove(dump: &Dump) -> Result<(), Error> {
+fn prove(dump: &Dump) -> Result<(), Error> {
     let info = dump.vmcoreinfo.as_ref();
     let (page, theirs) = (dump.page_size(), info.and_then(VmcoreInfo::page_size));
     if let Some(theirs) = theirs.filter(|&theirs| theirs != page) {
@@ -148,7 +192,7 @@ mod tests {
     use super::*;
     use crate::testing::{BE64, LE64};
     use proptest::prelude::*;
-    use vmcore::{MemoryMap, PageSize, PageState, Pfn, Range, ReadError};
+    use vmcore::{MemoryMap, PageState, Pfn, Range, ReadError};
 
     /// Two frames of memory, and a third that was left out.
     struct Memory(MemoryMap, Vec<u8>);

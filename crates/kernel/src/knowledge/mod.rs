@@ -18,7 +18,7 @@ use crate::types::Types;
 use crate::vmlinux::Vmlinux;
 use crate::{Error, Kernel, KernelMemory, vmcoreinfo};
 use std::path::Path;
-use vmcore::{Dump, Note, VmcoreInfo, WordSize};
+use vmcore::{Dump, Note, VmcoreInfo};
 
 /// What the user gives beside a dump.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,58 +37,103 @@ const NAME: &str = "VMCOREINFO";
 
 /// Gives `dump` the VMCOREINFO it lacks, and returns what was done, one sentence per entry.
 ///
-/// What is given goes before what is found. A dump without VMCOREINFO in which none is found either stays without,
-/// which is no error: it can be converted whole.
+/// What is given goes before what the dump has, and that before what its memory holds. A source that does not lead to the
+/// kernel that crashed, in whatever way, is named, and the next one is asked. A dump for which none does stays as it is,
+/// which is no error: it can be converted whole. The size of the kernel's pages comes from the same sources.
 ///
 /// # Errors
 ///
-/// When what is given belongs to another kernel or cannot be read, when memory holds two kernels and nothing shows
-/// which one crashed, and when the dump is damaged.
+/// When what is given belongs to another kernel, cannot be read, or leads nowhere and nothing else does either; when
+/// memory holds two kernels and nothing shows which one crashed; and when the dump is damaged.
 pub fn complete(dump: &mut Dump, given: &Given<'_>) -> Result<Vec<String>, Error> {
     let mut remarks = Vec::new();
     let vmlinux = given.vmlinux.map(Vmlinux::open).transpose()?;
-    if let Some(path) = given.vmcoreinfo {
-        let text = given::vmcoreinfo(dump, path)?;
-        replace(dump, text);
-        remarks.push(format!("VMCOREINFO is that of {}", path.display()));
-    } else if let Some(vmlinux) = &vmlinux {
-        match given::vmlinux(dump, vmlinux)? {
-            Some(text) => {
-                replace(dump, text);
-                remarks.push(format!("VMCOREINFO was made from {}", vmlinux.path().display()));
-            }
-            None => tracing::debug!("{} is of the dump's kernel", vmlinux.path().display()),
-        }
-    } else if let Some(why) = is_wrong(dump)? {
-        if let Some(found) = in_memory::find(dump)? {
-            let at = found.at;
-            replace(dump, found.text);
-            remarks.push(format!("{why}; its VMCOREINFO was found in memory at {at}"));
-        } else if dump.vmcoreinfo.is_some() {
-            remarks.push(format!("{why}, and none that is right was found in memory"));
-        } else {
-            remarks
-                .push(format!("{why}, and none was found in memory; --vmcoreinfo or --vmlinux can give it"));
-        }
+    if let Some(failed) = ask_all(dump, given.vmcoreinfo, vmlinux.as_ref(), &mut remarks)? {
+        return Err(failed);
+    }
+    if dump.source.page_size_assumed {
+        remarks.push(format!(
+            "nothing says how large the kernel's pages are; {} was taken, and --page-size gives another size",
+            dump.page_size()
+        ));
     }
     remarks.extend(enlarge(dump, vmlinux.as_ref())?);
     Ok(remarks)
 }
 
-/// Why the dump's own VMCOREINFO cannot be used, if so.
-fn is_wrong(dump: &Dump) -> Result<Option<String>, Error> {
-    if dump.vmcoreinfo.is_none() {
-        return Ok(Some("the dump has no VMCOREINFO note".to_owned()));
-    }
-    match in_memory::prove(dump) {
-        Err(Error::Read(error)) => Err(error.into()),
-        // It leads to memory that holds something else, or to none. Addresses of 32-bit kernels are not translated.
-        Err(error @ (Error::Implausible { .. } | Error::NotMapped { .. } | Error::NotInDump { .. }))
-            if dump.machine.word == WordSize::Bits64 =>
-        {
-            Ok(Some(format!("the dump's VMCOREINFO does not lead to its kernel ({error})")))
+/// Asks one source after the other, and returns why what was given could not be used, if nothing else could be either.
+fn ask_all(
+    dump: &mut Dump,
+    vmcoreinfo: Option<&Path>,
+    vmlinux: Option<&Vmlinux>,
+    remarks: &mut Vec<String>,
+) -> Result<Option<Error>, Error> {
+    let mut failed = None;
+    if let Some(path) = vmcoreinfo {
+        match given::vmcoreinfo(dump, path) {
+            Ok(text) => {
+                replace(dump, text);
+                remarks.push(format!("VMCOREINFO is that of {}", path.display()));
+                return Ok(None);
+            }
+            Err(error) => failed = Some(insufficient(error)?),
         }
-        _ => Ok(None),
+    }
+    if let Some(vmlinux) = vmlinux {
+        match given::vmlinux(dump, vmlinux) {
+            Ok(Some(text)) => {
+                remarks.extend(failed.map(|error| error.to_string()));
+                replace(dump, text);
+                remarks.push(format!("VMCOREINFO was made from {}", vmlinux.path().display()));
+                return Ok(None);
+            }
+            Ok(None) => tracing::debug!("{} is of the dump's kernel", vmlinux.path().display()),
+            Err(error) => {
+                let error = insufficient(error)?;
+                remarks.extend(failed.replace(error).map(|earlier| earlier.to_string()));
+            }
+        }
+    }
+    let Some(why) = is_wrong(dump)? else {
+        remarks.extend(failed.map(|error| format!("{error}; that of the dump is used")));
+        return Ok(None);
+    };
+    if let Some(found) = in_memory::find(dump)? {
+        remarks.extend(failed.map(|error| error.to_string()));
+        let at = found.at;
+        replace(dump, found.text);
+        remarks.push(format!("{why}; its VMCOREINFO was found in memory at {at}"));
+        return Ok(None);
+    }
+    if failed.is_none() {
+        let help = if dump.vmcoreinfo.is_some() {
+            "and none that is right was found in memory"
+        } else {
+            "and none was found in memory; --vmcoreinfo or --vmlinux can give it"
+        };
+        remarks.push(format!("{why}, {help}"));
+    }
+    Ok(failed)
+}
+
+/// The error that a source does not lead to the kernel, so that the next one may; any other ends the search.
+fn insufficient(error: Error) -> Result<Error, Error> {
+    match error {
+        Error::Read(_) | Error::File { .. } | Error::AnotherKernel { .. } => Err(error),
+        other => Ok(other),
+    }
+}
+
+/// Why the dump's own VMCOREINFO cannot be used, if so.
+fn is_wrong(dump: &mut Dump) -> Result<Option<String>, Error> {
+    let Some(own) = dump.vmcoreinfo.clone() else {
+        return Ok(Some("the dump has no VMCOREINFO note".to_owned()));
+    };
+    match in_memory::prove_info(dump, own) {
+        Ok(()) => Ok(None),
+        Err(Error::Read(error)) => Err(error.into()),
+        // It leads to memory that holds something else, or to none, or lacks what leads anywhere.
+        Err(error) => Ok(Some(format!("the dump's VMCOREINFO does not lead to its kernel ({error})"))),
     }
 }
 
@@ -102,31 +147,34 @@ fn replace(dump: &mut Dump, text: Vec<u8>) {
     dump.notes.push(Note { name: NAME.into(), kind: 0, desc: text }, order);
 }
 
-/// Adds to what is known, not to the note, the keys that VMCOREINFO lacks and telling pages apart needs.
-fn enlarge(dump: &mut Dump, vmlinux: Option<&Vmlinux>) -> Result<Option<String>, Error> {
-    let Some(info) = dump.vmcoreinfo.as_ref().filter(|info| vmcoreinfo::is_incomplete(info)) else {
-        return Ok(None);
-    };
-    let (more, source) = match vmlinux {
-        Some(vmlinux) => {
-            let Some(dwarf) = Dwarf::open(vmlinux)? else { return Ok(None) };
-            let symbols = Relocated::by_info(vmlinux, info);
-            let word = dump.machine.word.bytes() as u64;
-            (vmcoreinfo::missing_keys(info, &dwarf, &symbols, word)?, "the vmlinux")
-        }
-        None => match own_description(dump) {
-            Ok(more) => (more, "its BTF and symbols"),
-            Err(Error::Read(error)) => return Err(error.into()),
+/// Adds to what is known, not to the note, the keys that VMCOREINFO lacks and telling pages apart needs. Each source adds
+/// what those before it lack.
+fn enlarge(dump: &mut Dump, vmlinux: Option<&Vmlinux>) -> Result<Vec<String>, Error> {
+    let mut remarks = Vec::new();
+    let given = vmlinux.map(|vmlinux| (Some(vmlinux), "the vmlinux"));
+    for (vmlinux, source) in given.into_iter().chain([(None, "its BTF and symbols")]) {
+        let Some(info) = dump.vmcoreinfo.as_ref().filter(|info| vmcoreinfo::is_incomplete(info)) else {
+            break;
+        };
+        let more = match vmlinux {
+            Some(vmlinux) => description(dump, info, vmlinux),
+            None => own_description(dump),
+        };
+        match more {
+            Ok(more) => remarks.extend(add_keys(dump, &more, source)),
             Err(error) => {
-                tracing::debug!("the kernel does not describe itself: {error}");
-                return Ok(None);
+                let error = insufficient(error)?;
+                tracing::debug!("{source} does not describe the kernel: {error}");
             }
-        },
-    };
-    let keys: Vec<&str> = more.lines().filter_map(|line| line.split_once('=').map(|(key, _)| key)).collect();
-    if keys.is_empty() {
-        return Ok(None);
+        }
     }
+    Ok(remarks)
+}
+
+/// Adds lines of VMCOREINFO to what is known, and returns a remark that names their keys.
+fn add_keys(dump: &mut Dump, more: &str, source: &str) -> Option<String> {
+    let keys: Vec<&str> = more.lines().filter_map(|line| line.split_once('=').map(|(key, _)| key)).collect();
+    let info = dump.vmcoreinfo.as_ref().filter(|_| !keys.is_empty())?;
     let shown = keys.len().min(SHOWN);
     let rest = keys.len() - shown;
     let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
@@ -137,7 +185,14 @@ fn enlarge(dump: &mut Dump, vmlinux: Option<&Vmlinux>) -> Result<Option<String>,
     }
     text.extend(more.as_bytes());
     dump.vmcoreinfo = Some(VmcoreInfo::parse(&text));
-    Ok(Some(remark))
+    Some(remark)
+}
+
+/// What a vmlinux says of the kernel beside VMCOREINFO.
+fn description(dump: &Dump, info: &VmcoreInfo, vmlinux: &Vmlinux) -> Result<String, Error> {
+    let Some(dwarf) = Dwarf::open(vmlinux)? else { return Ok(String::new()) };
+    let symbols = Relocated::by_info(vmlinux, info);
+    vmcoreinfo::missing_keys(info, &dwarf, &symbols, dump.machine.word.bytes() as u64)
 }
 
 /// What the kernel in the dump says of itself beside VMCOREINFO.

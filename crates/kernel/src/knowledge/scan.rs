@@ -15,10 +15,22 @@ const MAX_PLACES: usize = 4096;
 pub(super) fn find_all(memory: &dyn PhysicalMemory, needles: &[&[u8]]) -> Result<Vec<Vec<PhysAddr>>, Error> {
     let page = memory.map().page_size();
     let step = (PIECE / page.bytes()).max(1);
-    let mut pieces = memory.map().frames().iter().flat_map(|range| {
-        let (start, end) = (range.start.0, range.end.0);
-        let pieces = (end - start).div_ceil(step);
-        (0..pieces).map(move |i| (start + i * step, end.min(start + (i + 1) * step), end))
+    let mut ranges = memory.map().frames().iter();
+    let mut rest = (0, 0);
+    let mut pieces = std::iter::from_fn(|| {
+        loop {
+            if rest.0 >= rest.1 {
+                let range = ranges.next()?;
+                rest = (range.start.0, range.end.0);
+            }
+            let (start, end) = rest;
+            // Memory that the input only claims to have takes no time.
+            let unread = memory.unread_run(Pfn(start), end - start);
+            rest.0 = if unread > 0 { start + unread } else { end.min(start + step) };
+            if unread == 0 {
+                return Some((start, rest.0, end));
+            }
+        }
     });
     let finders: Vec<_> = needles.iter().map(memchr::memmem::Finder::new).collect();
     let longest = needles.iter().map(|n| n.len()).max().unwrap_or(0).min(page.len());
@@ -28,9 +40,7 @@ pub(super) fn find_all(memory: &dyn PhysicalMemory, needles: &[&[u8]]) -> Result
         let frames = (end - start + beyond) as usize;
         let mut bytes = vec![0; frames * page.len()];
         let mut states = vec![PageState::Absent; frames];
-        if memory.lost_run(Pfn(start), end - start) < end - start {
-            memory.read_run(Pfn(start), &mut bytes, &mut states)?;
-        }
+        memory.read_run(Pfn(start), &mut bytes, &mut states)?;
         let own = (end - start) as usize * page.len();
         let seen = bytes.len().min(own + longest.saturating_sub(1));
         let base = page.addr(Pfn(start)).0;

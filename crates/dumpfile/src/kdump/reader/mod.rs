@@ -115,7 +115,13 @@ fn open_with(inputs: Vec<Input>, assume: &Assume, checked: bool) -> Result<Dump,
         remarks,
         ..Source::default()
     };
-    Ok(Dump { machine, memory: Box::new(memory), notes, vmcoreinfo, virt: Vec::new(), elf_flags: 0, source })
+    let kernels = vmcoreinfo.as_ref().and_then(VmcoreInfo::page_size).or(assume.page_size);
+    let memory = Box::new(memory);
+    let mut dump = Dump { machine, memory, notes, vmcoreinfo, virt: Vec::new(), elf_flags: 0, source };
+    if let Some(size) = kernels {
+        dump.set_page_size(size);
+    }
+    Ok(dump)
 }
 
 /// The number of pages of the whole dump, and of those in this file.
@@ -180,7 +186,10 @@ fn check_what_readers_need(headers: &mut Headers, vmcoreinfo: Option<&VmcoreInfo
     if let Some(size) = vmcoreinfo.and_then(VmcoreInfo::page_size)
         && size != headers.page_size
     {
-        remarks.push(format!("VMCOREINFO says that pages have {size}, block_size {}", headers.page_size));
+        remarks.push(format!(
+            "the kernel's pages have {size} and the file's blocks {}; memory is read in the kernel's",
+            headers.page_size
+        ));
     }
 }
 

@@ -111,6 +111,51 @@ fn both_32_bit_layouts_are_told_apart_without_a_name() {
 }
 
 #[test]
+fn qemus_files_of_32_bit_guests_open_though_their_machine_is_unknown() {
+    // QEMU packs the sub header for every machine, and leaves out VMCOREINFO and the kernel's name.
+    for (name, desc_len) in [("i686", 144), ("armv7l", 148), ("armv7b", 148)] {
+        for with_info in [true, false] {
+            let mut sample = Sample::new(name);
+            sample.header.utsname = Utsname { machine: "Unknown".into(), ..Utsname::default() };
+            sample.layout.abi = Abi::I386;
+            let note = sample.sub.offset_note as usize;
+            let order = machine(name).order;
+            sample.bytes[note + 4..note + 8].copy_from_slice(&order.put_u32(desc_len));
+            let next = note + 20 + desc_len as usize;
+            let end = note + sample.sub.size_note as usize;
+            sample.bytes[next..end].fill(0);
+            if !with_info {
+                (sample.sub.offset_vmcoreinfo, sample.sub.size_vmcoreinfo) = (0, 0);
+            }
+            let dump = sample.open().unwrap();
+            assert_eq!(dump.machine, machine(name));
+            assert_eq!(dump.cpus(), 1, "{name}");
+            assert_pages(&dump);
+        }
+    }
+}
+
+#[test]
+fn memory_is_read_in_the_kernels_pages_whatever_the_blocks_of_the_file_are() {
+    let mut sample = Sample::new("aarch64");
+    let at = sample.sub.offset_vmcoreinfo as usize;
+    let text = String::from_utf8_lossy(INFO).replace("PAGESIZE=4096", "PAGESIZE=8192");
+    sample.bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let dump = sample.open().unwrap();
+    assert_eq!(dump.page_size().bytes(), 8192);
+    assert!(
+        remarks(&dump).contains("the kernel's pages have 8 KiB and the file's blocks 4 KiB"),
+        "{}",
+        remarks(&dump)
+    );
+    let (state, page) = page_of(&dump, 1);
+    assert_eq!(state, PageState::Present);
+    assert!(page[..4096] == CONTENTS[0].1.page(4096).1 && page[4096..] == [0; 4096]);
+    assert_eq!(page_of(&dump, 32).0, PageState::Excluded);
+    assert_eq!(page_of(&dump, 2).0, PageState::Absent);
+}
+
+#[test]
 fn a_header_without_machine_and_registers_is_refused_by_name() {
     let mut sample = Sample::new("x86_64");
     sample.header.utsname.machine = "vax".into();

@@ -330,6 +330,17 @@ impl PhysicalMemory for KdumpMemory {
         (0..limit).take_while(kept).count() as u64
     }
 
+    fn unread_run(&self, first: Pfn, limit: u64) -> u64 {
+        let limit = limit.min(self.index.max_pfn().saturating_sub(first.0)).min(CHUNK_FRAMES);
+        let mut bits = Vec::new();
+        let Ok((_, skip)) = self.index.look_up(self.bitmaps(), first.0, limit, &mut bits) else {
+            return 0;
+        };
+        let left_out = |i: &u64| bits[((skip + i) / 8) as usize] >> ((skip + i) % 8) & 1 == 0;
+        let run = (0..limit).take_while(left_out).count() as u64;
+        if run > 0 { run } else { self.lost_run(first, limit) }
+    }
+
     fn damage(&self) -> Damage {
         self.damage.get()
     }

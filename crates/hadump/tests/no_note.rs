@@ -1,0 +1,163 @@
+//! Dumps without a VMCOREINFO note, as hypervisors write them: what they are read with is found elsewhere.
+
+mod common;
+
+use common::check;
+use common::notes::encode;
+use common::reader::Order;
+use common::reader::kdump::Kdump;
+use common::run::{Scratch, convert, hadump};
+use dumpfile::output::OutputFile;
+use dumpfile::{Assume, Facts, Progress, kdump};
+use phyp_model::ByteOrder;
+use phyp_model::synth::dump::{Dump, catalogue};
+use std::fs;
+use std::path::Path;
+use vmcore::{DumpLevel, PageSize, Selection};
+
+/// Every page size of every architecture that has several.
+const SEVERAL: [&str; 9] = [
+    "aarch64-4k-48-6.12",
+    "aarch64-16k-48-6.12",
+    "aarch64-64k-52-6.12",
+    "ppc64-4k-hash-6.12",
+    "ppc64-64k-hash-6.12",
+    "ppc64le-64k-radix-6.12",
+    "loongarch64-4k-4level-6.12",
+    "loongarch64-16k-3level-6.12",
+    "loongarch64-64k-3level-6.12",
+];
+
+/// Those that have one.
+const SINGLE: [&str; 3] = ["x86_64-4k-vmemmap-6.12", "s390x-4k-4level-6.12", "riscv64-4k-sv48-6.12"];
+
+/// The dump as a hypervisor writes it, which knows neither VMCOREINFO nor virtual addresses.
+fn stripped(name: &str) -> (Dump, Scratch) {
+    let mut made = catalogue::build(name).unwrap();
+    let order = Order { big: made.spec.order == ByteOrder::Big };
+    let mut notes = common::notes::sorted(&made.notes, order);
+    notes.retain(|note| note.0 != "VMCOREINFO");
+    made.notes = encode(&notes, order, 4, 0);
+    made.loads.iter_mut().for_each(|load| load.address = 0);
+    let file = Scratch::new("vmcore");
+    made.write_elf(file.path()).unwrap();
+    (made, file)
+}
+
+/// As [`stripped`], and memory has no VMCOREINFO that leads anywhere either.
+fn silent(name: &str) -> (Dump, Scratch) {
+    let (mut made, file) = stripped(name);
+    let needle = b"OSRELEASE=";
+    for load in made.loads.clone() {
+        for data in made.memory.data_within(load.physical).unwrap() {
+            let bytes = made.memory.bytes(data.start, data.length).unwrap();
+            for at in 0..bytes.len().saturating_sub(needle.len()) {
+                if bytes[at..].starts_with(needle) {
+                    made.memory.write(data.start + at as u64, b"gone").unwrap();
+                }
+            }
+        }
+    }
+    made.write_elf(file.path()).unwrap();
+    (made, file)
+}
+
+#[track_caller]
+fn is_filtered_as_told(made: &Dump, input: &Path, options: &[&str], what: &str) {
+    let out = Scratch::new("out");
+    let run = convert(input, out.path(), &[&["-d", "31"], options].concat());
+    assert_eq!(run.code, Some(0), "{what}: {}", run.stderr);
+    let kdump = Kdump::open(out.path());
+    assert_eq!(kdump.block_size, made.spec.page_size, "{what}");
+    check::same_frames(&kdump.bitmap2, &made.truth.kept_bitmap(31)).unwrap_or_else(|e| panic!("{what}: {e}"));
+}
+
+#[test]
+fn the_page_size_and_everything_else_come_from_the_vmcoreinfo_in_memory() {
+    for name in SEVERAL.into_iter().chain(SINGLE) {
+        let (made, file) = stripped(name);
+        is_filtered_as_told(&made, file.path(), &[], name);
+        let info = hadump(["info".as_ref(), file.path().as_os_str()]).ok();
+        assert!(info.stdout.contains(&made.release), "{name}: {}", info.stdout);
+        assert!(
+            info.stdout.contains(&format!("of {} KiB", made.spec.page_size >> 10)),
+            "{name}: {}",
+            info.stdout
+        );
+    }
+}
+
+#[test]
+fn a_given_vmcoreinfo_is_enough_where_memory_says_nothing() {
+    for name in SEVERAL {
+        let (made, file) = silent(name);
+        let text = file.directory().join("vmcoreinfo");
+        fs::write(&text, &made.vmcoreinfo).unwrap();
+        is_filtered_as_told(&made, file.path(), &["--vmcoreinfo", text.to_str().unwrap()], name);
+        // Even without its page size: then each is tried.
+        let without: String =
+            made.vmcoreinfo.lines().filter(|l| !l.starts_with("PAGESIZE=")).flat_map(|l| [l, "\n"]).collect();
+        fs::write(&text, without).unwrap();
+        let given = ["--vmcoreinfo", text.to_str().unwrap()];
+        // Memory that is mapped in one piece tells nothing of its pages: then the size is asked for.
+        let run = convert(file.path(), &file.directory().join("out"), &given);
+        let size = made.spec.page_size.to_string();
+        let told = [&given[..], &["--page-size", &size]].concat();
+        let asked = run.stderr.contains("--page-size can say which");
+        is_filtered_as_told(&made, file.path(), if asked { &told } else { &given }, name);
+    }
+}
+
+#[test]
+fn a_given_page_size_is_enough_for_level_0_where_nothing_else_is_known() {
+    for name in SEVERAL {
+        let (made, file) = silent(name);
+        let out = Scratch::new("out");
+        let size = made.spec.page_size.to_string();
+        convert(file.path(), out.path(), &["-d", "0", "--page-size", &size]).ok();
+        let kdump = Kdump::open(out.path());
+        assert_eq!(kdump.block_size, made.spec.page_size, "{name}");
+        check::same_frames(&kdump.bitmap2, &made.truth.bitmap_of_all()).unwrap();
+        // With nothing at all the dump is whole, too, in the smallest pages.
+        let run = convert(file.path(), out.path(), &["-d", "0", "-f"]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(run.stderr.contains("--page-size gives another size"), "{}", run.stderr);
+        assert_eq!(Kdump::open(out.path()).block_size, 4096);
+    }
+}
+
+#[test]
+fn what_is_given_and_does_not_suffice_leads_to_what_memory_has() {
+    for name in [SEVERAL[0], SEVERAL[5], SINGLE[0]] {
+        let (made, file) = stripped(name);
+        let text = file.directory().join("vmcoreinfo");
+        for lacking in ["SYMBOL(init_uts_ns)=", "SYMBOL("] {
+            let lines = made.vmcoreinfo.lines().filter(|line| !line.starts_with(lacking));
+            fs::write(&text, lines.flat_map(|line| [line, "\n"]).collect::<String>()).unwrap();
+            let what = format!("{name} with a VMCOREINFO without {lacking}");
+            is_filtered_as_told(&made, file.path(), &["--vmcoreinfo", text.to_str().unwrap()], &what);
+        }
+    }
+}
+
+#[test]
+fn a_kdump_file_with_larger_blocks_than_the_kernels_pages_is_written_in_the_kernels() {
+    for (name, blocks) in [
+        ("aarch64-4k-48-6.12", PageSize::K64),
+        ("aarch64-16k-48-6.12", PageSize::K64),
+        ("ppc64le-64k-radix-6.12", PageSize::K4),
+    ] {
+        let (made, file) = stripped(name);
+        let assume = Assume { page_size: Some(blocks), ..Assume::default() };
+        let dump = dumpfile::open_set_assuming(&[file.path().to_owned()], &assume).unwrap();
+        assert_eq!(dump.page_size(), blocks);
+        let all = Selection::everything(&*dump.memory, DumpLevel::default(), None).unwrap();
+        let qemus = file.directory().join("qemus");
+        let out = OutputFile::create(&qemus, false).unwrap();
+        let (facts, options) = (Facts::default(), kdump::Options::default());
+        kdump::write(&dump, &all, &facts, &options, &out, &Progress::default()).unwrap();
+        out.commit().unwrap();
+        assert_eq!(Kdump::open(&qemus).block_size, blocks.bytes());
+        is_filtered_as_told(&made, &qemus, &[], name);
+    }
+}
