@@ -23,10 +23,25 @@ pub const POWER: &str = "power9-fadump-radix-64k";
 pub const POWER_BE: &str = "ppc64be-fadump-hash-4k";
 /// x86_64, pages of 4 KiB.
 pub const X86_64: &str = "x86_64-kdump-6.1";
-/// All of them.
+/// x86_64, Debian's 7.2 with modules and BTF. This and the two below are not in `testdata/`, and have no vmlinux.
+pub const X86_64_DEBIAN: &str = "x86_64-debian-7.2";
+/// arm64, Debian's 6.12, pages of 4 KiB, 48 of 52 bits of addresses.
+pub const ARM64: &str = "arm64-kdump-6.12";
+/// s390x, Debian's 6.12, as QEMU wrote it: it did not crash, and has no VMCOREINFO note.
+pub const S390X: &str = "s390x-6.12";
+/// Those that other machines made; the tests of `NAMES` do not go over them.
+pub const DEBIAN: [&str; 3] = [X86_64_DEBIAN, ARM64, S390X];
+/// Those that were made with kernels built for it.
 pub const NAMES: [&str; 3] = [POWER, POWER_BE, X86_64];
 
-const PAGE_SIZES: [(&str, u64); 3] = [(POWER, 0x10000), (POWER_BE, 0x1000), (X86_64, 0x1000)];
+const PAGE_SIZES: [(&str, u64); 6] = [
+    (POWER, 0x10000),
+    (POWER_BE, 0x1000),
+    (X86_64, 0x1000),
+    (X86_64_DEBIAN, 0x1000),
+    (ARM64, 0x1000),
+    (S390X, 0x1000),
+];
 
 /// A real dump.
 ///
@@ -44,7 +59,7 @@ pub struct Dump {
     folder: PathBuf,
 }
 
-/// The dump called `name`, one of [`NAMES`]; `None`, reported as skipped, when it is not there.
+/// The dump called `name`, one of [`NAMES`] and [`DEBIAN`]; `None`, reported as skipped, when it is not there.
 ///
 /// # Panics
 ///

@@ -15,6 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vmcore::{NoteSource, ReadError};
 
+/// A file may be cut short by this many bytes, or by this many times its own length, before what it claims is taken for
+/// damaged: a dump of a large machine that was cut early still has its notes, and each lost page takes a descriptor.
+const MAX_LOST: u64 = 1 << 44;
+const MAX_LOST_SHARE: u64 = 256;
+
 /// A file opened for reading at any position, by any number of threads. A clone is the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
@@ -153,6 +158,11 @@ impl Input {
             Bytes::File(_) | Bytes::Memory(_) => self.len,
             Bytes::Flattened(inner) => inner.0.len.min(self.len),
         }
+    }
+
+    /// Reports whether a file of this length cannot have lost this many bytes.
+    pub(crate) fn cannot_lack(&self, lost: u64) -> bool {
+        lost > MAX_LOST && lost / MAX_LOST_SHARE > self.len
     }
 
     /// Reports whether looking for holes pays.

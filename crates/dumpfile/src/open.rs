@@ -8,8 +8,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Machine, PageSize};
 
-/// How much of a file's beginning is looked at.
-const PREFIX: usize = 64;
+/// How much of a file's beginning is looked at: what tells a tar archive is at 257.
+const PREFIX: usize = 264;
 
 /// What the user says of a dump, used where the files themselves do not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +87,7 @@ pub fn open_bytes(files: Vec<Vec<u8>>) -> Result<Dump, Error> {
 fn open_inputs(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     let mut remarks = Vec::new();
     let several = inputs.len() > 1;
+    let first = inputs.first().map(|input| input.path().to_owned());
     let mut flattened = false;
     let mut dumps = Vec::with_capacity(inputs.len());
     let mut kinds = Vec::with_capacity(inputs.len());
@@ -114,6 +115,13 @@ fn open_inputs(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     if flattened {
         dump.source.format.push_str(", flattened");
     }
+    if dump.source.incomplete
+        && let Some(command) = first.as_deref().and_then(pieces)
+    {
+        remarks.push(format!(
+            "if this is the first of the pieces that split(1) made, put them together first: {command}"
+        ));
+    }
     remarks.append(&mut dump.source.remarks);
     dump.source.remarks = remarks;
     Ok(dump)
@@ -129,17 +137,50 @@ fn readable(input: &Input) -> Result<Kind, Error> {
         Kind::Flattened => unsupported(path, "a flattened file inside a flattened file".into()),
         Kind::Packed(format, command) => {
             let file = path.display();
-            unsupported(path, format!("compressed with {format}; unpack it first: {command} {file}"))
+            let what =
+                if format == "tar" { "a tar archive".into() } else { format!("compressed with {format}") };
+            unsupported(path, format!("{what}; unpack it first: {command} {file}"))
         }
         Kind::Other(what) => unsupported(path, what.into()),
         Kind::Unknown => unsupported(path, unknown(input, prefix)),
     }
 }
 
+/// The command that puts the pieces together of which `path` may be one: split(1) gives them names that end in `aa`, `ab`
+/// or in numbers.
+fn pieces(path: &Path) -> Option<String> {
+    let name = path.to_str()?;
+    let (stem, suffix) = name.split_at_checked(name.len().checked_sub(2)?)?;
+    let counts = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
+    let letters = suffix.starts_with('a') && suffix.ends_with(|c: char| c.is_ascii_lowercase());
+    let stem = match suffix {
+        _ if letters => stem,
+        _ if counts(suffix) => stem.trim_end_matches(|c: char| c.is_ascii_digit()),
+        _ => return None,
+    };
+    let neighbours = if letters {
+        ["aa", "ab"].map(|s| format!("{stem}{s}"))
+    } else {
+        let zeros = "0".repeat(name.len() - stem.len() - 1);
+        ["0", "1"].map(|s| format!("{stem}{zeros}{s}"))
+    };
+    let all_there = neighbours.iter().all(|piece| Path::new(piece).is_file());
+    all_there.then(|| format!("cat {stem}{} > FILE", if letters { "??" } else { "*" }))
+}
+
 fn read_prefix<'b>(input: &Input, prefix: &'b mut [u8; PREFIX]) -> Result<&'b [u8], Error> {
     let have = input.len().min(PREFIX as u64) as usize;
     input.read_at(0, &mut prefix[..have])?;
     Ok(&prefix[..have])
+}
+
+/// Reports whether a file is no dump of a kind that is known, and may be plain memory.
+///
+/// # Errors
+///
+/// When it cannot be opened or read.
+pub fn is_plain(path: &Path) -> Result<bool, Error> {
+    Ok(!is_dump(&Input::open(path)?)?)
 }
 
 /// Reports whether a file begins like a dump, compressed or of another kind, rather than like plain memory.
@@ -211,7 +252,8 @@ const MAGICS: &[(&[u8], Kind)] = &[
     (
         b"EMiL",
         Kind::Other(
-            "a LiME memory image; it has no registers and no VMCOREINFO note; hadump does not read it",
+            "a LiME memory image, which hadump does not read; take it as plain memory instead (format=padded of LiME, or \
+             volatility's layerwriter), and open that with --machine NAME",
         ),
     ),
     (
@@ -263,6 +305,9 @@ impl Kind {
         if let Some((_, kind)) = MAGICS.iter().find(|(magic, _)| prefix.starts_with(magic)) {
             return *kind;
         }
+        if prefix.get(257..).is_some_and(|rest| rest.starts_with(b"ustar")) {
+            return Self::Packed("tar", "tar xf");
+        }
         Self::Unknown
     }
 }
@@ -272,7 +317,15 @@ fn unknown(input: &Input, prefix: &[u8]) -> String {
         return "an empty file".into();
     }
     let shown: Vec<String> = prefix.iter().take(16).map(|b| format!("{b:02x}")).collect();
-    format!("not a kernel dump: it begins with {}", shown.join(" "))
+    let begins = format!("not a kernel dump: it begins with {}", shown.join(" "));
+    match pieces(input.path()) {
+        Some(command) => format!(
+            "{begins}; if it is one of the pieces that split(1) made, put them together first: {command}"
+        ),
+        None => format!(
+            "{begins}; plain memory, of which byte n is address n, needs: --machine NAME (as uname -m prints it)"
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -297,7 +350,42 @@ mod tests {
         assert!(message(b"PAGEDU64").contains("Windows"));
         assert!(message(b"\xd0\xbe\xd2\xbe").contains("vmss2core"));
         assert_eq!(message(b""), "an empty file");
-        assert_eq!(message(b"\x00\x01hello"), "not a kernel dump: it begins with 00 01 68 65 6c 6c 6f");
+        let unknown = message(b"\x00\x01hello");
+        assert!(
+            unknown.starts_with("not a kernel dump: it begins with 00 01 68 65 6c 6c 6f; plain memory"),
+            "{unknown}"
+        );
+        assert!(message(b"EMiL").contains("LiME"));
+        let mut tar = vec![b'x'; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert!(message(&tar).contains("a tar archive; unpack it first: tar xf /"));
+    }
+
+    #[test]
+    fn pieces_of_split_are_named_with_the_command_that_joins_them_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for (names, glob) in [
+            (["d.kd.aa", "d.kd.ab", "d.kd.ac"], "d.kd.??"),
+            (["xaa", "xab", "xac"], "x??"),
+            (["p00", "p01", "p02"], "p*"),
+            (["q.000", "q.001", "q.002"], "q.*"),
+        ] {
+            let paths = names.map(|name| folder.path().join(name));
+            assert_eq!(pieces(&paths[0]), None);
+            paths.iter().for_each(|path| std::fs::write(path, b"piece of a dump").unwrap());
+            for path in &paths {
+                let command = format!("cat {} > FILE", folder.path().join(glob).display());
+                assert_eq!(pieces(path), Some(command.clone()));
+                let error = open(path).err().unwrap().to_string();
+                assert!(
+                    error.contains(&format!("split(1) made, put them together first: {command}")),
+                    "{error}"
+                );
+            }
+        }
+        for other in ["vmcore", "a", "", "vmcore.kd", "vmcore1"] {
+            assert_eq!(pieces(&folder.path().join(other)), None, "{other}");
+        }
     }
 
     #[test]

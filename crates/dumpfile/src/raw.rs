@@ -19,10 +19,11 @@ pub fn open_image(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Box<d
     if crate::open::is_dump(&input)? {
         return Ok(crate::open(path)?.memory);
     }
-    Ok(Box::new(memory(input, PageSize::K4, ram)))
+    Ok(Box::new(memory(input, PageSize::K4, ram)?))
 }
 
-/// Opens a raw image of the memory of `machine`, whose kernel has pages of `page_size`, as a dump without notes.
+/// Opens a raw image of the memory of `machine`, whose kernel has pages of `page_size` as far as that is known, as a dump
+/// without notes.
 ///
 /// `ram` is as in [`open_image`]. A caller that finds VMCOREINFO in memory may put it into the dump.
 ///
@@ -32,7 +33,7 @@ pub fn open_image(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Box<d
 pub fn open_raw(
     path: &Path,
     machine: Machine,
-    page_size: PageSize,
+    page_size: Option<PageSize>,
     ram: Option<&RangeSet<PhysAddr>>,
 ) -> Result<Dump, Error> {
     let input = open_input(path, ram)?;
@@ -41,9 +42,15 @@ pub fn open_raw(
             "no raw image of memory: it begins like a dump of a kind of its own, which needs no memory map";
         return Err(Error::Unsupported { path: path.to_owned(), what: what.into() });
     }
-    let memory = memory(input, page_size, ram);
+    let known = Dump::only_page_size(machine.arch).or(page_size);
+    let memory = memory(input, known.unwrap_or(PageSize::K4), ram)?;
     let lost = memory.lost();
-    let mut source = Source { format: "raw memory image".into(), incomplete: lost > 0, ..Source::default() };
+    let mut source = Source {
+        format: "raw memory image".into(),
+        incomplete: lost > 0,
+        page_size_assumed: known.is_none(),
+        ..Source::default()
+    };
     if lost > 0 {
         source.remarks.push(format!("the image ends before the memory map does: {lost:#x} bytes are lost"));
     }
@@ -65,7 +72,13 @@ fn open_input(path: &Path, ram: Option<&RangeSet<PhysAddr>>) -> Result<Input, Er
     }
 }
 
-fn memory(input: Input, page_size: PageSize, ram: Option<&RangeSet<PhysAddr>>) -> SegmentMemory {
+/// Memory behind `input`. A memory map that claims far more than the file has is refused: nobody waits for terabytes of
+/// nothing.
+fn memory(
+    input: Input,
+    page_size: PageSize,
+    ram: Option<&RangeSet<PhysAddr>>,
+) -> Result<SegmentMemory, Error> {
     let whole = Range::new(PhysAddr(0), PhysAddr(input.len()));
     let ram = ram.cloned().unwrap_or_else(|| [whole].into_iter().collect());
     let file: RangeSet<PhysAddr> = [whole].into_iter().collect();
@@ -78,9 +91,15 @@ fn memory(input: Input, page_size: PageSize, ram: Option<&RangeSet<PhysAddr>>) -
     };
     let there = ram.intersect(&file).iter().map(|r| piece(r, Content::Data)).collect::<Vec<_>>();
     let lost = ram.subtract(&file);
+    if input.cannot_lack(lost.total()) {
+        let found = format!("{:#x} bytes past the end of the image", lost.total());
+        return Err(input
+            .damaged("the memory map", 0, found, "memory of a machine that an image of this size can be of")
+            .into());
+    }
     let table =
         Table::resolve(there.into_iter().chain(lost.iter().map(|r| piece(r, Content::Lost))).collect());
-    SegmentMemory::new(input, table, MemoryMap::new(page_size, ram))
+    Ok(SegmentMemory::new(input, table, MemoryMap::new(page_size, ram)))
 }
 
 #[cfg(test)]
@@ -113,7 +132,7 @@ mod tests {
         file.write_all(&[5; 3 << 16]).unwrap();
         let machine = Machine::from_name("ppc64le").unwrap();
         let ram = [Range::new(PhysAddr(0x10000), PhysAddr(0x50000))].into_iter().collect();
-        let dump = open_raw(file.path(), machine, PageSize::K64, Some(&ram)).unwrap();
+        let dump = open_raw(file.path(), machine, Some(PageSize::K64), Some(&ram)).unwrap();
         assert_eq!((dump.machine, dump.page_size()), (machine, PageSize::K64));
         let mut page = vec![0; 65536];
         use PageState::*;
@@ -121,10 +140,10 @@ mod tests {
         assert_eq!(states, [Absent, Present, Present, Lost, Lost]);
         assert!(dump.source.incomplete);
         assert!(dump.source.remarks[0].contains("0x20000 bytes are lost"), "{:?}", dump.source.remarks);
-        assert!(!open_raw(file.path(), machine, PageSize::K64, None).unwrap().source.incomplete);
+        assert!(!open_raw(file.path(), machine, Some(PageSize::K64), None).unwrap().source.incomplete);
         file.as_file_mut().rewind().unwrap();
         file.write_all(b"\x7fELF").unwrap();
-        let error = open_raw(file.path(), machine, PageSize::K64, None).err().unwrap().to_string();
+        let error = open_raw(file.path(), machine, Some(PageSize::K64), None).err().unwrap().to_string();
         assert!(error.contains("no raw image"), "{error}");
     }
 

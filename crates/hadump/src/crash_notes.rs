@@ -7,6 +7,7 @@ use crate::cli::InputArgs;
 use anyhow::{Context, Result, bail};
 use kernel::KernelMemory;
 use kernel::kallsyms::Kallsyms;
+use kernel::knowledge::vmlinux_of;
 use kernel::overlay::{Content, Overlay};
 use kernel::symbols::{Relocated, Symbols};
 use kernel::vmlinux::Vmlinux;
@@ -19,7 +20,8 @@ const FILLED: u32 = 0x110;
 
 /// Returns the dump with its empty crash notes filled, and a note that records that.
 pub(crate) fn fill(mut dump: Dump, input: &InputArgs) -> Result<(Dump, Vec<Note>)> {
-    let patches = plan(&dump, input).context("cannot fill the kernel's crash_notes")?;
+    let vmlinux = input.vmlinux.as_deref().map(|path| vmlinux_of(&mut dump, path)).transpose()?;
+    let patches = plan(&dump, input, vmlinux.as_ref()).context("cannot fill the kernel's crash_notes")?;
     let record: String =
         patches.iter().map(|p| format!("{} {:#x} {}\n", p.cpu, p.at.0, p.bytes.len())).collect();
     tracing::info!("filled the crash_notes of {} CPUs", patches.len());
@@ -36,12 +38,11 @@ struct Patch {
     bytes: Vec<u8>,
 }
 
-fn plan(dump: &Dump, input: &InputArgs) -> Result<Vec<Patch>> {
+fn plan(dump: &Dump, input: &InputArgs, vmlinux: Option<&Vmlinux>) -> Result<Vec<Patch>> {
     let kernel = crate::input::kernel(dump, input)?;
-    let buffers = match &input.vmlinux {
-        Some(path) => {
-            let vmlinux = Vmlinux::open(path)?;
-            let symbols = Relocated::by_info(&vmlinux, kernel.info());
+    let buffers = match vmlinux {
+        Some(vmlinux) => {
+            let symbols = Relocated::by_info(vmlinux, kernel.info());
             kernel::crash_notes(&kernel, |name| symbols.symbol(name))?
         }
         None => {

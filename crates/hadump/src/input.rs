@@ -7,13 +7,13 @@ use crate::{decrypt, progress};
 use ::save::Guarded;
 use ::save::state::{self, Hold};
 use anyhow::{Context, Result, bail};
-use phyp::custody::Owner;
 use dumpfile::Assume;
+use phyp::custody::Owner;
 use phyp::region::Reading;
 use phyp::{Leavings, Options, Severity};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use vmcore::{Dump, PageSize, PhysAddr, RangeSet};
+use vmcore::{Dump, Machine, PageSize, PhysAddr, RangeSet};
 
 /// Which source is read when a machine's root offers the same memory twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,15 @@ fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
 /// As [`open_held`], for a caller that completes what is known of the kernel itself.
 pub(crate) fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
     match (&args.memory, &args.input[..]) {
-        (Some(memory), _) => Ok(held(open_files(args, memory)?, hold_for(std::slice::from_ref(memory))?)),
+        (Some(memory), _) => {
+            let reading = hold_for(std::slice::from_ref(memory))?;
+            let leavings = args.kernel_dump.is_some() || args.release_region.is_some();
+            let dump = match args.machine.filter(|_| !leavings) {
+                Some(machine) => open_plain(args, memory, machine)?,
+                None => open_files(args, memory)?,
+            };
+            Ok(held(dump, reading))
+        }
         (None, [input]) if input.is_dir() => {
             // Before anything is looked at: what a release that is being made leaves is seen then.
             let reading = reading.cloned().map_or_else(|| state::hold(input), |reading| Ok(Some(reading)))?;
@@ -107,10 +115,11 @@ fn held(mut dump: Dump, reading: Option<Hold>) -> Dump {
 
 /// Opens a dump file, or the files of a split set or of an encrypted dump, which messages call `name`.
 fn open_dump(files: &[PathBuf], args: &InputArgs, name: &str) -> Result<Dump> {
-    let assume = Assume { page_size: args.page_size, ..Assume::default() };
-    let dump = match decrypt::open(files, &args.identity)? {
-        Some(dump) => dump,
-        None => dumpfile::open_set_assuming(files, &assume)?,
+    let assume = Assume { page_size: args.page_size, machine: args.machine };
+    let dump = match (decrypt::open(files, &args.identity)?, args.machine, files) {
+        (Some(dump), ..) => dump,
+        (None, Some(machine), [file]) if dumpfile::is_plain(file)? => open_plain(args, file, machine)?,
+        (None, ..) => dumpfile::open_set_assuming(files, &assume)?,
     };
     for problem in &dump.source.problems {
         tracing::error!("{name}: {problem}");
@@ -119,6 +128,13 @@ fn open_dump(files: &[PathBuf], args: &InputArgs, name: &str) -> Result<Dump> {
         tracing::warn!("{name}: {remark}");
     }
     Ok(dump)
+}
+
+/// Opens plain memory, of which byte n is physical address n: what QEMU's pmemsave, cloud-hypervisor and Firecracker write.
+fn open_plain(args: &InputArgs, memory: &Path, machine: Machine) -> Result<Dump> {
+    let ram: RangeSet<PhysAddr> = args.memory_map.iter().copied().collect();
+    let ram = (!ram.is_empty()).then_some(&ram);
+    Ok(dumpfile::open_raw(memory, machine, args.page_size, ram)?)
 }
 
 fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
@@ -245,6 +261,13 @@ pub(crate) fn parse_page_size(text: &str) -> Result<PageSize, String> {
     };
     let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
     bytes.and_then(PageSize::new).ok_or_else(|| "expected a power of two from 4K to 1024K".into())
+}
+
+/// A machine as `uname -m` prints it.
+pub(crate) fn parse_machine(text: &str) -> Result<Machine, String> {
+    Machine::from_name(text).ok_or_else(|| {
+        "expected a machine as uname -m prints it: x86_64, aarch64, ppc64le, ppc64, s390x, riscv64, loongarch64, ...".into()
+    })
 }
 
 /// An address in hexadecimal.

@@ -15,6 +15,8 @@ use vmcore::{PhysAddr, Range, RangeSet};
 const MAX_PROPERTY: u64 = 64 << 20;
 /// The highest address that is believed, so that a length cannot wrap.
 const MAX_ADDR: u64 = 1 << 60;
+/// The most memory that is believed: bitmaps and loops are proportional to it, and the largest machines have 64 TiB.
+const MAX_MEMORY: u64 = 1 << 48;
 
 /// Flags of a memory block (`DRCONF_MEM_*`, `arch/powerpc/include/asm/drmem.h`).
 const ASSIGNED: u32 = 0x8;
@@ -122,7 +124,7 @@ impl DeviceTree {
         }
         self.blocks(&mut ranges, findings)?;
         let reserved = self.property("reserved-ranges")?.unwrap_or_default();
-        let memory: RangeSet<PhysAddr> = ranges.into_iter().collect();
+        let memory = within_reason(ranges.into_iter().collect(), findings);
         let reserved = pairs(&reserved, 2, 2).into_iter().collect();
         Ok((!memory.is_empty()).then_some(TreeMemory { memory, reserved }))
     }
@@ -196,6 +198,24 @@ fn blocks_v1(get: Bytes<'_>, at: usize) -> Option<Blocks> {
 /// `ibm,dynamic-memory-v2`: number of blocks, address, DRC index, associativity index, flags.
 fn blocks_v2(get: Bytes<'_>, at: usize) -> Option<Blocks> {
     Some(Blocks { base: get.u64(at + 4)?, count: get.u32(at)?, flags: get.u32(at + 20)? })
+}
+
+/// What of `memory` a machine can have: from its start on, up to [`MAX_MEMORY`].
+fn within_reason(memory: RangeSet<PhysAddr>, findings: &mut Findings) -> RangeSet<PhysAddr> {
+    let total = memory.total();
+    if total <= MAX_MEMORY {
+        return memory;
+    }
+    findings.warning(format!(
+        "the device tree has {total:#x} bytes of memory, more than any machine; what is beyond {MAX_MEMORY:#x} is ignored"
+    ));
+    let mut left = MAX_MEMORY;
+    let cut = |range: Range<PhysAddr>| {
+        let len = range.len().min(left);
+        left -= len;
+        Range::new(range.start, PhysAddr(range.start.0 + len))
+    };
+    memory.iter().map(cut).filter(|range| !range.is_empty()).collect()
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {

@@ -147,7 +147,15 @@ impl PhysicalMemory for Reassembled {
     }
 
     fn lost_run(&self, first: Pfn, limit: u64) -> u64 {
-        self.run(first, limit).filter(|(segment, _)| segment.image.is_none()).map_or(0, |(_, frames)| frames)
+        let Some((segment, frames)) = self.run(first, limit) else { return 0 };
+        let Some(at) = segment.locate(self.span(first, frames)) else { return frames };
+        let image = self.image.memory();
+        let (own, its) = (self.map.page_size(), image.map().page_size());
+        if own == its && its.offset(at.start.0) == 0 {
+            image.lost_run(its.pfn(at.start), frames).min(frames)
+        } else {
+            0
+        }
     }
 }
 

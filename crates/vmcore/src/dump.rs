@@ -121,6 +121,11 @@ impl Dump {
     /// has a single page size have an answer.
     pub fn only_page_size(arch: Arch) -> Option<PageSize> {
         let single = matches!(arch, Arch::X86_64 | Arch::I386 | Arch::Arm | Arch::S390x | Arch::Riscv64);
-        single.then_some(PageSize::K4)
+        match arch {
+            // Alpha and 64-bit SPARC have 8 KiB, the 68000 of most kernels 4 KiB.
+            Arch::Other(0x9026 | 43) => PageSize::new(8192),
+            Arch::Other(4) => Some(PageSize::K4),
+            _ => single.then_some(PageSize::K4),
+        }
     }
 }

@@ -52,7 +52,48 @@ pub enum Arch {
     Arm,
     /// 32-bit POWER.
     Ppc,
+    /// Another architecture of Linux, by its ELF `e_machine`: its dumps are converted whole, and nothing is known of its
+    /// kernels.
+    Other(u16),
 }
+
+/// Other architectures that run or ran Linux: `e_machine`, word size, and the name that `uname -m` has for it. Where a
+/// machine has two names for its byte orders, the first is the little-endian one.
+const OTHERS: [(u16, WordSize, [&str; 2]); 30] = {
+    use WordSize::{Bits32, Bits64};
+    [
+        (2, Bits32, ["sparc"; 2]),
+        (18, Bits32, ["sparc"; 2]),
+        (43, Bits64, ["sparc64"; 2]),
+        (4, Bits32, ["m68k"; 2]),
+        (8, Bits32, ["mips"; 2]),
+        (8, Bits64, ["mips64"; 2]),
+        (10, Bits32, ["mips"; 2]),
+        (15, Bits32, ["parisc"; 2]),
+        (15, Bits64, ["parisc64"; 2]),
+        (22, Bits32, ["s390"; 2]),
+        (0xa390, Bits32, ["s390"; 2]),
+        (42, Bits32, ["sh4"; 2]),
+        (50, Bits64, ["ia64"; 2]),
+        (76, Bits32, ["cris"; 2]),
+        (88, Bits32, ["m32r"; 2]),
+        (89, Bits32, ["mn10300"; 2]),
+        (92, Bits32, ["openrisc"; 2]),
+        (93, Bits32, ["arc", "arceb"]),
+        (195, Bits32, ["arc", "arceb"]),
+        (94, Bits32, ["xtensa"; 2]),
+        (106, Bits32, ["blackfin"; 2]),
+        (113, Bits32, ["nios2"; 2]),
+        (164, Bits32, ["hexagon"; 2]),
+        (167, Bits32, ["nds32"; 2]),
+        (189, Bits32, ["microblazeel", "microblaze"]),
+        (191, Bits64, ["tilegx"; 2]),
+        (243, Bits32, ["riscv32"; 2]),
+        (252, Bits32, ["csky"; 2]),
+        (258, Bits32, ["loongarch32"; 2]),
+        (0x9026, Bits64, ["alpha"; 2]),
+    ]
+};
 
 impl Arch {
     /// Every architecture with its ELF `e_machine`.
@@ -68,14 +109,12 @@ impl Arch {
         (Self::Ppc, 20),
     ];
 
-    /// The architecture that an ELF header of `class` with this `e_machine` names.
-    pub fn from_elf(e_machine: u16) -> Option<Self> {
-        Self::TABLE.iter().find(|(_, m)| *m == e_machine).map(|(a, _)| *a)
-    }
-
     /// The ELF `e_machine` of this architecture (`EM_*` of the kernel's `elf-em.h`).
     pub fn e_machine(self) -> u16 {
-        Self::TABLE.iter().find(|(a, _)| *a == self).map_or(0, |(_, m)| *m)
+        match self {
+            Self::Other(number) => number,
+            known => Self::TABLE.iter().find(|(a, _)| *a == known).map_or(0, |(_, m)| *m),
+        }
     }
 }
 
@@ -91,6 +130,27 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The machine that an ELF header with this `e_machine` names. `word` is what its class says, which for some machines
+    /// says nothing: a machine of 32 bits with much memory has cores of 64.
+    pub fn from_elf(e_machine: u16, word: WordSize, order: ByteOrder) -> Option<Self> {
+        let known = Arch::TABLE.iter().find(|(_, m)| *m == e_machine).map(|(a, _)| *a);
+        let fixed = match known {
+            Some(Arch::I386 | Arch::Arm | Arch::Ppc) => WordSize::Bits32,
+            Some(_) => WordSize::Bits64,
+            None => word,
+        };
+        let other = |word| OTHERS.iter().any(|(m, w, _)| (*m, *w) == (e_machine, word));
+        // The 32-bit siblings of some machines have their number.
+        if word == WordSize::Bits32 && other(word) {
+            return Some(Self { arch: Arch::Other(e_machine), order, word });
+        }
+        if let Some(arch) = known {
+            return Some(Self { arch, order, word: fixed });
+        }
+        let word = [word, WordSize::Bits64, WordSize::Bits32].into_iter().find(|word| other(*word))?;
+        Some(Self { arch: Arch::Other(e_machine), order, word })
+    }
+
     /// The machine as `uname -m` spells it, which is what readers of a kdump header compare.
     pub fn name(self) -> &'static str {
         match (self.arch, self.order) {
@@ -106,6 +166,10 @@ impl Machine {
             (Arch::Arm, ByteOrder::Little) => "armv7l",
             (Arch::Arm, ByteOrder::Big) => "armv7b",
             (Arch::Ppc, _) => "ppc",
+            (Arch::Other(number), order) => {
+                let found = OTHERS.iter().find(|(m, w, _)| (*m, *w) == (number, self.word));
+                found.map_or("unknown", |(.., names)| names[usize::from(order == ByteOrder::Big)])
+            }
         }
     }
 
@@ -126,9 +190,21 @@ impl Machine {
             arm if arm.starts_with("arm") => {
                 (Arch::Arm, if arm.ends_with('b') { Big } else { Little }, Bits32)
             }
-            _ => return None,
+            other => return Self::other(other),
         };
         Some(Self { arch, order, word })
+    }
+
+    /// One of [`OTHERS`] by its name, in the byte order that most of them have.
+    fn other(name: &str) -> Option<Self> {
+        let (number, word, names) = OTHERS.iter().find(|(.., names)| names.contains(&name))?;
+        let big = match *number {
+            50 | 0x9026 | 94 | 106 | 164 | 243 | 252 | 258 | 42 | 76 | 113 | 191 => false,
+            _ if names[0] != names[1] => name == names[1],
+            _ => true,
+        };
+        let order = if big { ByteOrder::Big } else { ByteOrder::Little };
+        Some(Self { arch: Arch::Other(*number), order, word: *word })
     }
 
     /// Reads an unsigned 16-bit number from the start of `bytes`.
@@ -239,10 +315,18 @@ mod tests {
 
     #[test]
     fn elf_machines_are_inverse() {
-        for (arch, number) in Arch::TABLE {
-            assert_eq!(Arch::from_elf(number), Some(arch));
-            assert_eq!(arch.e_machine(), number);
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            for (arch, number) in Arch::TABLE {
+                assert_eq!(Machine::from_elf(number, WordSize::Bits64, order).unwrap().arch, arch);
+                assert_eq!(arch.e_machine(), number);
+            }
+            for (number, word, names) in OTHERS {
+                let machine = Machine::from_elf(number, word, order).unwrap();
+                assert_eq!((machine.arch.e_machine(), machine.word, machine.order), (number, word, order));
+                assert!(names.contains(&machine.name()));
+                assert_eq!(Machine::from_name(machine.name()).unwrap().name(), machine.name());
+            }
+            assert_eq!(Machine::from_elf(0, WordSize::Bits64, order), None);
         }
-        assert_eq!(Arch::from_elf(0), None);
     }
 }

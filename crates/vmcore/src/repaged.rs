@@ -5,7 +5,8 @@
 //! struct pages goes by the latter.
 
 use crate::{
-    CHUNK_FRAMES, Chunk, Damage, MemoryMap, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory, ReadError,
+    CHUNK_FRAMES, Check, Chunk, Damage, MemoryMap, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory,
+    ReadError,
 };
 
 /// Bytes of the container's frames that are read at once.
@@ -141,6 +142,10 @@ impl PhysicalMemory for Repaged {
 
     fn damage(&self) -> Damage {
         self.inner.damage()
+    }
+
+    fn check(&self) -> Result<Check, ReadError> {
+        self.inner.check()
     }
 
     fn read(&self, addr: PhysAddr, bytes: &mut [u8]) -> Result<PageState, ReadError> {

@@ -5,7 +5,7 @@ use crate::input::Input;
 use goblin::elf::{Elf, header as eh};
 use object::elf::{ProgramHeader32, ProgramHeader64};
 use object::{Endianness, pod};
-use vmcore::{Arch, ByteOrder, Machine, WordSize};
+use vmcore::{ByteOrder, Machine, WordSize};
 
 /// The most program headers that are accepted. Each costs up to 100 bytes while a file is being opened.
 pub(super) const MAX_HEADERS: u64 = 1 << 19;
@@ -98,18 +98,13 @@ impl Header {
         if elf.e_type != eh::ET_CORE {
             return Err(unsupported(format!("an ELF {}, not a core dump", type_name(elf.e_type))));
         }
-        let arch = Arch::from_elf(elf.e_machine).ok_or_else(|| {
-            let name = foreign_name(elf.e_machine).map_or(String::new(), |n| format!(" ({n})"));
+        let class = if is_64 { WordSize::Bits64 } else { WordSize::Bits32 };
+        let machine = Machine::from_elf(elf.e_machine, class, order).ok_or_else(|| {
             unsupported(format!(
-                "a core dump of a machine that hadump does not know: e_machine {}{name}",
+                "a core dump of a machine that runs no Linux, as far as hadump knows: e_machine {}",
                 elf.e_machine
             ))
         })?;
-        let word = if matches!(arch, Arch::I386 | Arch::Arm | Arch::Ppc) {
-            WordSize::Bits32
-        } else {
-            WordSize::Bits64
-        };
         let entry = entry_size(is_64);
         if u64::from(elf.e_phentsize) != entry && elf.e_phnum != 0 {
             let at = if is_64 { 54 } else { 42 };
@@ -136,8 +131,25 @@ impl Header {
                 &format!("at most {MAX_HEADERS}"),
             ));
         }
-        let machine = Machine { arch, order, word };
         Ok(Self { is_64, machine, flags: elf.e_flags, phoff: elf.e_phoff, phnum })
+    }
+
+    /// Reports whether the file has sections of Xen, as `xl dump-core` writes them in place of program headers.
+    pub(super) fn has_xen_sections(&self, input: &Input) -> bool {
+        let mut bytes = [0; eh::header64::SIZEOF_EHDR];
+        if !self.is_64 || input.read_at(0, &mut bytes).is_err() {
+            return false;
+        }
+        let order = self.machine.order;
+        let (shoff, index) = (order.u64(&bytes[40..]), u64::from(order.u16(&bytes[62..])));
+        let mut section = [0; 64];
+        let at = shoff.checked_add(index * 64);
+        if !at.is_some_and(|at| input.read_at(at, &mut section).is_ok()) {
+            return false;
+        }
+        let (offset, size) = (order.u64(&section[24..]), order.u64(&section[32..]));
+        let mut names = vec![0; size.min(4096) as usize];
+        input.read_at(offset, &mut names).is_ok() && names.split(|&b| b == 0).any(|name| name == b".note.Xen")
     }
 
     /// Hands every program header to `each`, with the offset it is at.
@@ -228,29 +240,4 @@ fn type_name(e_type: u16) -> String {
         eh::ET_DYN => "shared object or program".into(),
         other => format!("file of type {other}"),
     }
-}
-
-/// Architectures that have or had Linux, and that hadump knows nothing of.
-fn foreign_name(e_machine: u16) -> Option<&'static str> {
-    Some(match e_machine {
-        2 | 18 | 43 => "SPARC",
-        4 => "Motorola 68000",
-        8 | 10 => "MIPS",
-        15 => "PA-RISC",
-        42 => "SuperH",
-        50 => "IA-64",
-        75 => "VAX",
-        94 => "Xtensa",
-        92 => "OpenRISC",
-        93 | 195 => "ARC",
-        106 => "Blackfin",
-        164 => "Hexagon",
-        189 => "MicroBlaze",
-        191 => "Tile-Gx",
-        247 => "BPF",
-        252 => "C-SKY",
-        0x9026 => "Alpha",
-        0xa390 => "S/390, 31-bit",
-        _ => return None,
-    })
 }

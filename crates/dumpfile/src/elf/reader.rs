@@ -14,11 +14,6 @@ use vmcore::{
 /// No address is above this: the widest physical addresses that Linux knows are those of riscv64 with five levels.
 pub(super) const MAX_ADDRESS: u64 = 1 << 56;
 
-/// A file may be cut short by this many bytes, or by this many times its own length, before its headers are taken for
-/// damaged: a dump of a large machine that was cut early still has its notes, and each lost page takes a descriptor.
-const MAX_LOST: u64 = 1 << 44;
-const MAX_LOST_SHARE: u64 = 256;
-
 /// No machine has more memory than this, and bitmaps and loops are proportional to it: the largest have 64 TiB.
 pub(super) const MAX_MEMORY: u64 = 1 << 48;
 
@@ -58,7 +53,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     }
     let (mut table, virt) = segments(&input, &header, tails)?;
     let lost = table.total(Content::Lost);
-    if is_too_much(lost, &input) {
+    if input.cannot_lack(lost) {
         return Err(input
             .damaged(
                 "p_offset and p_filesz of all PT_LOADs",
@@ -113,11 +108,6 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     })
 }
 
-/// Reports whether a file of this length cannot have lost this many bytes.
-fn is_too_much(lost: u64, input: &Input) -> bool {
-    lost > MAX_LOST && lost / MAX_LOST_SHARE > input.len()
-}
-
 /// What hadump's note says of memory that is in no PT_LOAD.
 fn unsaid<'n>(
     note: &'n OwnNote,
@@ -139,7 +129,7 @@ fn unsaid<'n>(
     }
     let mut lost = &note.lost[..];
     let bytes: u64 = lost.iter().map(Range::len).sum();
-    if is_too_much(bytes, input) {
+    if input.cannot_lack(bytes) {
         remarks.push(format!(
             "hadump's note says that {bytes:#x} bytes are lost, too many for this file; ignored"
         ));
@@ -213,6 +203,12 @@ impl Outline {
         }
         let unsupported =
             |what: &str| Err(Error::Unsupported { path: input.path().to_owned(), what: what.into() });
+        if outline.loads == 0 && header.has_xen_sections(input) {
+            return unsupported(
+                "a dump of a Xen guest by xl dump-core, which hadump does not read; crash does (crash VMLINUX FILE), or let \
+                 kdump in the guest make one",
+            );
+        }
         if outline.loads == 0 {
             return unsupported("an ELF core without any physical memory: no PT_LOAD has a physical address");
         }

@@ -142,9 +142,7 @@ fn what_cannot_be_read_is_said_by_name() {
     let fails = |elf: TestElf| try_open(&elf.over(&body(0x3000))).map(|_| ()).unwrap_err().to_string();
     let load = |elf: TestElf| elf.load(0x1000, 0, 0x1000, 0x1000);
     let machine = |number| TestElf { machine: number, ..TestElf::x86_64() };
-    assert!(fails(load(machine(50))).contains("e_machine 50 (IA-64)"));
     assert!(fails(load(machine(9999))).contains("e_machine 9999"));
-    assert!(fails(load(machine(21))).contains("no VMCOREINFO note"));
     let process = TestElf::x86_64().load(0x1000, 0, 0x1000, 0x1000).load(0x2000, 0, 0x1000, 0x1000);
     assert!(fails(process).contains("a process"));
     assert!(fails(TestElf::x86_64().phdr(4, 0x200, 16)).contains("no PT_LOAD"));

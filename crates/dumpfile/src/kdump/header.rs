@@ -276,7 +276,7 @@ fn named_machine(
         return Ok(Some(machine));
     }
     // QEMU says PPC64 for either byte order.
-    if matches!(machine.arch, Arch::Ppc64 | Arch::Aarch64 | Arch::Arm | Arch::Ppc) {
+    if matches!(machine.arch, Arch::Ppc64 | Arch::Aarch64 | Arch::Arm | Arch::Ppc | Arch::Other(_)) {
         remarks
             .push(format!("the header's byte order is not that of machine {name:?}; the header's was used"));
         return Ok(Some(Machine { order, ..machine }));
@@ -366,7 +366,10 @@ fn sub_header(
     let i386_first = machine.is_some_and(|m| m.arch == Arch::I386);
     let abis = if i386_first { [Abi::I386, Abi::Bits32] } else { [Abi::Bits32, Abi::I386] };
     let [first, second] = abis.map(decode);
-    if sensible(&first) || !sensible(&second) {
+    // In the wrong layout the notes' length may well be taken from a field that is 0.
+    let has_notes = |layout: &(Layout, SubHeader)| sensible(layout) && layout.1.size_note > 0;
+    let known = machine.is_some();
+    if !sensible(&second) || sensible(&first) && (known || has_notes(&first) || !has_notes(&second)) {
         return Ok(first);
     }
     if machine.is_some() {

@@ -36,7 +36,8 @@ fn seeds() -> Vec<Seed> {
         }
         Seed { bytes, hot }
     };
-    let packings = [Packing::Plain, Packing::Plain, Packing::Plain, Packing::Zlib, Packing::Zstd];
+    let packings =
+        [Packing::Plain, Packing::Plain, Packing::Plain, Packing::Zlib, Packing::Zstd, Packing::Gnu];
     packings.into_iter().flat_map(|packing| [(4, packing), (5, packing)]).map(of).collect()
 }
 

@@ -4,7 +4,7 @@ use crate::input;
 use clap::Args;
 use kernel::knowledge::Given;
 use std::path::{Path, PathBuf};
-use vmcore::{PageSize, PhysAddr};
+use vmcore::{Machine, PageSize, PhysAddr};
 
 /// The input.
 #[derive(Debug, Args)]
@@ -35,6 +35,10 @@ pub(crate) struct InputArgs {
     /// First address not overwritten by the second boot, if nothing else says so
     #[arg(long, value_name = "ADDRESS", value_parser = input::parse_addr, help_heading = LEAVINGS)]
     pub(crate) boot_memory_end: Option<PhysAddr>,
+    /// Machine that plain memory is of, as `uname -m` prints it (x86_64, aarch64, ...): byte n of the file is physical
+    /// address n, and --memory-map says where there is memory, by default everywhere
+    #[arg(long, value_name = "NAME", value_parser = input::parse_machine, help_heading = KERNEL)]
+    pub(crate) machine: Option<Machine>,
     /// Page size of the crashed kernel, for a dump whose VMCOREINFO is missing
     #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = KERNEL)]
     pub(crate) page_size: Option<PageSize>,
@@ -45,8 +49,8 @@ pub(crate) struct InputArgs {
     /// VMCOREINFO of the crashed kernel, for a dump that lacks it: as text, such as makedumpfile -g writes, or as a note
     #[arg(long, value_name = "FILE", help_heading = KERNEL)]
     pub(crate) vmcoreinfo: Option<PathBuf>,
-    /// vmlinux of the crashed kernel with debug information, for a dump that lacks VMCOREINFO or part of it, and for
-    /// symbols that kernels before 6.0 do not export
+    /// vmlinux of the crashed kernel with debug information, or a directory that has it (/usr/lib/debug), for a dump that
+    /// lacks VMCOREINFO or part of it, and for symbols that kernels before 6.0 do not export
     #[arg(long, value_name = "FILE", help_heading = KERNEL)]
     pub(crate) vmlinux: Option<PathBuf>,
 }
@@ -71,6 +75,7 @@ impl InputArgs {
             memory_map: Vec::new(),
             start_end: false,
             boot_memory_end: None,
+            machine: None,
             page_size: None,
             what_is_left: false,
             vmcoreinfo: None,

@@ -36,7 +36,8 @@ impl std::error::Error for OtherKernel {}
 pub(super) fn apply(options: &Options, mut dump: Dump, say: Messages) -> Result<(Dump, Vec<Note>)> {
     let Options { vmlinux, vmcoreinfo, config, .. } = options;
     if let Some(path) = vmlinux {
-        refuse_another(&dump, path, Some(Vmlinux::open(path)?.release()?))?;
+        let theirs = knowledge::vmlinux_of(&mut dump, path)?.known_release()?;
+        refuse_another(&dump, path, theirs)?;
     }
     if let Some(path) = vmcoreinfo {
         let text = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
@@ -63,11 +64,11 @@ fn refuse_another(dump: &Dump, path: &Path, theirs: Option<String>) -> Result<()
     }
 }
 
-fn erase_by(config: &Path, vmlinux: &Path, dump: Dump, say: Messages) -> Result<(Dump, Vec<Note>)> {
+fn erase_by(config: &Path, vmlinux: &Path, mut dump: Dump, say: Messages) -> Result<(Dump, Vec<Note>)> {
     let name = config.display();
     let text = fs::read_to_string(config).with_context(|| format!("{name}: cannot be read"))?;
     let rules = Rules::parse(&text).with_context(|| format!("{name}: not a filter configuration"))?;
-    let vmlinux = Vmlinux::open(vmlinux)?;
+    let vmlinux = knowledge::vmlinux_of(&mut dump, vmlinux)?;
     let kernel =
         kernel::Kernel::open(&dump).with_context(|| format!("{name}: cannot understand the kernel"))?;
     let known = Known::of_vmlinux(&kernel, &vmlinux)?;

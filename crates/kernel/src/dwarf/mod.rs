@@ -46,6 +46,11 @@ impl<'v> Dwarf<'v> {
         if vmlinux.section(".debug_info")?.is_none() {
             return Ok(None);
         }
+        if let Some(other) = vmlinux.shares_with()? {
+            return Err(vmlinux.unusable(format!(
+                "its debug information is shared with {other} (dwz), which is not read; a vmlinux that is whole is needed"
+            )));
+        }
         let endian = match vmlinux.machine().order {
             ByteOrder::Little => RunTimeEndian::Little,
             ByteOrder::Big => RunTimeEndian::Big,

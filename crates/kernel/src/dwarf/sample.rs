@@ -56,23 +56,28 @@ pub(crate) fn info(version: u8) -> Vec<u8> {
     unit
 }
 
-/// How sections are stored; the numbers are `ELFCOMPRESS_ZLIB` and `ELFCOMPRESS_ZSTD`.
+/// How sections are stored; the numbers are `ELFCOMPRESS_ZLIB` and `ELFCOMPRESS_ZSTD`. `Gnu` is the older way, in which the
+/// section's name says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Plain,
     Zlib = 1,
     Zstd = 2,
+    Gnu = 3,
 }
 
 fn packed(bytes: &[u8], packing: Packing) -> Vec<u8> {
     let content = match packing {
         Packing::Plain => return bytes.to_vec(),
-        Packing::Zlib => {
+        Packing::Zlib | Packing::Gnu => {
             let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory takes everything")
         }
         Packing::Zstd => zstd::encode_all(bytes, 1).expect("memory takes everything"),
     };
+    if packing == Packing::Gnu {
+        return [b"ZLIB".to_vec(), (bytes.len() as u64).to_be_bytes().to_vec(), content].concat();
+    }
     // Elf64_Chdr.
     let mut section = [(packing as u32).to_le_bytes(), [0; 4]].concat();
     section.extend([bytes.len() as u64, 1].map(u64::to_le_bytes).concat());
@@ -85,9 +90,10 @@ pub(crate) fn vmlinux(info: &[u8], abbreviations: &[u8], first: u64, packing: Pa
     let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
     for (name, content) in [(".debug_info", info), (".debug_abbrev", abbreviations)] {
         let segment = object.segment_name(StandardSegment::Debug).to_vec();
+        let name = if packing == Packing::Gnu { name.replace(".debug", ".zdebug") } else { name.into() };
         let section = object.add_section(segment, name.into(), SectionKind::Debug);
         object.append_section_data(section, &packed(content, packing), 1);
-        if packing != Packing::Plain {
+        if matches!(packing, Packing::Zlib | Packing::Zstd) {
             object.section_mut(section).flags =
                 SectionFlags::Elf { sh_type: elf::SHT_PROGBITS, sh_flags: elf::SHF_COMPRESSED };
         }

@@ -18,7 +18,7 @@ fn abbreviations() -> Vec<u8> {
 #[test]
 fn types_of_both_versions_are_read_packed_or_not() {
     for version in [4, 5] {
-        for packing in [Packing::Plain, Packing::Zlib, Packing::Zstd] {
+        for packing in [Packing::Plain, Packing::Zlib, Packing::Zstd, Packing::Gnu] {
             let file = file(&info(version), &abbreviations(), packing);
             let vmlinux = Vmlinux::open(file.path()).unwrap();
             assert_eq!(vmlinux.symbol("first").unwrap().addr, 0x1000);

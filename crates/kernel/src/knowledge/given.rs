@@ -1,9 +1,9 @@
 //! What the user gives, and whether it is of the kernel that crashed.
 
 use super::image::{self, Image, Outcome, Wanted};
-use super::in_memory::{FIRST_KEY, prove_info};
+use super::in_memory::{self, FIRST_KEY, prove_info};
 use crate::dwarf::Dwarf;
-use crate::vmlinux::Vmlinux;
+use crate::vmlinux::{Vmlinux, candidates};
 use crate::{Error, uts, vmcoreinfo};
 use std::fs::File;
 use std::io::Read;
@@ -51,19 +51,61 @@ pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error>
     }
 }
 
+/// Opens the vmlinux at `path`. In a directory it is the one that belongs to the dump's kernel, whose name and build are
+/// those of the dump's VMCOREINFO, or of the one in its memory.
+pub(super) fn open(dump: &mut Dump, path: &Path) -> Result<Vmlinux, Error> {
+    if !path.is_dir() {
+        return Vmlinux::open(path);
+    }
+    let info = match dump.vmcoreinfo.clone() {
+        Some(info) => Some(info),
+        None => in_memory::find(dump)?.map(|found| VmcoreInfo::parse(&found.text)),
+    };
+    let release = info.as_ref().and_then(VmcoreInfo::release);
+    let build = info.as_ref().and_then(|info| info.get("BUILD-ID"));
+    let mut others = Vec::new();
+    for file in candidates(path, release, build) {
+        let vmlinux = match Vmlinux::open(&file) {
+            Ok(vmlinux) => vmlinux,
+            Err(error) => {
+                tracing::debug!("{error}");
+                continue;
+            }
+        };
+        let theirs = vmlinux.known_release().ok().flatten();
+        let fits = match (build, vmlinux.build_id()) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ if info.is_none() => self::vmlinux(dump, &vmlinux).is_ok(),
+            _ => theirs.is_some() && theirs.as_deref() == release,
+        };
+        if fits {
+            tracing::debug!("{} is of the dump's kernel", file.display());
+            return Ok(vmlinux);
+        }
+        others.push(format!("{} of {}", file.display(), theirs.as_deref().unwrap_or("an unknown kernel")));
+    }
+    let wanted = release.unwrap_or("the dump's kernel");
+    let there = if others.is_empty() { String::new() } else { format!("; there is {}", others.join(", ")) };
+    Err(Error::Given {
+        path: path.to_owned(),
+        why: format!("this directory has no vmlinux of {wanted}{there}"),
+    })
+}
+
 /// The VMCOREINFO that a vmlinux makes for this dump; `None` when the dump has its own, of the same kernel.
 pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u8>>, Error> {
     if vmlinux.machine() != dump.machine {
         let why = format!("it is a kernel for {}, the dump is of {}", vmlinux.machine(), dump.machine);
         return Err(vmlinux.unusable(why));
     }
-    let release = vmlinux.release()?;
-    refuse_another_build(dump, vmlinux.path(), Some(&release), vmlinux.build_id())?;
+    let release = vmlinux.known_release()?;
+    refuse_another_build(dump, vmlinux.path(), release.as_deref(), vmlinux.build_id())?;
     if let Some(own) = dump.vmcoreinfo.clone()
         && prove_info(dump, own).is_ok()
     {
         return Ok(None);
     }
+    let release = vmlinux.release()?;
     let dwarf = Dwarf::open(vmlinux)?.ok_or_else(|| {
         vmlinux.unusable("it has no debug information (.debug_info), which struct offsets are taken from")
     })?;

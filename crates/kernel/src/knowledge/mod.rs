@@ -18,7 +18,7 @@ use crate::types::Types;
 use crate::vmlinux::Vmlinux;
 use crate::{Error, Kernel, KernelMemory, vmcoreinfo};
 use std::path::Path;
-use vmcore::{Dump, Note, VmcoreInfo};
+use vmcore::{Arch, Dump, Note, VmcoreInfo};
 
 /// What the user gives beside a dump.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +27,15 @@ pub struct Given<'a> {
     pub vmcoreinfo: Option<&'a Path>,
     /// The kernel's vmlinux, with symbols and debug information.
     pub vmlinux: Option<&'a Path>,
+}
+
+/// Opens the vmlinux at `path`, or in a directory the one of the dump's kernel.
+///
+/// # Errors
+///
+/// When it cannot be read or is none, and when the directory has none of this kernel.
+pub fn vmlinux_of(dump: &mut Dump, path: &Path) -> Result<Vmlinux, Error> {
+    given::open(dump, path)
 }
 
 /// The most keys that a remark names.
@@ -47,18 +56,27 @@ const NAME: &str = "VMCOREINFO";
 /// memory holds two kernels and nothing shows which one crashed; and when the dump is damaged.
 pub fn complete(dump: &mut Dump, given: &Given<'_>) -> Result<Vec<String>, Error> {
     let mut remarks = Vec::new();
-    let vmlinux = given.vmlinux.map(Vmlinux::open).transpose()?;
+    if let Arch::Other(_) = dump.machine.arch {
+        remarks.extend(without_kernel(dump));
+        return Ok(remarks);
+    }
+    let vmlinux = given.vmlinux.map(|path| vmlinux_of(dump, path)).transpose()?;
     if let Some(failed) = ask_all(dump, given.vmcoreinfo, vmlinux.as_ref(), &mut remarks)? {
         return Err(failed);
     }
-    if dump.source.page_size_assumed {
-        remarks.push(format!(
-            "nothing says how large the kernel's pages are; {} was taken, and --page-size gives another size",
-            dump.page_size()
-        ));
-    }
+    remarks.extend(without_kernel(dump));
     remarks.extend(enlarge(dump, vmlinux.as_ref())?);
     Ok(remarks)
+}
+
+/// What is said of the page size that was taken where nothing tells it.
+fn without_kernel(dump: &Dump) -> Option<String> {
+    dump.source.page_size_assumed.then(|| {
+        format!(
+            "nothing says how large the kernel's pages are; {} was taken, and --page-size gives another size",
+            dump.page_size()
+        )
+    })
 }
 
 /// Asks one source after the other, and returns why what was given could not be used, if nothing else could be either.

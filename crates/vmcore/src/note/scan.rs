@@ -191,7 +191,10 @@ impl Walk<'_> {
         loop {
             let before = self.at;
             self.skip_padding(&mut window, room)?;
-            if self.end.saturating_sub(self.at) < HEADER as u64 {
+            let rest = self.end.saturating_sub(self.at);
+            if rest < HEADER as u64 {
+                // In the wrong alignment the end of the last content is left over.
+                found.odd |= rest > 0 && window.get(self.at, rest as usize)?.iter().any(|&b| b != 0);
                 return Ok(found);
             }
             let head = self.head(&mut window)?;

@@ -100,7 +100,8 @@ fn dump(machine: Machine, page_size: PageSize, contents: &[(u64, Content)]) -> D
     for cpu in 0..2u8 {
         notes.push(Note { name: b"CORE".into(), kind: Notes::PRSTATUS, desc: vec![cpu; 504] }, machine.order);
     }
-    notes.push(Note { name: b"VMCOREINFO".into(), kind: 0, desc: INFO.into() }, machine.order);
+    let info = String::from_utf8_lossy(INFO).replace("4096", &page_size.bytes().to_string());
+    notes.push(Note { name: b"VMCOREINFO".into(), kind: 0, desc: info.into_bytes() }, machine.order);
     Dump {
         machine,
         memory: Box::new(Pages { map, pages }),
