@@ -54,9 +54,6 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The system has no room for one more thread.
-    #[error("cannot start the thread that writes")]
-    Thread(#[source] io::Error),
     /// The list of pages to keep could not be had.
     #[error(transparent)]
     Selection(#[from] SelectionError),

@@ -79,6 +79,25 @@ impl Outcome {
     }
 }
 
+/// Runs the command.
+fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Save(args) => save::run(args, quiet),
+        Command::Convert(args) => convert::run(args, quiet),
+        Command::Info(args) => info::run(args),
+        Command::Dmesg(args) => dmesg::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Regs(args) => regs::run(args),
+        Command::Hpte(args) => hpte::run(args),
+        Command::Receive(args) => receive::run(args, quiet),
+        Command::Join(args) => join::run(args, quiet),
+        Command::Verify(args) => verify::run(args, quiet),
+        Command::Diff(args) => diff::run(args, quiet),
+        Command::Pages(args) => pages::run(args, quiet),
+        Command::Decrypt(args) => decrypt_to::run(args),
+    }
+}
+
 /// The exit code of a run that left nothing usable.
 const FAILED: u8 = 1;
 
@@ -122,19 +141,9 @@ fn main() -> ExitCode {
     };
     start_log(level);
     let result = match &cli.command {
-        Command::Save(args) => save::run(args, cli.quiet),
-        Command::Convert(args) => convert::run(args, cli.quiet),
-        Command::Info(args) => info::run(args),
-        Command::Dmesg(args) => dmesg::run(args),
-        Command::Status(args) => status::run(args),
-        Command::Regs(args) => regs::run(args),
-        Command::Hpte(args) => hpte::run(args),
-        Command::Receive(args) => receive::run(args, cli.quiet),
-        Command::Join(args) => join::run(args, cli.quiet),
-        Command::Verify(args) => verify::run(args, cli.quiet),
-        Command::Diff(args) => diff::run(args, cli.quiet),
-        Command::Pages(args) => pages::run(args, cli.quiet),
-        Command::Decrypt(args) => decrypt_to::run(args),
+        // They have threads of their own, as many as their options say.
+        Command::Save(_) | Command::Convert(_) => run(&cli.command, cli.quiet),
+        _ => cli::on_threads(None, || run(&cli.command, cli.quiet)),
     };
     match result {
         Ok(outcome) => outcome.code().into(),

@@ -31,7 +31,12 @@ pub(crate) fn watch_as<T>(mut view: Box<dyn ProgressView>, job: impl FnOnce(&Pro
     let (finished, watcher) = channel();
     std::thread::scope(|scope| {
         let progress = &progress;
-        scope.spawn(move || show(progress, stop, &watcher, &mut *view));
+        // Where the system refuses a thread, nothing is shown, and a signal ends the program as it does by default.
+        let watching = std::thread::Builder::new()
+            .spawn_scoped(scope, move || show(progress, stop, &watcher, &mut *view));
+        if watching.is_err() {
+            end.store(true, Ordering::SeqCst);
+        }
         let result = job(progress);
         drop(finished);
         result
@@ -43,7 +48,8 @@ pub(crate) fn watch_as<T>(mut view: Box<dyn ProgressView>, job: impl FnOnce(&Pro
 pub(crate) fn patiently<T>(what: &str, quiet: bool, work: impl FnOnce() -> T) -> T {
     let (finished, watcher) = channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        // Where the system refuses a thread, nothing is said.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
             let mut waiting = Waiting::new(quiet);
             while watcher.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 waiting.say(what);

@@ -1,11 +1,10 @@
 //! Writing the files of a split set: each has the headers of the whole dump and the pages of its own frames.
 
-use crate::output;
+use crate::{cli, output};
 use dumpfile::kdump::{self, Options, Writer};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::{Error, Facts, Progress, Written};
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vmcore::{Dump, Pfn, Range, Selection};
@@ -63,12 +62,15 @@ impl<'a> Set<'a> {
         parts.resize_with(files.len(), Part::default);
         std::thread::scope(|scope| {
             let lane = &lane;
-            let running: Vec<_> = (0..lanes).map(|number| scope.spawn(move || lane(number))).collect();
+            // Each takes the next file that is left, so fewer than were wanted write all of them; this thread is one of them.
+            let start = |number| std::thread::Builder::new().spawn_scoped(scope, move || lane(number)).ok();
+            let running: Vec<_> = (1..lanes).filter_map(start).collect();
+            let mut written = lane(0);
             for thread in running {
-                let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                for (index, part) in written {
-                    parts[index] = part;
-                }
+                written.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            for (index, part) in written {
+                parts[index] = part;
             }
         });
         parts
@@ -86,14 +88,9 @@ impl<'a> Set<'a> {
             Ok(writer) => writer,
             Err(error) => return Part { writer: None, error: Some(error) },
         };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let error = match pool {
-            Ok(pool) => pool.install(|| writer.write(self.selection, progress)).err(),
-            Err(error) => Some(Error::Write {
-                path: file.path().to_owned(),
-                action: "start the threads that write it".into(),
-                source: io::Error::other(error),
-            }),
+        let error = match cli::pool(threads) {
+            Some(pool) => pool.install(|| writer.write(self.selection, progress)).err(),
+            None => writer.write(self.selection, progress).err(),
         };
         Part { writer: Some(writer), error }
     }

@@ -117,8 +117,11 @@ pub(crate) fn run<'m, J: PageJob>(
     };
     std::thread::scope(|scope| {
         let writer = std::thread::Builder::new().name("write".to_owned());
-        let writer =
-            writer.spawn_scoped(scope, || pipeline.run(Pipeline::try_write)).map_err(Error::Thread)?;
+        let Ok(writer) = writer.spawn_scoped(scope, || pipeline.run(Pipeline::try_write)) else {
+            // The system grants no more threads (`ulimit -u`): slower, and the same bytes.
+            pipeline.run(Pipeline::try_alone);
+            return;
+        };
         let encode = || pipeline.run(Pipeline::try_encode);
         if threads == 1 {
             encode();
@@ -126,8 +129,7 @@ pub(crate) fn run<'m, J: PageJob>(
             rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| encode())));
         }
         writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok::<_, Error>(())
-    })?;
+    });
     let state = pipeline.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     state.failure.map_or(Ok(()), Err)
 }
@@ -206,6 +208,29 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
         Ok(())
     }
 
+    /// One thread in the place of all: each batch is written before the next is taken.
+    fn try_alone(&self) -> Result<(), Error> {
+        let mut worker = self.job.worker()?;
+        while let Some(mut slot) = self.next()? {
+            slot.batch.load(self.memory)?;
+            self.job.encode(&mut worker, &slot.batch, &mut slot.record)?;
+            self.submit(slot)?;
+            let mut slots = std::mem::take(&mut self.lock().to_write);
+            self.write(&mut slots)?;
+            let mut state = self.lock();
+            state.outstanding -= slots.len();
+            state.free.append(&mut slots);
+        }
+        Ok(())
+    }
+
+    fn write(&self, slots: &mut [Box<Slot<J::Record>>]) -> Result<(), Error> {
+        self.job.write(slots)?;
+        let pages: u64 = slots.iter().map(|slot| slot.batch.len() as u64 + slot.batch.lost()).sum();
+        self.progress.add(pages);
+        Ok(())
+    }
+
     fn try_write(&self) -> Result<(), Error> {
         let mut slots = Vec::new();
         loop {
@@ -226,9 +251,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             }
             std::mem::swap(&mut slots, &mut state.to_write);
             drop(state);
-            self.job.write(&mut slots)?;
-            let pages: u64 = slots.iter().map(|slot| slot.batch.len() as u64 + slot.batch.lost()).sum();
-            self.progress.add(pages);
+            self.write(&mut slots)?;
         }
     }
 

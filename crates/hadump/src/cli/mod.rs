@@ -6,7 +6,7 @@ mod write;
 
 pub(crate) use input::InputArgs;
 pub(crate) use save::{Release, Save};
-pub(crate) use write::{Compression, Format, WriteArgs, on_threads};
+pub(crate) use write::{Compression, Format, WriteArgs, on_threads, pool};
 
 use crate::destination::{self, Cut, Shard};
 use crate::units;

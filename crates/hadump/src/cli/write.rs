@@ -1,6 +1,6 @@
 //! What is written, as every command that writes takes it.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use dumpfile::codec::Method;
 use sealed::Recipients;
@@ -121,8 +121,20 @@ pub(crate) fn on_threads<T: Send>(
 ) -> Result<T> {
     let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = threads.map_or(processors, |wanted| wanted.min(processors));
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
-    pool.build().context("cannot start the worker threads")?.install(work)
+    match pool(threads.get()) {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
+}
+
+/// A pool of `wanted` threads, or of as many as the system grants: where processes are limited (`ulimit -u`, a cgroup) work
+/// takes longer, and is done. `None` where this thread belongs to another pool already and no other is granted.
+pub(crate) fn pool(wanted: usize) -> Option<rayon::ThreadPool> {
+    let halves = std::iter::successors(Some(wanted.max(1)), |&threads| (threads > 1).then_some(threads / 2));
+    let granted = halves
+        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
+        .find_map(Result::ok);
+    granted.or_else(|| rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok())
 }
 
 #[derive(Debug, Args)]

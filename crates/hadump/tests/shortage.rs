@@ -1,0 +1,84 @@
+//! What the system does not grant makes hadump slower, and changes nothing else.
+
+mod common;
+
+use common::run::{HADUMP, Run, Scratch};
+use corpus::X86_64;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Another user than root, whom limits on processes bind.
+const NOBODY: &str = "65534";
+
+/// hadump with limits that `prlimit` knows, as a user whom they bind; `None`, and a word about it, where there is none.
+fn limited(limits: &[&str]) -> Option<Command> {
+    if corpus::program("prlimit").is_none() || corpus::program("setpriv").is_none() {
+        corpus::report_skipped("limits on a process: prlimit and setpriv are not here");
+        return None;
+    }
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "prlimit"]);
+        command
+    } else {
+        Command::new("prlimit")
+    };
+    command.args(limits).arg(HADUMP);
+    Some(command)
+}
+
+/// A directory that every user may write to, with a real dump in it that he may read.
+fn open_to_all(dump: &Path) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::copy(dump, directory.path().join("vmcore.elf")).expect("room for a copy");
+    for (path, mode) in [(directory.path().to_owned(), 0o777), (directory.path().join("vmcore.elf"), 0o644)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    }
+    directory
+}
+
+#[test]
+fn without_one_thread_more_all_is_done_by_the_one_that_there_is_and_the_bytes_are_the_same() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    let directory = open_to_all(&dump.elf);
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let usual = Scratch::new("usual");
+    for (format, options) in [("kdump", &["-d", "31"][..]), ("elf", &["-d", "31", "--format", "elf"])] {
+        let _ = fs::remove_file(usual.path());
+        let mut command = Command::new(HADUMP);
+        Run::of(command.arg("convert").arg(at("vmcore.elf")).arg("-o").arg(usual.path()).args(options)).ok();
+        // Of processes, which threads are too, no more than this one; and one more.
+        for limit in ["--nproc=1", "--nproc=2"] {
+            let Some(mut command) = limited(&[limit]) else { return };
+            let output = at(&format!("{format}{limit}"));
+            Run::of(command.args(["convert", &at("vmcore.elf"), "-o", &output, "-j", "2"]).args(options))
+                .ok();
+            assert!(fs::read(&output).unwrap() == fs::read(usual.path()).unwrap(), "{format} {limit}");
+        }
+    }
+    for words in [
+        &["info", "vmcore.elf"][..],
+        &["dmesg", "vmcore.elf"],
+        &["verify", "vmcore.elf"],
+        &["diff", "vmcore.elf", "vmcore.elf"],
+        &["makedumpfile", "-l", "-d", "31", "vmcore.elf", "by-its-name"],
+        &["convert", "vmcore.elf", "-o", "part0", "-o", "part1"],
+        &["join", "part0", "part1", "-o", "joined"],
+    ] {
+        let Some(mut command) = limited(&["--nproc=1"]) else { return };
+        Run::of(command.args(words).current_dir(directory.path())).ok();
+    }
+}
+
+#[test]
+fn a_few_open_files_are_enough() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    let directory = open_to_all(&dump.elf);
+    for files in ["--nofile=12", "--nofile=16"] {
+        let Some(mut command) = limited(&[files]) else { return };
+        let output = directory.path().join(files);
+        Run::of(command.arg("convert").arg(directory.path().join("vmcore.elf")).arg("-o").arg(output)).ok();
+    }
+}
