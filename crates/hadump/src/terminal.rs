@@ -3,7 +3,7 @@
 //! What a dump says of itself (names of hosts, kernels and notes, VMCOREINFO, firmware's properties) may hold anything: sequences
 //! that rename a window, fill the clipboard or delete what was printed, and line ends that make it look like hadump's own lines.
 //! So all text for people goes through here, whatever it is made of: a view writes to [`stdout`] or [`stderr`], which escape
-//! everything but line ends, and what is one line by its nature is a [`Line`], which escapes these as well.
+//! everything but line ends and tabs, and what is one line by its nature is a [`Line`], which escapes these as well.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, StderrLock, StdoutLock, Write};
@@ -17,12 +17,13 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Text of several lines, in which a terminal obeys nothing but their ends.
+/// Text of several lines, in which a terminal obeys nothing but their ends and tabs, which makedumpfile's tables have.
 pub(crate) fn lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         // A string takes everything.
-        let _ = if c != '\n' && is_obeyed(c) { escape(&mut out, c) } else { out.write_char(c) };
+        let _ =
+            if !['\n', '\t'].contains(&c) && is_obeyed(c) { escape(&mut out, c) } else { out.write_char(c) };
     }
     out
 }
@@ -40,7 +41,7 @@ fn escape(out: &mut dyn fmt::Write, c: char) -> fmt::Result {
     }
 }
 
-/// Writes what a terminal obeys escaped, but for line ends.
+/// Writes what a terminal obeys escaped, but for line ends and tabs.
 pub(crate) struct Escaped<W>(W);
 
 /// Standard output for people.

@@ -144,7 +144,7 @@ impl Header {
         let (shoff, index) = (order.u64(&bytes[40..]), u64::from(order.u16(&bytes[62..])));
         let mut section = [0; 64];
         let at = shoff.checked_add(index * 64);
-        if !at.is_some_and(|at| input.read_at(at, &mut section).is_ok()) {
+        if at.is_none_or(|at| input.read_at(at, &mut section).is_err()) {
             return false;
         }
         let (offset, size) = (order.u64(&section[24..]), order.u64(&section[32..]));
