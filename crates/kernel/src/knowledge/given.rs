@@ -96,7 +96,7 @@ pub(super) fn open(dump: &mut Dump, path: &Path) -> Result<Vmlinux, Error> {
 pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u8>>, Error> {
     if vmlinux.machine() != dump.machine {
         let why = format!("it is a kernel for {}, the dump is of {}", vmlinux.machine(), dump.machine);
-        return Err(vmlinux.unusable(why));
+        return Err(Error::AnotherKernel { path: vmlinux.path().to_owned(), why });
     }
     let release = vmlinux.known_release()?;
     refuse_another_build(dump, vmlinux.path(), release.as_deref(), vmlinux.build_id())?;
