@@ -197,6 +197,7 @@ fn a_dump_is_not_saved_where_a_mount_will_hide_it() {
         "UUID=3\t/var/crash\txfs\tdefaults",
         "host:/crash /var/crash/ nfs _netdev",
         "UUID=3 /var ext4 defaults 0 2\nUUID=4 /var/crash ext4 defaults 0 2",
+        "UUID=3 /var ext4 noauto,x-systemd.automount 0 2",
     ] {
         assert!(!boot(line, "/boot"), "{line}");
     }
@@ -217,6 +218,35 @@ fn a_dump_is_not_saved_where_a_mount_will_hide_it() {
     let machine =
         machine.with("hadump.conf", &format!("HADUMP_TO={}\n", Scratch::new("crash").path().display()));
     assert!(machine.boot("").1.starts_with("save "));
+}
+
+#[test]
+fn a_dump_is_not_saved_through_a_link_that_leads_out_of_the_root_file_system() {
+    for link in ["var", "var/crash"] {
+        let machine = Machine::new().with(RELEASE_MEM, "").with("sysroot/etc/fstab", "UUID=1 / ext4 ro 0 1");
+        let at = machine.path("sysroot").join(link);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::create_dir(machine.path("initramfs")).unwrap();
+        std::os::unix::fs::symlink(machine.path("initramfs"), &at).unwrap();
+        let found = machine.boot(machine.path("sysroot").to_str().unwrap());
+        assert_eq!(found, (Some(0), String::new()), "{link}");
+        assert!(machine.said().contains("left to hadump-save.service"), "{}", machine.said());
+        assert_eq!(fs::read_dir(machine.path("initramfs")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn the_root_file_system_is_made_writable_only_if_it_is_not_and_is_then_what_it_was() {
+    for (options, mounts) in [("ro,relatime", "remount,rw\nremount,ro\n"), ("rw,errors=remount-ro", "")] {
+        let machine = Machine::new().with(RELEASE_MEM, "");
+        let sysroot = machine.path("sysroot");
+        let machine = machine
+            .with("root/proc/mounts", &format!("/dev/sda1 {} ext4 {options} 0 0\n", sysroot.display()));
+        executable(&machine.path("bin/mount"), "#!/bin/sh\necho \"$2\" >> \"$CALLS.mount\"\n");
+        assert_eq!(machine.boot(sysroot.to_str().unwrap()).0, Some(0));
+        let called = fs::read_to_string(machine.path("calls.mount")).unwrap_or_default();
+        assert_eq!(called, mounts, "{options}");
+    }
 }
 
 #[test]
@@ -248,8 +278,13 @@ fn a_failed_save_is_reported_and_reboots_only_when_asked_to() {
         ("2", "", 1, false),
     ] {
         let machine = Machine::new().with(RELEASE_MEM, "").with("status", status).with("hadump.conf", conf);
-        let (found, calls) = machine.boot(machine.path("sysroot").to_str().unwrap());
+        let machine = machine.with("hadump.conf", &format!("{conf}HADUMP_TO=/dev/null\n"));
+        let (found, calls) = machine.boot("");
         assert_eq!((found, calls.contains("reboot -f")), (Some(code), reboots), "{status} {conf}");
+        // The initramfs leaves its failures to the system's unit.
+        let (found, calls) = machine.boot(machine.path("sysroot").to_str().unwrap());
+        let before = usize::from(reboots);
+        assert_eq!((found, calls.matches("reboot -f").count()), (Some(code), before), "{status} {conf}");
     }
 }
 
@@ -385,6 +420,7 @@ fn dracut_builds_an_initramfs_whose_hook_saves_a_dump_and_lets_the_boot_go_on() 
         mkdir -p machine/proc machine/sys/kernel/fadump sysroot
         : > machine/sys/kernel/fadump/release_mem
         : > machine/proc/vmcore
+        echo 'root /sysroot tmpfs ro 0 0' > machine/proc/mounts
         mount --bind \"$vmcore\" machine/proc/vmcore
         # Mounted read-only, as an initramfs does it.
         mount -t tmpfs -o size=64M root \"$root/image/sysroot\"
