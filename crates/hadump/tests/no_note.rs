@@ -141,6 +141,22 @@ fn what_is_given_and_does_not_suffice_leads_to_what_memory_has() {
 }
 
 #[test]
+fn a_note_whose_page_size_is_none_leads_to_what_memory_has() {
+    for name in [SEVERAL[0], SEVERAL[5], SINGLE[0]] {
+        let mut made = catalogue::build(name).unwrap();
+        let order = Order { big: made.spec.order == ByteOrder::Big };
+        let mut notes = common::notes::sorted(&made.notes, order);
+        let wrong =
+            made.vmcoreinfo.replace(&format!("PAGESIZE={}\n", made.spec.page_size), "PAGESIZE=9999\n");
+        notes.iter_mut().filter(|note| note.0 == "VMCOREINFO").for_each(|note| note.2 = wrong.clone().into());
+        made.notes = encode(&notes, order, 4, 0);
+        let file = Scratch::new("vmcore");
+        made.write_elf(file.path()).unwrap();
+        is_filtered_as_told(&made, file.path(), &[], name);
+    }
+}
+
+#[test]
 fn a_kdump_file_with_larger_blocks_than_the_kernels_pages_is_written_in_the_kernels() {
     for (name, blocks) in [
         ("aarch64-4k-48-6.12", PageSize::K64),

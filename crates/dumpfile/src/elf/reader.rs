@@ -41,7 +41,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
     let mut outline = Outline::read(&input, &header, &mut remarks)?;
     let order = header.machine.order;
     let vmcoreinfo = Dump::find_vmcoreinfo(&outline.notes);
-    let stated = page_size(&input, header.machine.arch, vmcoreinfo.as_ref(), assume.page_size, &mut remarks)?;
+    let stated = page_size(header.machine.arch, vmcoreinfo.as_ref(), assume.page_size, &mut remarks);
     let page_size = stated.unwrap_or(PageSize::K4);
     let own = OwnNote::find(&outline.notes, order, &mut remarks);
     // Tails mean zeros only in the very file that the note was made for.
@@ -226,27 +226,27 @@ impl Outline {
 /// The page size that the kernel states, the user gives, or that is the only one of its architecture; `None` when none of
 /// them does: memory may say it.
 fn page_size(
-    input: &Input,
     arch: Arch,
     info: Option<&VmcoreInfo>,
     assumed: Option<PageSize>,
     remarks: &mut Vec<String>,
-) -> Result<Option<PageSize>, Error> {
+) -> Option<PageSize> {
     if let Some(info) = info
         && let Some(stated) = info.get("PAGESIZE")
     {
-        let what = || format!("VMCOREINFO says PAGESIZE={stated}, which is not a page size");
-        let size = info
-            .page_size()
-            .ok_or_else(|| Error::Unsupported { path: input.path().to_owned(), what: what() })?;
+        let Some(size) = info.page_size() else {
+            // The note does not suffice; what comes after it may.
+            remarks.push(format!("VMCOREINFO says PAGESIZE={stated}, which is not a page size"));
+            return Dump::only_page_size(arch).or(assumed);
+        };
         if let Some(given) = assumed.filter(|given| *given != size) {
             remarks.push(format!(
                 "VMCOREINFO says that pages have {size}; {given}, which was given, is not used"
             ));
         }
-        return Ok(Some(size));
+        return Some(size);
     }
-    Ok(Dump::only_page_size(arch).or(assumed))
+    Dump::only_page_size(arch).or(assumed)
 }
 
 /// Makes a table of the PT_LOADs, whose tails without bytes in the file are `tails`.
