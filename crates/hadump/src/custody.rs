@@ -86,6 +86,16 @@ impl Standing {
         dump
     }
 
+    /// The dump without what hadump released of it range by range in this boot.
+    pub(crate) fn without_released(&self, dump: Dump) -> Dump {
+        let released = &self.system.released;
+        if released.is_empty() {
+            return dump;
+        }
+        tracing::warn!("{} bytes were released by an earlier save and are treated as lost", released.total());
+        without(dump, released)
+    }
+
     /// The dump with everything taken for lost but what the firmware copied aside, which the kernel keeps reserved.
     pub(crate) fn what_is_left(&self, dump: Dump) -> Dump {
         let gone = dump.memory.map().bytes().subtract(&self.system.boot_memory());
@@ -137,7 +147,7 @@ impl Noted {
 }
 
 /// The dump without what of its memory is `gone`: that is lost, and never read.
-pub(crate) fn without(mut dump: Dump, gone: &RangeSet<PhysAddr>) -> Dump {
+fn without(mut dump: Dump, gone: &RangeSet<PhysAddr>) -> Dump {
     dump.memory = Box::new(Guarded::new(dump.memory, gone));
     dump
 }

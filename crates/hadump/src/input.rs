@@ -2,7 +2,7 @@
 //! by file.
 
 use crate::cli::InputArgs;
-use crate::custody::{self, Standing, Watch};
+use crate::custody::{Standing, Watch};
 use crate::{decrypt, progress};
 use ::save::Guarded;
 use ::save::state::{self, Hold};
@@ -11,7 +11,7 @@ use dumpfile::Assume;
 use phyp::custody::Owner;
 use phyp::region::Reading;
 use phyp::{Leavings, Options, Severity};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Machine, PageSize, PhysAddr, RangeSet};
 
@@ -78,7 +78,9 @@ pub(crate) fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&H
             let reading = hold_for(files)?;
             let mut dump = open_dump(files, args, &args.name())?;
             // The machine's own, named as a file: what makedumpfile's scripts do.
-            if files == [Path::new("/proc/vmcore")] {
+            if let [file] = files
+                && is_live_vmcore(file)
+            {
                 dump = Standing::as_far_as_known(Path::new("/"))?.without_overwritten(dump);
             }
             Ok(held(dump, reading))
@@ -91,9 +93,22 @@ fn hold_for(files: &[PathBuf]) -> Result<Option<Hold>> {
     Ok(if files.iter().any(|file| is_this_machine(file)) { state::hold(Path::new("/"))? } else { None })
 }
 
-/// Whether a file is the memory of the machine that this runs on.
+/// Whether a file is the memory of the machine that this runs on, whatever it is called.
 fn is_this_machine(file: &Path) -> bool {
-    ["/proc/vmcore", "/dev/mem"].iter().any(|live| file == Path::new(live))
+    is_live_vmcore(file) || is_live_memory(file)
+}
+
+/// Whether a file is this machine's `/proc/vmcore`.
+fn is_live_vmcore(file: &Path) -> bool {
+    let place = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let vmcore = Path::new("/proc/vmcore");
+    file == vmcore || place(vmcore).is_some_and(|vmcore| place(file) == Some(vmcore))
+}
+
+/// Whether a file is this machine's `/dev/mem`, the first of the memory devices.
+fn is_live_memory(file: &Path) -> bool {
+    let Ok(metadata) = file.metadata() else { return file == Path::new("/dev/mem") };
+    metadata.file_type().is_char_device() && metadata.rdev() == rustix::fs::makedev(1, 1)
 }
 
 /// Watches the machine whose memory the input is, if it is one's.
@@ -147,35 +162,14 @@ fn open_root(args: &InputArgs, root: &Path, prefer: Prefer) -> Result<Dump> {
         let why = "nothing below this root tells whether its memory is still untouched";
         tracing::warn!("{}: a dump was made of the last crash, and {why}", root.display());
     }
-    let given_away = standing.given_away();
-    if let (Some(why), Some(memory)) = (&given_away, &system.memory)
-        && (args.what_is_left || standing.custody.owner == Owner::Refused)
-        && (leavings.release_region.is_none() || !system.areas_are_gone())
-    {
-        tracing::warn!("{}: {why}; only what the firmware copied of it is read", root.display());
+    if let (Readable::WhatIsLeft, Some(memory)) = (what_may_be_read(args, &standing, root)?, &system.memory) {
         return Ok(standing.what_is_left(assemble(args, leavings, memory)?));
-    }
-    if let Some(why) = given_away {
-        let left = "--what-is-left reads what the firmware copied of it: boot memory, with the kernel's log, and the registers";
-        // phyp-dump's copy goes with the rest.
-        let left = if leavings.release_region.is_none() { left } else { "nothing is left of it" };
-        bail!("{}: {why}, so it is not read; {left}", root.display());
     }
     let dump = match (&system.vmcore, &system.memory) {
         (Some(vmcore), memory) if prefer == Prefer::Vmcore || !by_hand || memory.is_none() => {
             open_dump(std::slice::from_ref(vmcore), args, &vmcore.display().to_string())?
         }
-        (_, Some(memory)) if by_hand => {
-            let mut dump = assemble(args, leavings, memory)?;
-            if !system.released.is_empty() {
-                tracing::warn!(
-                    "{} bytes were released by an earlier save and are treated as lost",
-                    system.released.total()
-                );
-                dump = custody::without(dump, &system.released);
-            }
-            dump
-        }
+        (_, Some(memory)) if by_hand => standing.without_released(assemble(args, leavings, memory)?),
         _ => bail!(
             "{}: no dump found: neither proc/vmcore nor dev/mem with proc/device-tree/rtas/ibm,kernel-dump or \
              sys/kernel/release_region; see: hadump status --root {}",
@@ -210,18 +204,44 @@ fn open_files(args: &InputArgs, memory: &Path) -> Result<Dump> {
         release_region: region.map(|text| String::from_utf8_lossy(&text).into_owned()),
         ..Leavings::default()
     };
-    if memory != Path::new("/dev/mem") {
+    if !is_live_memory(memory) {
         return assemble(args, &leavings, memory);
     }
     // This machine's own memory, whoever's it is now.
     let standing = Standing::of(Path::new("/"))?;
-    match standing.given_away() {
-        Some(why) if !args.what_is_left => {
-            bail!("{}: {why}, so it is not read (but for --what-is-left)", memory.display())
+    match what_may_be_read(args, &standing, memory)? {
+        Readable::WhatIsLeft => Ok(standing.what_is_left(assemble(args, &leavings, memory)?)),
+        Readable::All => {
+            let dump = assemble(args, &leavings, memory)?;
+            Ok(standing.without_overwritten(standing.without_released(dump)))
         }
-        Some(_) => Ok(standing.what_is_left(assemble(args, &leavings, memory)?)),
-        None => Ok(standing.without_overwritten(assemble(args, &leavings, memory)?)),
     }
+}
+
+/// What of a dump may be read, by whose its memory is.
+enum Readable {
+    /// All of it, as far as it was not released range by range.
+    All,
+    /// Only what the firmware copied.
+    WhatIsLeft,
+}
+
+/// Decides, or says why nothing may be read of the machine's memory, which messages call `name`.
+fn what_may_be_read(args: &InputArgs, standing: &Standing, name: &Path) -> Result<Readable> {
+    let Some(why) = standing.given_away() else { return Ok(Readable::All) };
+    let (name, system) = (name.display(), &standing.system);
+    // phyp-dump's copy goes with the rest.
+    let left = system.leavings.release_region.is_none() || !system.areas_are_gone();
+    if left && system.memory.is_some() && (args.what_is_left || standing.custody.owner == Owner::Refused) {
+        tracing::warn!("{name}: {why}; only what the firmware copied of it is read");
+        return Ok(Readable::WhatIsLeft);
+    }
+    let help = if left {
+        "--what-is-left reads what the firmware copied of it: boot memory, with the kernel's log, and the registers"
+    } else {
+        "nothing is left of it"
+    };
+    bail!("{name}: {why}, so it is not read; {help}")
 }
 
 /// Assembles the crashed system's memory.

@@ -181,6 +181,20 @@ fn a_saved_dump_is_called_so_whether_its_memory_is_kept_or_was_given_back() {
 }
 
 #[test]
+fn a_boot_unit_that_always_passes_resume_saves_once_a_boot() {
+    let machine = Booted::new(&waiting(Linux::V6_12));
+    let target = Scratch::new("crash");
+    let to = format!("{}/", target.path().display());
+    for _ in 0..3 {
+        machine.hadump(&["save", "--root", "ROOT", "--to", &to, "--resume"]).ok();
+        assert_eq!(run::names(target.path()).len(), 1);
+    }
+    // Without it somebody wants another one.
+    machine.hadump(&["save", "--root", "ROOT", "--to", &to]).ok();
+    assert_eq!(run::names(target.path()).len(), 2);
+}
+
+#[test]
 fn memory_that_was_given_back_is_not_read_as_the_dumps() {
     let run = given_back(Linux::V6_12);
     let machine = Booted::new(&run);

@@ -148,7 +148,10 @@ impl Saving<'_> {
         let any_page = written.data_pages + written.zero_pages > 0;
         // One that ended early is not done: the next run in this boot goes on with it.
         if arrived && whole && (complete || any_page) {
-            let files = paths.iter().map(|path| absolute(Path::new(path))).collect();
+            // What went into a pipe has no name here.
+            let name =
+                |path: &String| if self.args.is_stream() { path.into() } else { absolute(Path::new(path)) };
+            let files = paths.iter().map(name).collect();
             let (dump, asked, level) = (result.dump, result.asked, result.level);
             let from_vmcore = self.shows_vmcore();
             self.note_saved(&Saved { dump, files, complete, from_vmcore, asked, level, given_back: None });

@@ -19,7 +19,7 @@ use crate::input::{self, Prefer};
 use crate::{Outcome, output, work};
 use ::save::journal::Journal;
 use ::save::session::Earlier;
-use ::save::state::{self, Hold};
+use ::save::state::{self, Hold, Saved};
 use ::save::target::{Target, free_space, journal_beside, journal_of};
 use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
@@ -28,6 +28,7 @@ use dumpfile::output::RawDevice;
 use phyp::system::meminfo_field;
 use release::{Levels, ReleaseMethod};
 use report::say;
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -134,12 +135,32 @@ impl Saving<'_> {
                 self.begin(&kind, None)
             }
             None => {
+                if self.args.resume
+                    && let Some(saved) = self.already_saved()?
+                {
+                    self.say(
+                        "resume",
+                        &format!("{}: the dump was saved in this boot", saved.files[0].display()),
+                    );
+                    return Ok(Outcome::of(saved.complete, false));
+                }
                 if self.args.resume {
                     self.say("resume", "no interrupted save of this dump found; starting a new one");
                 }
                 self.begin(&kind, None)
             }
         }
+    }
+
+    /// What was saved of this dump in this boot, if that is still there and nothing is left to be released for it: a boot unit
+    /// that always passes `--resume` then has nothing to do.
+    fn already_saved(&self) -> Result<Option<Saved>> {
+        let standing = Standing::of(&self.args.root)?;
+        let done = self.args.release == cli::Release::Never || !standing.waits();
+        // A file that another user may have put there since proves nothing.
+        let ours = |file: &PathBuf| matches!(::save::trust::open(file, OFlags::RDONLY), Ok(Some(_)));
+        let there = |saved: &Saved| !saved.files.is_empty() && saved.files.iter().all(ours);
+        Ok(standing.saved.filter(|saved| done && saved.complete && there(saved)))
     }
 
     /// Keeps others from releasing the dump's memory while it is saved. It is saved also where that cannot be done.

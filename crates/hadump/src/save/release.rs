@@ -47,7 +47,8 @@ pub(super) fn method(args: &Save, standing: &Standing, page: u64, levels: Levels
 /// The method, or why memory is kept.
 fn allowed(args: &Save, standing: &Standing, page: u64, levels: Levels) -> Result<ReleaseMethod, String> {
     let system = &standing.system;
-    if levels.saved != levels.asked && !args.release_raised {
+    // At a lower level nothing was left out that was asked for.
+    if levels.saved.bits() & !levels.asked.bits() != 0 && !args.release_raised {
         return Err(format!(
             "memory is kept, because the dump was saved at level {} and not at {}: what was left out is nowhere else \
              (--release-raised releases it all the same)",
@@ -231,7 +232,7 @@ mod tests {
     use phyp::custody::{Custody, Owner};
     use phyp::system::System;
 
-    fn kept(options: &[&str], saved: u32, owner: Owner) -> Option<String> {
+    fn kept(options: &[&str], [asked, saved]: [u32; 2], owner: Owner) -> Option<String> {
         let words = ["hadump", "save", "--to", "x", "--release", "after"].iter().chain(options);
         let Command::Save(args) = Cli::parse_from(words).command else { panic!("a save") };
         let standing = Standing {
@@ -240,20 +241,22 @@ mod tests {
             saved: None,
         };
         let level = |bits| DumpLevel::new(bits).unwrap();
-        method(&args, &standing, 4096, Levels { asked: level(1), saved: level(saved) })
+        method(&args, &standing, 4096, Levels { asked: level(asked), saved: level(saved) })
             .kept()
             .map(str::to_owned)
     }
 
     #[test]
     fn memory_is_kept_after_a_save_at_a_raised_level_unless_that_was_asked_for() {
-        let raised = kept(&[], 31, Owner::Dump).unwrap();
+        let raised = kept(&[], [1, 31], Owner::Dump).unwrap();
         assert!(raised.contains("level 31 and not at 1") && raised.contains("--release-raised"), "{raised}");
         // What is in the way then is the next thing: this machine has no file to write to.
-        let other = kept(&["--release-raised"], 31, Owner::Dump).unwrap();
+        let other = kept(&["--release-raised"], [1, 31], Owner::Dump).unwrap();
         assert!(other.contains("there is no memory to release"), "{other}");
-        assert_eq!(kept(&[], 1, Owner::Dump).unwrap(), other);
+        assert_eq!(kept(&[], [1, 1], Owner::Dump).unwrap(), other);
+        // More was kept than asked for: nothing is missing.
+        assert_eq!(kept(&[], [31, 1], Owner::Dump).unwrap(), other);
         // There is nothing to be kept of what is gone.
-        assert_eq!(kept(&[], 31, Owner::System), None);
+        assert_eq!(kept(&[], [1, 31], Owner::System), None);
     }
 }

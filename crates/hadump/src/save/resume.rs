@@ -170,14 +170,17 @@ impl Saving<'_> {
             releaser.rest(&mut journal)?;
         }
         let mut released = method.released(releaser.as_ref());
-        method.release_all(&self.args.root, self.reading.as_ref(), &mut released)?;
-        self.note_given_back(&released);
-        if let Some(why) = released.refused {
-            bail!("the dump is saved as {}, but {why}", name.display());
+        if let Err(error) = method.release_all(&self.args.root, self.reading.as_ref(), &mut released) {
+            released.refused = Some(format!("{error:#}"));
         }
-        target.forget(journal)?;
+        self.note_given_back(&released);
         if let Some(text) = released.text() {
             self.say("released", &text);
+        }
+        match released.refused {
+            // The journal stays: the same command tries again.
+            Some(why) => self.remark(format!("the dump is saved as {}, but {why}", name.display())),
+            None => target.forget(journal)?,
         }
         Ok(Outcome::of(history.finished == Some(true), history.begin.more_kept))
     }

@@ -152,8 +152,15 @@ fn names(configuration: &Path, device: &Path) -> bool {
     let mut text = String::new();
     let read = file.take(1 << 20).read_to_string(&mut text);
     let number = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.rdev());
-    let values = text.lines().filter_map(|line| line.trim_start().strip_prefix("HADUMP_TO="));
-    let mut values = values.map(|value| value.trim().trim_matches(['"', '\'']));
+    // A piece of shell: it may be exported, quoted, and followed by a comment.
+    let values = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("export ").unwrap_or(line).trim_start().strip_prefix("HADUMP_TO=")
+    });
+    let mut values = values.map(|value| match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => value[1..].split(quote).next().unwrap_or_default(),
+        _ => value.split_whitespace().next().unwrap_or_default(),
+    });
     read.is_ok()
         && values.any(|value| {
             Path::new(value) == device
