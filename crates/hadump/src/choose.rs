@@ -77,10 +77,8 @@ fn classified(
     spill: &dyn Fn() -> Result<File>,
 ) -> Result<Chosen> {
     if dump.vmcoreinfo.is_none() {
-        bail!(
-            "{}: no VMCOREINFO note, so pages cannot be classified; dump level {level} needs it, -d 1 and -d 0 do not",
-            input.name()
-        );
+        let help = if level.bits() > DumpLevel::ZERO { "; -d 1 and -d 0 do without it" } else { "" };
+        bail!("{}: no VMCOREINFO note, so pages cannot be classified{help}", input.name());
     }
     let kernel = crate::input::kernel(dump, input)?;
     let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes };

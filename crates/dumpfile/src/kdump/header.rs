@@ -275,8 +275,12 @@ fn named_machine(
     if machine.order == order {
         return Ok(Some(machine));
     }
+    // `uname -m` of mips64 is the same in both orders, and so are others'.
+    if let Arch::Other(_) = machine.arch {
+        return Ok(Some(Machine { order, ..machine }));
+    }
     // QEMU says PPC64 for either byte order.
-    if matches!(machine.arch, Arch::Ppc64 | Arch::Aarch64 | Arch::Arm | Arch::Ppc | Arch::Other(_)) {
+    if matches!(machine.arch, Arch::Ppc64 | Arch::Aarch64 | Arch::Arm | Arch::Ppc) {
         remarks
             .push(format!("the header's byte order is not that of machine {name:?}; the header's was used"));
         return Ok(Some(Machine { order, ..machine }));
