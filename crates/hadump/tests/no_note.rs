@@ -140,6 +140,9 @@ fn what_is_given_and_does_not_suffice_leads_to_what_memory_has() {
     }
 }
 
+/// What is done to the text of a note; the number is the page size.
+type Change<'c> = &'c dyn Fn(&str, u64) -> String;
+
 #[test]
 fn a_note_that_is_cut_short_or_whose_page_size_is_none_leads_to_what_memory_has() {
     let no_size = |text: &str, size: u64| text.replace(&format!("PAGESIZE={size}\n"), "PAGESIZE=9999\n");
@@ -147,7 +150,7 @@ fn a_note_that_is_cut_short_or_whose_page_size_is_none_leads_to_what_memory_has(
     let twice = |text: &str, size: u64| {
         text.replace(&format!("PAGESIZE={size}\n"), &format!("PAGESIZE={}\n", size * 2))
     };
-    let changes: [(&str, &dyn Fn(&str, u64) -> String); 5] = [
+    let changes: [(&str, Change<'_>); 5] = [
         (SEVERAL[0], &no_size),
         (SEVERAL[5], &no_size),
         (SINGLE[0], &twice),
