@@ -234,11 +234,10 @@ fn page_size(
     if let Some(info) = info
         && let Some(stated) = info.get("PAGESIZE")
     {
-        let only = Dump::only_page_size(arch);
-        let Some(size) = info.page_size().filter(|&size| only.is_none_or(|only| only == size)) else {
+        let Some(size) = info.page_size() else {
             // The note does not suffice; what comes after it may.
-            remarks.push(format!("VMCOREINFO says PAGESIZE={stated}, which is no page size of this machine"));
-            return only.or(assumed);
+            remarks.push(format!("VMCOREINFO says PAGESIZE={stated}, which is not a page size"));
+            return Dump::only_page_size(arch).or(assumed);
         };
         if let Some(given) = assumed.filter(|given| *given != size) {
             remarks.push(format!(

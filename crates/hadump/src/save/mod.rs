@@ -136,7 +136,7 @@ impl Saving<'_> {
             }
             None => {
                 if self.args.resume
-                    && let Some(saved) = self.already_saved()?
+                    && let Some(saved) = self.already_saved(&kind)?
                 {
                     self.say(
                         "resume",
@@ -152,13 +152,17 @@ impl Saving<'_> {
         }
     }
 
-    /// What was saved of this dump in this boot, if that is still there and nothing is left to be released for it: a boot unit
+    /// What was saved of this dump in this boot at this target, if that is still there and nothing is left to be released for it: a boot unit
     /// that always passes `--resume` then has nothing to do.
-    fn already_saved(&self) -> Result<Option<Saved>> {
+    fn already_saved(&self, kind: &TargetKind) -> Result<Option<Saved>> {
+        let (TargetKind::Directory(target) | TargetKind::File(target)) = kind else { return Ok(None) };
+        let target = end::absolute(target);
         let standing = Standing::of(&self.args.root)?;
         let done = self.args.release == cli::Release::Never || !standing.waits();
         // A file that another user may have put there since proves nothing.
-        let ours = |file: &PathBuf| matches!(::save::trust::open(file, OFlags::RDONLY), Ok(Some(_)));
+        let ours = |file: &PathBuf| {
+            file.starts_with(&target) && matches!(::save::trust::open(file, OFlags::RDONLY), Ok(Some(_)))
+        };
         let there = |saved: &Saved| !saved.files.is_empty() && saved.files.iter().all(ours);
         Ok(standing.saved.filter(|saved| done && saved.complete && there(saved)))
     }

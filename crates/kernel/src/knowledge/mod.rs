@@ -114,7 +114,6 @@ fn ask_all(
     }
     let Some(why) = is_wrong(dump)? else {
         remarks.extend(failed.map(|error| format!("{error}; that of the dump is used")));
-        remarks.extend(more_in_memory(dump));
         return Ok(None);
     };
     if let Some(found) = in_memory::find(dump)? {
@@ -154,23 +153,6 @@ fn is_wrong(dump: &mut Dump) -> Result<Option<String>, Error> {
         // It leads to memory that holds something else, or to none, or lacks what leads anywhere.
         Err(error) => Ok(Some(format!("the dump's VMCOREINFO does not lead to its kernel ({error})"))),
     }
-}
-
-/// Takes the VMCOREINFO in memory where the dump's own leads to its kernel and stops there, as one that was cut short does:
-/// without the size of a `struct page` no page is classified.
-fn more_in_memory(dump: &mut Dump) -> Option<String> {
-    let is_short = |info: &VmcoreInfo| info.get("SIZE(page)").is_none();
-    if !dump.vmcoreinfo.as_ref().is_some_and(is_short) {
-        return None;
-    }
-    // The dump's own is right as far as it goes: what hinders the search is no reason to refuse the dump.
-    let found = in_memory::find(dump).ok()??;
-    if is_short(&VmcoreInfo::parse(&found.text)) {
-        return None;
-    }
-    replace(dump, found.text);
-    let lacks = "the dump's VMCOREINFO lacks what pages are classified by";
-    Some(format!("{lacks}; the one in memory at {} is used", found.at))
 }
 
 /// Makes `text` the dump's VMCOREINFO, in place of one that was not right.
