@@ -70,7 +70,7 @@ impl Standing {
 
     /// The dump without what this boot's firmware and loader have written over in the firmware's copy: no kernel knows of it,
     /// and every reader of `/proc/vmcore` takes it for memory of the crashed system. Those that are not the kernel's own
-    /// are not missed ([`crate::destroyed`]).
+    /// are not missed ([`crate::choose::destroyed`]).
     pub(crate) fn without_overwritten(&self, mut dump: Dump) -> Dump {
         // Where it is not known who lies where, nothing is known to be lost.
         for overwritten in giveback::overwritten(&self.system).unwrap_or_default() {

@@ -7,42 +7,21 @@
 
 mod choose;
 mod cli;
-mod convert;
-mod crash_notes;
+mod commands;
 mod custody;
-mod decrypt;
-mod decrypt_to;
-mod destination;
-mod destroyed;
-mod diff;
-mod dmesg;
-mod frameset;
-mod hpte;
-mod info;
 mod input;
-mod join;
 mod makedumpfile;
 mod output;
-mod pages;
-mod progress;
-mod receive;
-mod regs;
-mod report;
-mod save;
-mod set;
-mod status;
-mod terminal;
-mod units;
-mod verify;
-mod walk;
-mod work;
+mod show;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
+use commands::{convert, decrypt, diff, dmesg, hpte, info, join, pages, receive, regs, save, status, verify};
+use show::terminal::{self, Events, Line};
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use terminal::{Events, Line};
+
 use tracing_subscriber::filter::LevelFilter;
 
 /// How a run ended, short of failing.
@@ -94,7 +73,7 @@ fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
         Command::Verify(args) => verify::run(args, quiet),
         Command::Diff(args) => diff::run(args, quiet),
         Command::Pages(args) => pages::run(args, quiet),
-        Command::Decrypt(args) => decrypt_to::run(args),
+        Command::Decrypt(args) => decrypt::run(args),
     }
 }
 

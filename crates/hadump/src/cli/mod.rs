@@ -8,8 +8,8 @@ pub(crate) use input::InputArgs;
 pub(crate) use save::{Release, Save};
 pub(crate) use write::{Compression, Format, WriteArgs, on_threads, pool};
 
-use crate::destination::{self, Cut, Shard};
-use crate::units;
+use crate::output::destination::{self, Cut, Shard};
+use crate::show::units;
 use clap::{Args, Parser, Subcommand};
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::os::unix::fs::MetadataExt;

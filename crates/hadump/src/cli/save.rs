@@ -1,8 +1,8 @@
 //! The command line of `hadump save`.
 
 use super::{Format, InputArgs, WriteArgs, given_twice};
-use crate::destination::{self, Cut};
-use crate::units;
+use crate::output::destination::{self, Cut};
+use crate::show::units;
 use ::save::engine::SEGMENT;
 use clap::{Args, ValueEnum};
 use std::num::{NonZeroU16, NonZeroU64};

@@ -28,7 +28,7 @@ pub(crate) struct WriteArgs {
     #[arg(long)]
     pub(crate) no_checksums: bool,
     /// Threads that compress, besides one that writes [default and maximum: one per CPU]
-    #[arg(short = 'j', long, value_name = "N", value_parser = crate::units::parse_threads)]
+    #[arg(short = 'j', long, value_name = "N", value_parser = crate::show::units::parse_threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Copy the registers of a firmware-assisted dump into the crashed kernel's crash_notes, which fadump leaves empty
     /// and where drgn looks for the registers of running tasks. The output then differs from the dumped memory, and a

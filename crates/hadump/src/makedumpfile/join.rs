@@ -3,8 +3,9 @@
 use super::args::{Options, Target};
 use super::create;
 use super::messages::Messages;
+use crate::Outcome;
 use crate::cli::InputArgs;
-use crate::{Outcome, receive};
+use crate::commands::receive;
 use anyhow::{Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
 use dumpfile::output::{OutputFile, Sink};

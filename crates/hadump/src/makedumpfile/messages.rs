@@ -4,8 +4,8 @@
 //! to standard error. Failures to print are ignored, as they must not change how a dump ends.
 
 use super::args::MessageLevel;
-use crate::progress::ProgressView;
-use crate::terminal;
+use crate::show::progress::ProgressView;
+use crate::show::terminal;
 use std::io::Write;
 use std::time::{Duration, Instant};
 

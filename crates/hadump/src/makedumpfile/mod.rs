@@ -137,7 +137,7 @@ fn start_log(level: MessageLevel) {
 
 fn run(mut options: Options, job: Job, say: Messages) -> Result<Outcome> {
     // Also where a script counts processors: a capture kernel may have as many as the machine, and little memory.
-    let fit = crate::save::threads_that_fit();
+    let fit = crate::commands::save::threads_that_fit();
     let threads = options.threads.map_or(fit, |wanted| wanted.min(fit));
     crate::cli::on_threads(Some(threads), || match job {
         Job::Create { input, output } => create::run(&options, &input, &output, say),

@@ -1,0 +1,147 @@
+//! `hadump convert`: from any dump to a new file.
+
+use crate::choose::choose;
+use crate::cli::{self, Format, InputArgs};
+use crate::input::crash_notes;
+use crate::input::{self, Prefer};
+use crate::output::destination::{Destination, WriteJob, WriteOutcome};
+use crate::show::progress;
+use crate::show::report::{Gate, Input, Output, Pages, Report, Seconds};
+use crate::{Outcome, output};
+use anyhow::{Result, bail};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use vmcore::Dump;
+
+/// Converts and reports.
+pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
+    let (report, outcome) = args.write.on_threads(|| convert(args, quiet))?;
+    // The dump is written: a failure to print the report does not change the outcome.
+    if let Err(error) = report.print(args.json, quiet) {
+        tracing::error!("cannot print the report: {error:#}");
+    }
+    Ok(outcome)
+}
+
+fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
+    let (opened, (dump, filled)) = timed(|| {
+        let dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
+        if args.write.fill_crash_notes {
+            crash_notes::fill(dump, &args.input)
+        } else {
+            Ok((dump, Vec::new()))
+        }
+    })?;
+    tracing::info!("{}: {} of {}", args.input.name(), dump.source.format, dump.machine.name());
+    let destination = if args.dry_run {
+        Destination::Nowhere
+    } else {
+        refuse_input_as_output(&args.input, &args.output)?;
+        let flattened = args.flattened || args.write.is_encrypted();
+        Destination::create(&args.output, flattened, args.cut(), args.force)?
+    };
+    let level = args.write.level.level();
+    let spill = destination.work_files(args.work_dir.as_deref());
+    let (classified, chosen) =
+        timed(|| choose(&args.input, &dump, level, args.write.level.gated(), filled, &spill))?;
+    let dump = match args.write.format {
+        Format::Elf => with_virtual_addresses(dump),
+        Format::Kdump => dump,
+    };
+    for remark in &chosen.remarks {
+        tracing::warn!("{remark}");
+    }
+    let pages = chosen.selection.kept();
+    tracing::info!("{pages} pages are kept at dump level {}", chosen.selection.level());
+    for check in &chosen.gate.checks {
+        tracing::info!("check {}: {}: {}", check.name, check.outcome.name(), check.text);
+    }
+    let (selection, facts) = (&chosen.selection, &chosen.facts);
+    let watch = input::watch(&args.input);
+    let job = WriteJob {
+        dump: &dump,
+        selection,
+        facts,
+        args: &args.write,
+        shard: args.shard,
+        rate: args.limit_rate,
+        watch: watch.as_ref(),
+    };
+    let (wrote, WriteOutcome { written, names, error }) = timed(|| {
+        progress::watch(pages, dump.page_size().bytes(), quiet, |progress| destination.write(&job, progress))
+    })?;
+    let error = error.map(|error| format!("{:#}", anyhow::Error::from(error)));
+    if let Some(error) = &error {
+        tracing::error!("{error}");
+        let done = written.seen();
+        tracing::error!("{done} of {pages} pages were written; they are kept in {}", names.join(" "));
+    }
+    let complete = error.is_none() && output::is_complete(&written, &dump);
+    let outcome = Outcome::of(complete, chosen.more_kept());
+    let damage = dump.memory.damage();
+    for found in &damage.first {
+        tracing::warn!("{found}");
+    }
+    let remarks = dump.source.remarks.iter().chain(&chosen.remarks).chain(&damage.first).cloned();
+    let report = Report {
+        input: Input::of(&dump, args.input.name()),
+        output: Output {
+            path: names.first().cloned().unwrap_or_default(),
+            bytes: output::length_of(&names).filter(|_| !names.is_empty()).unwrap_or(written.bytes),
+            disk_bytes: output::room_of(&names),
+            paths: names,
+            format: match args.write.format {
+                Format::Kdump if args.write.is_encrypted() => "kdump-compressed v6, encrypted",
+                Format::Kdump => "kdump-compressed v6",
+                Format::Elf => "ELF core",
+            },
+            compression: args.write.compression().method().map(|m| m.name()),
+            dump_level: selection.level().bits(),
+            complete,
+            error,
+        },
+        pages: Pages::of(selection, &written),
+        gate: Gate::of(&chosen.gate),
+        seconds: Seconds {
+            open: opened.as_secs_f64(),
+            classify: classified.as_secs_f64(),
+            write: wrote.as_secs_f64(),
+        },
+        remarks: remarks.collect(),
+        exit_code: outcome.code(),
+    };
+    Ok((report, outcome))
+}
+
+/// Adds the kernel's virtual addresses to a dump that has none; readers of ELF files cannot find them otherwise.
+pub(crate) fn with_virtual_addresses(mut dump: Dump) -> Dump {
+    // QEMU writes segments, and 0 for the virtual address of each.
+    if dump.virt.iter().all(|segment| segment.virt.0 == 0) {
+        let segments = kernel::Kernel::open(&dump).map(|kernel| kernel.virt_segments());
+        match segments {
+            Ok(segments) => dump.virt = segments,
+            Err(error) => tracing::warn!(
+                "gdb and vmcore-dmesg cannot read the output, as the kernel's addresses are not known: {error}"
+            ),
+        }
+    }
+    dump
+}
+
+/// Refuses to replace the input, which may be the only copy of the dump, also with `--force`.
+pub(crate) fn refuse_input_as_output(input: &InputArgs, outputs: &[PathBuf]) -> Result<()> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let inputs: Vec<_> = input.files().filter_map(identity).collect();
+    let input = outputs.iter().find(|output| identity(output).is_some_and(|it| inputs.contains(&it)));
+    match input {
+        Some(output) => bail!("{}: this is the input; give the output another name", output.display()),
+        None => Ok(()),
+    }
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {
+    let start = Instant::now();
+    let value = work()?;
+    Ok((start.elapsed(), value))
+}

@@ -1,0 +1,181 @@
+//! What is decided before the first page is written: which pages, in which order, and whether they will fit.
+
+use super::report::{Expected, say};
+use super::{Saving, log};
+use crate::choose::{Chosen, choose};
+use crate::cli::{Format, Release};
+use crate::show::units;
+use ::save::{estimate, raised};
+use anyhow::Result;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use vmcore::{Dump, DumpLevel, Note, Reason, Selection};
+
+/// What was decided.
+pub(super) struct Prepared {
+    pub(super) chosen: Chosen,
+    /// The same pages, the most valuable first; empty where they are saved in address order.
+    pub(super) parts: Vec<Selection>,
+    pub(super) expected: Expected,
+    pub(super) classified: Duration,
+}
+
+impl Prepared {
+    /// The pages in the order in which they are saved.
+    pub(super) fn order(&self) -> &[Selection] {
+        if self.parts.is_empty() { std::slice::from_ref(&self.chosen.selection) } else { &self.parts }
+    }
+}
+
+impl Saving<'_> {
+    /// Prints what the dump is.
+    pub(super) fn found(&self, dump: &Dump) {
+        let release = dump.vmcoreinfo.as_ref().and_then(|v| v.release()).unwrap_or("an unknown kernel");
+        let root = self.args.root.display();
+        self.say(
+            "found",
+            &format!("{root}: {} of {}, Linux {release}", dump.source.format, dump.machine.name()),
+        );
+        let map = dump.memory.map();
+        let frames = map.frames().total();
+        let text = units::memory(map.bytes().total(), frames, dump.page_size().bytes(), map.partial_frames());
+        self.say("memory", &text);
+    }
+
+    /// Saves the kernel's log. The dump is saved also when this fails.
+    pub(super) fn save_log(&mut self, dump: &Dump, name: &Path, again: bool) -> Option<PathBuf> {
+        let replace = self.args.force || self.args.resume || again;
+        let recipients = self.args.write.recipients();
+        let saved = recipients
+            .and_then(|recipients| log::save(dump, name, recipients.as_ref(), replace, &mut self.remarks));
+        match saved {
+            Ok(path) => {
+                self.say("log", &path.display().to_string());
+                Some(path)
+            }
+            Err(error) => {
+                self.remark(format!("the kernel log was not saved: {error:#}"));
+                None
+            }
+        }
+    }
+
+    /// Chooses pages, at a level that fits into `room` bytes if there is one.
+    pub(super) fn prepare(
+        &mut self,
+        dump: &Dump,
+        notes: Vec<Note>,
+        room: Option<u64>,
+        spill: &dyn Fn() -> io::Result<File>,
+    ) -> Result<Prepared> {
+        let started = Instant::now();
+        let mut level = self.args.write.level.level();
+        let mut chosen = self.choose(dump, level, &notes, spill)?;
+        let options = self.options();
+        let expect = |chosen: &Chosen| -> Result<Expected> {
+            Ok(Expected::of(&estimate(dump, &chosen.selection, &options)?, room))
+        };
+        let mut expected = expect(&chosen)?;
+        // An ELF file holds all bytes as they are, and is as large as its pages.
+        while let Some(room) = room.filter(|room| expected.at_most_bytes > *room) {
+            let (here, next) = (units::bytes(expected.at_most_bytes), raised(level));
+            let there = units::bytes(room);
+            let Some(next) = next else {
+                self.remark(match self.args.write.format {
+                    Format::Kdump => format!(
+                        "at dump level {level} up to {here} are needed, but the target takes {there}: the least \
+                         valuable pages will be missing"
+                    ),
+                    Format::Elf => format!("up to {here} are needed, but the target takes {there}"),
+                });
+                break;
+            };
+            let gated = self.args.write.level.gated();
+            let input = self.args.input();
+            let less = match choose(&input, dump, next, gated, notes.clone(), spill) {
+                Ok(less) if less.gate.closed => {
+                    self.remark(format!(
+                        "up to {here} are needed, but the target takes {there}; a higher level would leave out \
+                         nothing, as the kernel's structures are in doubt"
+                    ));
+                    break;
+                }
+                Ok(less) => less,
+                Err(error) => {
+                    self.remark(format!("up to {here} are needed, but the target takes {there}: {error:#}"));
+                    break;
+                }
+            };
+            self.remark(format!(
+                "at dump level {level} up to {here} are needed, but the target takes {there}: the level is raised to {next}"
+            ));
+            (level, chosen) = (next, less);
+            expected = expect(&chosen)?;
+        }
+        for remark in std::mem::take(&mut chosen.remarks) {
+            self.remark(remark);
+        }
+        self.counts(&chosen);
+        say(self.quiet, "estimate", &expected.text());
+        let tight = room.is_some_and(|room| expected.at_most_bytes > room);
+        // A progressive release needs address order, as a range is released when all of it is saved; but not where space
+        // is known to run out.
+        let by_address = self.args.release == Release::Progressive && !tight;
+        let parts = if by_address { Vec::new() } else { self.by_value(dump, &chosen.selection, spill) };
+        Ok(Prepared { chosen, parts, expected, classified: started.elapsed() })
+    }
+
+    /// Chooses pages; all of them where the kernel cannot be understood, since a large dump is better than none.
+    fn choose(
+        &mut self,
+        dump: &Dump,
+        level: DumpLevel,
+        notes: &[Note],
+        spill: &dyn Fn() -> io::Result<File>,
+    ) -> Result<Chosen> {
+        let input = self.args.input();
+        let zeros = DumpLevel::new((level.bits() & DumpLevel::ZERO).into()).unwrap_or_default();
+        let gated = self.args.write.level.gated();
+        match choose(&input, dump, level, gated, notes.to_vec(), spill) {
+            Err(error) if zeros != level => {
+                self.remark(format!("{error:#}: all pages are kept"));
+                let mut chosen = choose(&input, dump, zeros, gated, notes.to_vec(), spill)?;
+                chosen.undecided = chosen.selection.kept();
+                Ok(chosen)
+            }
+            chosen => chosen,
+        }
+    }
+
+    /// The pages in parts, the most valuable ones first, in case space or time runs out. If the kernel cannot say which these
+    /// are, there are no parts, and pages are saved in address order.
+    fn by_value(
+        &mut self,
+        dump: &Dump,
+        selection: &Selection,
+        spill: &dyn Fn() -> io::Result<File>,
+    ) -> Vec<Selection> {
+        let parts = kernel::Kernel::open(dump).and_then(|kernel| kernel.by_value(selection, spill));
+        match parts {
+            Ok(parts) => parts.into_iter().map(|(_, part)| part).collect(),
+            Err(error) => {
+                self.remark(format!("pages are saved in address order: {error}"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Prints how many pages of which class there are.
+    fn counts(&self, chosen: &Chosen) {
+        let Chosen { selection, .. } = chosen;
+        self.say("keep", &format!("{} pages at dump level {}", selection.kept(), selection.level()));
+        let counts = Reason::ALL.map(|reason| (reason.name(), selection.reasons().get(reason)));
+        let left: Vec<String> =
+            counts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{n} {name}")).collect();
+        if !left.is_empty() {
+            self.say("leave out", &left.join(", "));
+        }
+    }
+}
