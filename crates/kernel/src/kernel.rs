@@ -1,8 +1,8 @@
 //! The crashed kernel, as far as it has been understood.
 
-use crate::memmodel::MemModel;
-use crate::physical::Physical;
-use crate::translate::{Mapping, Stop, TableVisitor, Translator};
+use crate::address::memmodel::MemModel;
+use crate::address::physical::Physical;
+use crate::address::translate::{Mapping, Stop, TableVisitor, Translator};
 use crate::{Error, KernelMemory, uts};
 use vmcore::{Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VirtSegment, VmcoreInfo};
 

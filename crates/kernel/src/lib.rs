@@ -7,38 +7,26 @@
 
 #![forbid(unsafe_code)]
 
-pub mod btf;
+mod address;
 mod crash_notes;
-pub mod dwarf;
+mod description;
 pub mod erase;
 mod error;
-mod frames;
-mod gate;
-pub mod kallsyms;
 mod kernel;
 pub mod knowledge;
 pub mod log;
-mod memmodel;
 mod memory;
-pub mod overlay;
-mod page;
-mod physical;
-mod select;
-pub mod symbols;
+mod pages;
 #[cfg(test)]
 mod testing;
-mod translate;
-pub mod types;
 mod uts;
-mod value;
-pub mod vmcoreinfo;
-pub mod vmlinux;
-mod walk;
 
+pub use address::overlay;
 pub use crash_notes::{CrashNotes, crash_notes};
+pub use description::{btf, dwarf, kallsyms, symbols, types, vmlinux};
 pub use error::Error;
-pub use gate::{Check, Gate, Outcome};
 pub use kernel::Kernel;
 pub use memory::KernelMemory;
-pub use select::Selected;
-pub use value::Value;
+pub use pages::gate::{Check, Gate, Outcome};
+pub use pages::select::Selected;
+pub use pages::value::Value;

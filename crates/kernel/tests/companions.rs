@@ -4,8 +4,8 @@ mod support;
 
 use corpus::{POWER, X86_64};
 use kernel::dwarf::Dwarf;
+use kernel::knowledge::vmcoreinfo::of_vmlinux;
 use kernel::knowledge::vmlinux_of;
-use kernel::vmcoreinfo::of_vmlinux;
 use kernel::vmlinux::Vmlinux;
 use std::path::{Path, PathBuf};
 use std::process::Command;

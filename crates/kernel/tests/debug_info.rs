@@ -4,8 +4,8 @@ mod support;
 
 use corpus::{POWER, X86_64};
 use kernel::dwarf::Dwarf;
+use kernel::knowledge::vmcoreinfo::of_vmlinux;
 use kernel::types::{Named, Type, Types};
-use kernel::vmcoreinfo::of_vmlinux;
 use kernel::vmlinux::Vmlinux;
 use support::with_vmlinux;
 use vmcore::VmcoreInfo;

@@ -105,7 +105,7 @@ fn a_file_with_link_addresses_is_moved_to_where_the_kernel_ran() {
         forget(dump);
         let vmlinux = kernel::vmlinux::Vmlinux::open(path).unwrap();
         let dwarf = kernel::dwarf::Dwarf::open(&vmlinux).unwrap().unwrap();
-        let text = kernel::vmcoreinfo::of_vmlinux(&vmlinux, &dwarf).unwrap();
+        let text = kernel::knowledge::vmcoreinfo::of_vmlinux(&vmlinux, &dwarf).unwrap();
         let file = temp.path().join("vmcoreinfo");
         std::fs::write(&file, text).unwrap();
         complete(dump, &Given { vmcoreinfo: Some(&file), ..Given::default() }).unwrap();

@@ -87,7 +87,7 @@ impl Symbols for Nameless {
 
 /// Asks for all that hadump wants to know of types, and for the first types by number.
 pub(super) fn ask(types: &dyn Types, names: &[&str]) {
-    let _ = kernel::vmcoreinfo::missing_keys(&VmcoreInfo::default(), types, &Nameless, 8);
+    let _ = kernel::knowledge::vmcoreinfo::missing_keys(&VmcoreInfo::default(), types, &Nameless, 8);
     for name in names {
         for what in [Named::Struct, Named::Typedef, Named::Variable] {
             if let Ok(Some(id)) = types.find(what, name) {

@@ -1,7 +1,7 @@
 //! A vmlinux: its symbols, and types from its DWARF.
 
 /// The sample of the kernel crate's tests.
-#[path = "../../../kernel/src/dwarf/sample.rs"]
+#[path = "../../../kernel/src/description/dwarf/sample.rs"]
 mod sample;
 
 use super::{Seed, Target, btf};
@@ -54,7 +54,7 @@ fn run(bytes: Vec<u8>) -> bool {
     let look = |vmlinux: &Vmlinux| {
         let _ = black_box((vmlinux.release(), vmlinux.mentions("Linux"), vmlinux.symbol("first")));
         let Ok(Some(dwarf)) = Dwarf::open(vmlinux) else { return false };
-        let _ = black_box(kernel::vmcoreinfo::of_vmlinux(vmlinux, &dwarf));
+        let _ = black_box(kernel::knowledge::vmcoreinfo::of_vmlinux(vmlinux, &dwarf));
         btf::ask(&dwarf, &["node", "first", "char", "PGTY_buddy"]);
         kernel::types::Types::size_of(&dwarf, "node", 8).is_ok_and(|size| size.is_some())
     };

@@ -89,7 +89,7 @@ pub(super) fn generate(options: &Options, output: &Path, vmlinux: &Path, say: Me
     let vmlinux = Vmlinux::open(vmlinux)?;
     let name = vmlinux.path().display().to_string();
     let dwarf = Dwarf::open(&vmlinux)?.ok_or_else(|| anyhow!("{name}: it has no debug information"))?;
-    let text = kernel::vmcoreinfo::of_vmlinux(&vmlinux, &dwarf)?;
+    let text = kernel::knowledge::vmcoreinfo::of_vmlinux(&vmlinux, &dwarf)?;
     let file = create::begin(options, None, output)?;
     file.write_at(0, text.as_bytes())?;
     let saved = file.commit()?;

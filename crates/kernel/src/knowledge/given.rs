@@ -3,8 +3,9 @@
 use super::image::{self, Image, Outcome, Wanted};
 use super::in_memory::{self, FIRST_KEY, prove_info};
 use crate::dwarf::Dwarf;
+use crate::knowledge::vmcoreinfo;
 use crate::vmlinux::{Vmlinux, candidates};
-use crate::{Error, uts, vmcoreinfo};
+use crate::{Error, uts};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;

@@ -9,6 +9,7 @@ mod given;
 mod image;
 mod in_memory;
 mod scan;
+pub mod vmcoreinfo;
 
 use crate::btf::Btf;
 use crate::dwarf::Dwarf;
@@ -16,7 +17,7 @@ use crate::kallsyms::Kallsyms;
 use crate::symbols::{Relocated, Symbols, WithInfo};
 use crate::types::Types;
 use crate::vmlinux::Vmlinux;
-use crate::{Error, Kernel, KernelMemory, vmcoreinfo};
+use crate::{Error, Kernel, KernelMemory};
 use std::path::Path;
 use vmcore::{Arch, Dump, Note, VmcoreInfo};
 

@@ -17,7 +17,7 @@ mod vmemmap_list;
 mod x86_64;
 
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use arm64::Arm64;
 use loongarch64::LoongArch64;
 use lowmem::Lowmem;

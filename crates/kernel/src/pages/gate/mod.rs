@@ -9,9 +9,9 @@ mod judge;
 mod outside;
 mod zones;
 
-use crate::frames::{self, Mapped};
-use crate::memmodel::MemModel;
-use crate::page::{Census, Classes, Sound, is_poison};
+use crate::address::memmodel::MemModel;
+use crate::pages::frames::{self, Mapped};
+use crate::pages::page::{Census, Classes, Sound, is_poison};
 use crate::{Error, Kernel, KernelMemory};
 pub(crate) use judge::Found;
 use vmcore::{Pfn, Range, RangeSet, VirtAddr};

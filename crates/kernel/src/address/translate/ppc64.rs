@@ -9,7 +9,7 @@ use super::tables::{TableVisitor, visit};
 use super::vmemmap_list::VmemmapList;
 use super::{Mapping, not_mapped};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
 
 /// Where the linear map starts.

@@ -6,7 +6,7 @@
 
 use super::{Mapping, missing};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use vmcore::{ByteOrder, PhysAddr, VirtAddr, VmcoreInfo};
 
 /// One run of blocks that lie side by side in both address spaces.

@@ -2,7 +2,7 @@
 
 use super::table::{Entry, Tree};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use std::collections::HashSet;
 use vmcore::{PhysAddr, Range, VirtAddr};
 

@@ -2,7 +2,7 @@
 
 use super::{Mapping, not_mapped};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use std::ops::Range;
 use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr};
 

@@ -4,7 +4,7 @@ use super::census::Census;
 use super::classes::{Classes, Verdict};
 use super::fields::{Big, Little, Order};
 use super::sound::Sound;
-use crate::walk::Visitor;
+use crate::pages::walk::Visitor;
 use vmcore::{ByteOrder, CHUNK_FRAMES, Chunk, Pfn, Range, Reason, ReasonCounts};
 
 /// Frames of one cell, which are kept or left out together. Their struct pages fill a page of 4 KiB, and their bits one

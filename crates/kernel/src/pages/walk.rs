@@ -1,8 +1,8 @@
 //! The walk over the arrays of `struct page`s, for code that looks at each of them once.
 
-use crate::memmodel::{MemModel, PageRun};
-use crate::page::Window;
-use crate::translate::Stop;
+use crate::address::memmodel::{MemModel, PageRun};
+use crate::address::translate::Stop;
+use crate::pages::page::Window;
 use crate::{Error, Kernel};
 use vmcore::{Pfn, Range, VirtAddr};
 

@@ -7,7 +7,7 @@ use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels, page_si
 use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
 
 /// The window of cached memory (`CACHE_BASE`), which the kernel's image is linked in.

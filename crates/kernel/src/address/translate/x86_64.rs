@@ -5,7 +5,7 @@ use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels};
 use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use crate::uts;
 use vmcore::{ByteOrder, Dump, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
 

@@ -3,7 +3,7 @@
 use super::classes::{Classes, Verdict};
 use super::fields::{Big, Little, Order};
 use crate::Value;
-use crate::walk::Visitor;
+use crate::pages::walk::Visitor;
 use vmcore::{ByteOrder, CHUNK_FRAMES, Chunk, Pfn, Range, Reason};
 
 /// One chunk being sorted.

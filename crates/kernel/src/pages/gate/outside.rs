@@ -2,9 +2,9 @@
 //!
 //! fadump's reserved area is such: movable memory of the crashed kernel, given away to the next one.
 
-use crate::memmodel::MemModel;
-use crate::page::{Census, Classes, Sound, Tally};
-use crate::walk::Walk;
+use crate::address::memmodel::MemModel;
+use crate::pages::page::{Census, Classes, Sound, Tally};
+use crate::pages::walk::Walk;
 use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
 use vmcore::{CHUNK_FRAMES, Pfn, Range, RangeSet};

@@ -1,6 +1,6 @@
 //! Windows of virtual memory, read whole for the walk over `struct page`s.
 
-use crate::translate::Stop;
+use crate::address::translate::Stop;
 use crate::{Error, Kernel};
 use vmcore::{PageState, PhysAddr, VirtAddr};
 

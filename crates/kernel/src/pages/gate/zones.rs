@@ -3,7 +3,7 @@
 //! `node_data[]->node_zones[]` (`include/linux/mmzone.h`): `free_area[order].nr_free` is exact; `vm_stat[]` lacks what
 //! each CPU has not added yet, which is below a threshold (`calculate_normal_threshold` of `mm/vmstat.c`).
 
-use crate::page::ORDERS;
+use crate::pages::page::ORDERS;
 use crate::{Error, Kernel, KernelMemory};
 use vmcore::{Pfn, Range, RangeSet, VirtAddr, VmcoreInfo};
 

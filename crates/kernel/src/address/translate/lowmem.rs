@@ -3,7 +3,7 @@
 use super::table::Stop;
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use vmcore::{Arch, PhysAddr, VirtAddr, VmcoreInfo};
 
 /// The translator of a 32-bit kernel.

@@ -4,7 +4,7 @@
 //! `page.lru` (`mm/page_alloc.c`).
 
 use super::fields::missing;
-use crate::memmodel::{MemModel, PageRun};
+use crate::address::memmodel::{MemModel, PageRun};
 use crate::{Error, Kernel, KernelMemory};
 use vmcore::{Pfn, Range, VirtAddr, VmcoreInfo};
 

@@ -5,7 +5,7 @@ use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels, page_si
 use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
 
 const PURPOSE: &str = "address translation";

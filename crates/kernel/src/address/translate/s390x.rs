@@ -9,7 +9,7 @@ use super::table::{Entry, Level, Stop, Tree};
 use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use std::ops::Range;
 use vmcore::{ByteOrder, PhysAddr, VirtAddr, VirtSegment, VmcoreInfo};
 

@@ -7,8 +7,8 @@ use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels, page_si
 use super::tables::{TableVisitor, visit};
 use super::{Mapping, missing, not_mapped};
 use crate::Error;
-use crate::physical::Physical;
-use crate::translate::segments::Segments;
+use crate::address::physical::Physical;
+use crate::address::translate::segments::Segments;
 use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
 
 const PURPOSE: &str = "address translation";

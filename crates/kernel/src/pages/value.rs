@@ -3,10 +3,10 @@
 //! A dump that runs out of space or time should have lost what is missed least. What debuggers read before they can
 //! say anything at all comes first, memory that the kernel has freed last.
 
-use crate::frames::{self, Mapped};
-use crate::memmodel::MemModel;
-use crate::page::{Classes, FreeList, Sorter};
-use crate::walk::Walk;
+use crate::address::memmodel::MemModel;
+use crate::pages::frames::{self, Mapped};
+use crate::pages::page::{Classes, FreeList, Sorter};
+use crate::pages::walk::Walk;
 use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! Frames of which it is known what the kernel uses them for, without asking their `struct page`.
 
-use crate::memmodel::{MemModel, PageRun};
-use crate::translate::{Stop, TableVisitor};
+use crate::address::memmodel::{MemModel, PageRun};
+use crate::address::translate::{Stop, TableVisitor};
 use crate::{Error, Kernel};
 use vmcore::{PageSize, Pfn, PhysAddr, Range, RangeSet, VirtAddr};
 

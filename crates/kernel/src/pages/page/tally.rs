@@ -4,7 +4,7 @@ use super::census::{Census, ORDERS};
 use super::classes::{Classes, Verdict};
 use super::fields::{Big, Little, Order};
 use super::sound::Sound;
-use crate::walk::Visitor;
+use crate::pages::walk::Visitor;
 use vmcore::{ByteOrder, Pfn, Reason};
 
 /// Counts free blocks and pages on LRU lists.

@@ -4,10 +4,10 @@
 //! of pages may reach past the chunk in which its head lies (huge pages of 16 GiB do): what reaches further is carried
 //! over and taken out of later chunks before they are appended.
 
-use crate::gate::{Found, Gate, Guard, Outcome};
-use crate::memmodel::MemModel;
-use crate::page::{Carry, Census, Classes, FreeList, REGION, Regions, Scan};
-use crate::walk::Walk;
+use crate::address::memmodel::MemModel;
+use crate::pages::gate::{Found, Gate, Guard, Outcome};
+use crate::pages::page::{Carry, Census, Classes, FreeList, REGION, Regions, Scan};
+use crate::pages::walk::Walk;
 use crate::{Error, Kernel, KernelMemory};
 use rayon::prelude::*;
 use std::fs::File;

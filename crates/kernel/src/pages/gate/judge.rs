@@ -2,7 +2,7 @@
 
 use super::zones::{Unknown, Zones};
 use super::{Check, Gate, Guard, Outcome};
-use crate::page::{CELL, Census, ORDERS};
+use crate::pages::page::{CELL, Census, ORDERS};
 use vmcore::DumpLevel;
 
 /// The name of a check, for programs and for people.

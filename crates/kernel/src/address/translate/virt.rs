@@ -1,7 +1,7 @@
 //! The virtual addresses of memory and of the kernel's image, for a dump whose input has none.
 
 use super::{Translator, Way, loongarch64, ppc64};
-use crate::physical::Physical;
+use crate::address::physical::Physical;
 use crate::uts;
 use vmcore::{MemoryMap, PhysAddr, Range, VirtAddr, VirtSegment, VmcoreInfo};
 
