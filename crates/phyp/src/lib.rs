@@ -20,33 +20,19 @@
 
 mod assemble;
 mod bytes;
-mod cpus;
-pub mod crashinfo;
-pub mod custody;
-pub mod devtree;
 mod error;
 mod finding;
-pub mod giveback;
-pub mod hpte;
-mod image;
-pub mod kdms;
-pub mod notes;
-pub mod opal;
-mod plan;
-mod reassembled;
-pub mod region;
-pub mod register;
-mod registers;
-pub mod regsave;
+mod firmware;
+mod machine;
 mod report;
-pub mod status;
-pub mod system;
+mod saved;
 #[cfg(test)]
 mod testimage;
-mod values;
-mod vmcoreinfo;
 
 pub use assemble::{Leavings, OpalAnswers, Options, assemble};
 pub use error::Error;
 pub use finding::{Finding, Findings, Severity};
-pub use registers::{CpuListing, NamedRegister, hptes, registers};
+pub use firmware::{crashinfo, devtree, kdms, opal, region};
+pub use machine::{custody, giveback, status, system};
+pub use saved::registers::{CpuListing, NamedRegister, hptes, registers};
+pub use saved::{hpte, notes, register, regsave};

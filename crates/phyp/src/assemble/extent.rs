@@ -1,10 +1,10 @@
 //! How far things reach: what the second boot has used, and what was reserved for the dump.
 
 use super::{MIB, Work};
+use crate::assemble::vmcoreinfo;
 use crate::crashinfo::{CrashInfo, Generation};
 use crate::kdms::SectionKind;
 use crate::region::ReleaseRegion;
-use crate::vmcoreinfo;
 use vmcore::{ByteOrder, PageSize, PhysAddr, Range};
 
 /// What phyp-dump has the firmware copy, whatever it reserves (`PHYP_DUMP_RMR_END`).

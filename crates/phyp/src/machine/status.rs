@@ -4,10 +4,10 @@
 //! invalidated; `enabled` says nothing of a waiting dump; `registered` is what the kernel believes, and it does not hear
 //! of a migration. So every answer here comes with its evidence.
 
+use crate::assemble::image::Image;
 use crate::crashinfo::{self, CrashInfo};
 use crate::custody::{Custody, Owner};
 use crate::giveback;
-use crate::image::Image;
 use crate::kdms::{Fault, KernelDump, SectionKind, Status as DumpStatus};
 use crate::opal::KernelMetadata;
 use crate::regsave;

@@ -5,8 +5,8 @@
 //! works out what later copies left of each copy, what the second boot has overwritten, and what never belonged to the
 //! crashed system.
 
+use crate::assemble::reassembled::Segment;
 use crate::kdms::{Section, SectionKind};
-use crate::reassembled::Segment;
 use vmcore::{PhysAddr, Range, RangeSet};
 
 /// The largest page that a dump area is aligned to, in bytes: gaps between its parts are shorter.

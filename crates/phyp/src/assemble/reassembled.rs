@@ -4,7 +4,7 @@
 //! in place), or it is lost. A frame with a lost byte is lost as a whole, for a page that is zero in part would pass for
 //! a good one. A frame that exists in part has zeros where nothing exists, as `/proc/vmcore` shows it.
 
-use crate::image::Image;
+use crate::assemble::image::Image;
 use vmcore::{MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, Range, ReadError};
 
 /// A stretch of the crashed system's memory and where its bytes are.

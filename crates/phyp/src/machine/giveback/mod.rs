@@ -130,5 +130,4 @@ fn up(address: u64, page: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "giveback/tests.rs"]
 mod tests;

@@ -9,7 +9,7 @@
 //! The raw areas travel along as private notes ([`PRIVATE`]), so that a register without a standard note is not lost.
 
 use crate::regsave::CpuState;
-use crate::values::Values;
+use crate::saved::values::Values;
 use vmcore::{ByteOrder, Note, Notes};
 
 /// The name of hadump's private notes.

@@ -1,15 +1,23 @@
 //! From the hypervisor's leavings to a dump.
 
+mod extent;
+pub(crate) mod image;
+mod opal;
+mod plan;
+mod reassembled;
+mod vmcoreinfo;
+
 use crate::crashinfo::{self, CrashInfo};
 use crate::hpte::HpteArea;
-use crate::image::Image;
 use crate::kdms::{KernelDump, Section, SectionKind};
 use crate::notes::{self, private_note};
-use crate::plan::{Lost, Plan};
-use crate::reassembled::Reassembled;
 use crate::region::{Reading, ReleaseRegion};
 use crate::regsave::{CpuState, SaveArea};
-use crate::{Error, Findings, cpus, report, vmcoreinfo};
+use crate::saved::cpus;
+use crate::{Error, Findings, report};
+use image::Image;
+use plan::{Lost, Plan};
+use reassembled::Reassembled;
 use vmcore::{
     Arch, ByteOrder, Dump, Machine, MemoryMap, Note, Notes, PageSize, PhysAddr, PhysicalMemory, Range,
     RangeSet, Source, VirtAddr, VirtSegment, VmcoreInfo, WordSize,
@@ -95,9 +103,6 @@ pub fn assemble(
     let notes = work.notes(&states, crash.as_ref(), info.map(|i| i.note), order);
     work.finish(page, order, notes)
 }
-
-mod extent;
-mod opal;
 
 use opal::Opal;
 

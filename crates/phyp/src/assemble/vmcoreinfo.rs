@@ -4,9 +4,9 @@
 //! header after that; the 2008 kernel says nothing, and the note is looked for in the copies of boot memory, where a
 //! kernel keeps it (`vmcoreinfo_note`, `kernel/vmcore_info.c`).
 
+use crate::assemble::image::Image;
+use crate::assemble::plan::Plan;
 use crate::crashinfo::CrashInfo;
-use crate::image::Image;
-use crate::plan::Plan;
 use crate::{Error, Findings};
 use vmcore::{ByteOrder, Note, PhysAddr, Range};
 
