@@ -7,6 +7,7 @@ use crate::extent::{Extent, intersect, merged, subtract};
 use crate::fadump::Fadump;
 use crate::faults::{DestinationFault, Fault, SysfsFault, VmcoreinfoFault, pick};
 use crate::hypervisor::{Command, End, Hypervisor, OK};
+use crate::kernel::vmcoreinfo;
 use crate::layout::Layout;
 use crate::machine::{Cpu, CrashHeader, Machine, Mode, Options};
 use crate::memory::{Memory, Tag};
@@ -14,7 +15,6 @@ use crate::notes;
 use crate::opal;
 use crate::structure::{KIND_REAL_MODE, Structure};
 use crate::verdict;
-use crate::vmcoreinfo;
 
 /// What the second boot leaves on the pages it took: nothing a crashed kernel could have written.
 pub const SECOND_BOOT: Tag = *b"2NDBOOT!";

@@ -8,8 +8,9 @@ use crate::error::Result;
 use crate::extent::{Extent, intersect, subtract};
 use crate::machine::Mode;
 use crate::release::{Handler, ReleaseRegion, Written};
+use crate::root;
 use crate::scenario::Run;
-use crate::{root, surroundings};
+use crate::shown::surroundings;
 
 /// Files that [`Live::show`] shows or [`Live::write`] writes, by their paths below the root.
 pub const FILES: [&str; 7] = [

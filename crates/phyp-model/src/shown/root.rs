@@ -9,8 +9,8 @@ use crate::faults::{Fault, SysfsFault};
 use crate::layout::Layout;
 use crate::machine::{Firmware, Mode};
 use crate::scenario::{Event, Run};
+use crate::shown::surroundings;
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_PARAMETER, KIND_REAL_MODE};
-use crate::surroundings;
 use crate::tree::{FadumpFiles, MemoryNodes, Tree};
 use crate::vmcore;
 
