@@ -11,52 +11,21 @@ mod commands;
 mod custody;
 mod input;
 mod makedumpfile;
+mod outcome;
 mod output;
 mod show;
+mod threads;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use commands::{convert, decrypt, diff, dmesg, hpte, info, join, pages, receive, regs, save, status, verify};
-use show::terminal::{self, Events, Line};
+use outcome::{FAILED, NOT_COMPARED, Outcome};
+use show::log;
+use show::terminal::{self, Line};
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-
 use tracing_subscriber::filter::LevelFilter;
-
-/// How a run ended, short of failing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Everything that was asked for.
-    Complete,
-    /// Complete, but more pages were kept than asked for.
-    MoreKept,
-    /// The output lacks pages that it should have, and is marked so.
-    Incomplete,
-    /// The two dumps that were compared differ.
-    Different,
-}
-
-impl Outcome {
-    /// The outcome of writing a dump that is `complete`, or not, with `more_kept` than asked for, or not.
-    pub(crate) fn of(complete: bool, more_kept: bool) -> Self {
-        match (complete, more_kept) {
-            (false, _) => Self::Incomplete,
-            (true, false) => Self::Complete,
-            (true, true) => Self::MoreKept,
-        }
-    }
-
-    /// The exit code of a run that ended so.
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::Complete => 0,
-            Self::MoreKept => 3,
-            Self::Incomplete => 4,
-            Self::Different => 1,
-        }
-    }
-}
 
 /// Runs the command.
 fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
@@ -76,12 +45,6 @@ fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
         Command::Decrypt(args) => decrypt::run(args),
     }
 }
-
-/// The exit code of a run that left nothing usable.
-const FAILED: u8 = 1;
-
-/// The exit code of `diff` where it could not compare; 1 means that the dumps differ, as in `diff` and `cmp`.
-const NOT_COMPARED: u8 = 2;
 
 fn main() -> ExitCode {
     // A limit on the size of files is then an error of the write, like a full disk, and not the end of the program.
@@ -118,11 +81,11 @@ fn main() -> ExitCode {
         (_, 1) => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    start_log(level);
+    log::start(level);
     let result = match &cli.command {
         // They have threads of their own, as many as their options say.
         Command::Save(_) | Command::Convert(_) => run(&cli.command, cli.quiet),
-        _ => cli::on_threads(None, || run(&cli.command, cli.quiet)),
+        _ => threads::on(None, || run(&cli.command, cli.quiet)),
     };
     match result {
         Ok(outcome) => outcome.code().into(),
@@ -140,19 +103,6 @@ fn main() -> ExitCode {
             if matches!(cli.command, Command::Diff(_)) { NOT_COMPARED } else { FAILED }.into()
         }
     }
-}
-
-/// Sends the libraries' messages to standard error.
-fn start_log(level: LevelFilter) {
-    tracing_subscriber::fmt()
-        .with_writer(|| Events)
-        // What colours a line would be escaped with what a dump smuggles into it.
-        .with_ansi(false)
-        .with_max_level(level)
-        .without_time()
-        .log_internal_errors(false)
-        .with_target(false)
-        .init();
 }
 
 /// Reports whether an error is nothing but the system's: those about files name them, and what is left is standard output.

@@ -1,6 +1,6 @@
 //! The input, as every command takes it.
 
-use crate::input;
+use super::parse;
 use clap::Args;
 use kernel::knowledge::Given;
 use std::path::{Path, PathBuf};
@@ -26,21 +26,21 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "FILE", requires = "memory", help_heading = LEAVINGS)]
     pub(crate) release_region: Option<PathBuf>,
     /// Physical memory ranges, overriding the device tree
-    #[arg(long, value_name = "START-END,...", value_delimiter = ',', value_parser = input::parse_range,
+    #[arg(long, value_name = "START-END,...", value_delimiter = ',', value_parser = parse::range,
           help_heading = LEAVINGS)]
     pub(crate) memory_map: Vec<vmcore::Range<PhysAddr>>,
     /// Interpret release_region pairs as start and end instead of start and length
     #[arg(long, help_heading = LEAVINGS)]
     pub(crate) start_end: bool,
     /// First address not overwritten by the second boot, if nothing else says so
-    #[arg(long, value_name = "ADDRESS", value_parser = input::parse_addr, help_heading = LEAVINGS)]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse::address, help_heading = LEAVINGS)]
     pub(crate) boot_memory_end: Option<PhysAddr>,
     /// Machine that plain memory is of, as `uname -m` prints it (x86_64, aarch64, ...): byte n of the file is physical
     /// address n, and --memory-map says where there is memory, by default everywhere
-    #[arg(long, value_name = "NAME", value_parser = input::parse_machine, help_heading = KERNEL)]
+    #[arg(long, value_name = "NAME", value_parser = parse::machine, help_heading = KERNEL)]
     pub(crate) machine: Option<Machine>,
     /// Page size of the crashed kernel, for a dump whose VMCOREINFO is missing
-    #[arg(long, value_name = "BYTES", value_parser = input::parse_page_size, help_heading = KERNEL)]
+    #[arg(long, value_name = "BYTES", value_parser = parse::page_size, help_heading = KERNEL)]
     pub(crate) page_size: Option<PageSize>,
     /// Read what the firmware copied (boot memory with the kernel's log, and the registers) of a dump whose memory was given
     /// back to the running system; everything else is lost

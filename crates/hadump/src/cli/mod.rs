@@ -1,19 +1,19 @@
 //! The command line.
 
 mod input;
+mod outputs;
+mod parse;
 mod save;
 mod write;
 
 pub(crate) use input::InputArgs;
+pub(crate) use outputs::{Cut, Shard, is_stream};
 pub(crate) use save::{Release, Save};
-pub(crate) use write::{Compression, Format, WriteArgs, on_threads, pool};
+pub(crate) use write::{Compression, Format, WriteArgs};
 
-use crate::output::destination::{self, Cut, Shard};
-use crate::show::units;
 use clap::{Args, Parser, Subcommand};
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 `hadump makedumpfile ...`, or hadump called as makedumpfile, takes makedumpfile's command line; -h lists its options.
@@ -81,17 +81,17 @@ pub(crate) struct Convert {
     pub(crate) flattened: bool,
     /// Split into N files of similar page counts, or into files of at most SIZE before compression (e.g. 4G), named
     /// FILE.0, FILE.1, ... unless a name is given for each; readers need all of them
-    #[arg(long, value_name = "N|SIZE", value_parser = destination::parse_cut)]
+    #[arg(long, value_name = "N|SIZE", value_parser = outputs::cut)]
     pub(crate) split: Option<Cut>,
     /// Write only part I (from 0) of what --split N would write; every machine that has the input produces identical
     /// parts
-    #[arg(long, value_name = "I/N", value_parser = destination::parse_shard, conflicts_with = "split")]
+    #[arg(long, value_name = "I/N", value_parser = outputs::shard, conflicts_with = "split")]
     pub(crate) shard: Option<Shard>,
     /// Replace an existing output file
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Write at most RATE bytes per second (e.g. 100M)
-    #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "RATE", value_parser = parse::rate)]
     pub(crate) limit_rate: Option<NonZeroU64>,
     /// Directory for temporary page lists [default: the output's directory; $TMPDIR or /var/tmp if it has none]
     #[arg(long, value_name = "DIR")]
@@ -113,10 +113,10 @@ impl Convert {
 
     /// The first contradiction between options, as a message.
     pub(crate) fn contradiction(&self) -> Option<String> {
-        let stream = self.output.iter().any(|output| destination::is_stream(output));
+        let stream = self.output.iter().any(|output| is_stream(output));
         let in_parts = self.cut().is_some() || self.shard.is_some();
         let names = self.output.len();
-        if let Some(twice) = given_twice(&self.output) {
+        if let Some(twice) = outputs::given_twice(&self.output) {
             return Some(format!("{}: given twice; each output needs a name of its own", twice.display()));
         }
         if names > 1
@@ -148,28 +148,6 @@ impl Convert {
         }
         self.write.contradiction()
     }
-}
-
-/// The first path that stands for the same file as one before it, under whatever name.
-fn given_twice(paths: &[PathBuf]) -> Option<&Path> {
-    let same = |a: &PathBuf, b: &PathBuf| {
-        let identity = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
-        let place = |path: &Path| {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or(Path::new("."));
-            parent
-                .canonicalize()
-                .unwrap_or_else(|_| parent.to_owned())
-                .join(path.file_name().unwrap_or_default())
-        };
-        let stream = destination::is_stream(a) || destination::is_stream(b);
-        a == b || !stream && (place(a) == place(b) || identity(a).is_some_and(|it| Some(it) == identity(b)))
-    };
-    paths
-        .iter()
-        .enumerate()
-        .find(|(n, path)| paths[..*n].iter().any(|other| same(path, other)))
-        .map(|(_, p)| p.as_path())
 }
 
 #[derive(Debug, Args)]
@@ -212,7 +190,7 @@ pub(crate) struct Regs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
     /// Only this CPU
-    #[arg(long, value_name = "N", value_parser = units::parse_cpu)]
+    #[arg(long, value_name = "N", value_parser = parse::cpu)]
     pub(crate) cpu: Option<u32>,
     /// Print JSON
     #[arg(long)]
@@ -259,7 +237,7 @@ pub(crate) struct Join {
     #[arg(short, long, value_name = "METHOD")]
     pub(crate) compression: Option<Compression>,
     /// Worker threads [default and maximum: one per CPU]
-    #[arg(short = 'j', long, value_name = "N", value_parser = units::parse_threads)]
+    #[arg(short = 'j', long, value_name = "N", value_parser = parse::threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Replace an existing output file
     #[arg(short, long)]

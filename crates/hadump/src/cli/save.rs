@@ -1,8 +1,9 @@
 //! The command line of `hadump save`.
 
-use super::{Format, InputArgs, WriteArgs, given_twice};
-use crate::output::destination::{self, Cut};
-use crate::show::units;
+use super::input::InputArgs;
+use super::outputs::{self, Cut, given_twice, is_stream};
+use super::parse;
+use super::write::{Format, WriteArgs};
 use ::save::engine::SEGMENT;
 use clap::{Args, ValueEnum};
 use std::num::{NonZeroU16, NonZeroU64};
@@ -27,7 +28,7 @@ pub(crate) struct Save {
     pub(crate) to: Vec<PathBuf>,
     /// Split into N files of similar page counts, or into files of at most SIZE before compression (e.g. 4G), named
     /// NAME.0, NAME.1, ... unless a target is given for each
-    #[arg(long, value_name = "N|SIZE", value_parser = destination::parse_cut)]
+    #[arg(long, value_name = "N|SIZE", value_parser = outputs::cut)]
     pub(crate) split: Option<Cut>,
     /// VMCOREINFO of the crashed kernel, for a dump that lacks it, as for `convert`
     #[arg(long, value_name = "FILE")]
@@ -36,7 +37,7 @@ pub(crate) struct Save {
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
     /// Page size of the crashed kernel, if VMCOREINFO is missing
-    #[arg(long, value_name = "BYTES", value_parser = crate::input::parse_page_size)]
+    #[arg(long, value_name = "BYTES", value_parser = parse::page_size)]
     page_size: Option<PageSize>,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
@@ -63,13 +64,13 @@ pub(crate) struct Save {
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
     /// Leave SIZE of the target free (e.g. 64M, 2GiB)
-    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = units::parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse::size)]
     pub(crate) reserve_space: u64,
     /// Write at most RATE bytes per second (e.g. 100M)
-    #[arg(long, value_name = "RATE", value_parser = units::parse_rate)]
+    #[arg(long, value_name = "RATE", value_parser = parse::rate)]
     pub(crate) limit_rate: Option<NonZeroU64>,
     /// Sync after at most SIZE bytes of pages
-    #[arg(long, value_name = "SIZE", default_value_t = SEGMENT, value_parser = units::parse_size, hide = true)]
+    #[arg(long, value_name = "SIZE", default_value_t = SEGMENT, value_parser = parse::size, hide = true)]
     pub(crate) segment: u64,
     /// Directory for temporary page lists [default: the target's directory; $TMPDIR or /var/tmp if it has none]
     #[arg(long, value_name = "DIR")]
@@ -107,7 +108,7 @@ impl Save {
 
     /// The dump goes to standard output.
     pub(crate) fn is_stream(&self) -> bool {
-        self.to.iter().any(|to| destination::is_stream(to))
+        self.to.iter().any(|to| is_stream(to))
     }
 
     /// How the dump is split: several targets without a number make one part each.

@@ -1,5 +1,6 @@
 //! What is written, as every command that writes takes it.
 
+use super::parse;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use dumpfile::codec::Method;
@@ -28,7 +29,7 @@ pub(crate) struct WriteArgs {
     #[arg(long)]
     pub(crate) no_checksums: bool,
     /// Threads that compress, besides one that writes [default and maximum: one per CPU]
-    #[arg(short = 'j', long, value_name = "N", value_parser = crate::show::units::parse_threads)]
+    #[arg(short = 'j', long, value_name = "N", value_parser = parse::threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Copy the registers of a firmware-assisted dump into the crashed kernel's crash_notes, which fadump leaves empty
     /// and where drgn looks for the registers of running tasks. The output then differs from the dumped memory, and a
@@ -75,11 +76,6 @@ impl WriteArgs {
         Ok(if self.is_encrypted() { Some(Recipients::parse(&self.encrypt_to)?) } else { None })
     }
 
-    /// Runs `work` on as many threads as were asked for.
-    pub(crate) fn on_threads<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        on_threads(self.threads, work)
-    }
-
     /// The first contradiction between options, as a message.
     pub(crate) fn contradiction(&self) -> Option<String> {
         if self.format == Format::Elf {
@@ -110,31 +106,6 @@ impl WriteArgs {
             Some(_) => None,
         }
     }
-}
-
-/// Runs `work` on `threads` threads, but on no more than there are processors, which is also what `None` means.
-///
-/// More threads than processors only wait for each other.
-pub(crate) fn on_threads<T: Send>(
-    threads: Option<NonZeroUsize>,
-    work: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
-    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let threads = threads.map_or(processors, |wanted| wanted.min(processors));
-    match pool(threads.get()) {
-        Some(pool) => pool.install(work),
-        None => work(),
-    }
-}
-
-/// A pool of `wanted` threads, or of as many as the system grants: where processes are limited (`ulimit -u`, a cgroup) work
-/// takes longer, and is done. `None` where this thread belongs to another pool already and no other is granted.
-pub(crate) fn pool(wanted: usize) -> Option<rayon::ThreadPool> {
-    let halves = std::iter::successors(Some(wanted.max(1)), |&threads| (threads > 1).then_some(threads / 2));
-    let granted = halves
-        .map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
-        .find_map(Result::ok);
-    granted.or_else(|| rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok())
 }
 
 #[derive(Debug, Args)]

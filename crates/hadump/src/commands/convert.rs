@@ -4,10 +4,11 @@ use crate::choose::choose;
 use crate::cli::{self, Format, InputArgs};
 use crate::input::crash_notes;
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::output::destination::{Destination, WriteJob, WriteOutcome};
 use crate::show::progress;
 use crate::show::report::{Gate, Input, Output, Pages, Report, Seconds};
-use crate::{Outcome, output};
+use crate::{output, threads};
 use anyhow::{Result, bail};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use vmcore::Dump;
 
 /// Converts and reports.
 pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
-    let (report, outcome) = args.write.on_threads(|| convert(args, quiet))?;
+    let (report, outcome) = threads::on(args.write.threads, || convert(args, quiet))?;
     // The dump is written: a failure to print the report does not change the outcome.
     if let Err(error) = report.print(args.json, quiet) {
         tracing::error!("cannot print the report: {error:#}");

@@ -2,8 +2,8 @@
 
 use crate::commands::receive;
 use crate::input::decrypt::{self, Encrypted};
-use crate::output::destination::is_stream;
-use crate::{Outcome, cli, output};
+use crate::outcome::Outcome;
+use crate::{cli, output};
 use anyhow::{Context, Result, bail};
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ pub(crate) fn run(args: &cli::Decrypt) -> Result<Outcome> {
     let Some(encrypted) = Encrypted::of(&args.input, &args.identity)? else {
         bail!("{}: not encrypted with age", args.input[0].display());
     };
-    if is_stream(&args.output) {
+    if cli::is_stream(&args.output) {
         let mut out = io::stdout().lock();
         io::copy(&mut encrypted.stream(), &mut out).context("cannot decrypt to standard output")?;
         out.flush().context("standard output: cannot write to it")?;

@@ -1,11 +1,12 @@
 //! `hadump diff`: two dumps, page by page, whatever their formats.
 
+use crate::cli;
 use crate::cli::InputArgs;
 use crate::input::walk::{self, Frames, View};
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::show::frameset::Frameset;
 use crate::show::{progress, report};
-use crate::{Outcome, cli};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use std::io::Write;

@@ -1,8 +1,9 @@
 //! `hadump dmesg`: the kernel log of a dump.
 
+use crate::cli;
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::show::report;
-use crate::{Outcome, cli};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::io::{BufWriter, Write};

@@ -1,8 +1,9 @@
 //! `hadump hpte`: the page-table entries that the hypervisor saved for the real-mode area.
 
+use crate::cli;
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::show::report;
-use crate::{Outcome, cli};
 use anyhow::Result;
 use serde::Serialize;
 use std::io::Write;

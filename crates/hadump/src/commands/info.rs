@@ -1,9 +1,10 @@
 //! `hadump info`: what a dump is and what it contains.
 
+use crate::cli;
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::show::terminal::Line;
 use crate::show::{report, units};
-use crate::{Outcome, cli};
 use anyhow::Result;
 use phyp::notes::{OWNER, PRIVATE};
 use serde::Serialize;

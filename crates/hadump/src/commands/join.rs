@@ -1,8 +1,8 @@
 //! `hadump join`: the files of a split set, or shards, joined into one.
 
-use crate::Outcome;
 use crate::cli::{self, Compression, InputArgs, WriteArgs};
 use crate::commands::convert;
+use crate::outcome::Outcome;
 use anyhow::Result;
 use clap::ValueEnum;
 

@@ -1,8 +1,9 @@
 //! `hadump pages`: every page of a dump, one line each.
 
+use crate::cli;
 use crate::input::walk;
 use crate::input::{self, Prefer};
-use crate::{Outcome, cli};
+use crate::outcome::Outcome;
 use anyhow::Result;
 use std::io::Write;
 use vmcore::{PageState, Pfn};

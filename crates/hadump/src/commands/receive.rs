@@ -1,8 +1,9 @@
 //! `hadump receive`: a dump as it comes through a pipe, into a file.
 
+use crate::outcome::Outcome;
 use crate::show::progress::Waiting;
 use crate::show::{report, units};
-use crate::{Outcome, cli, output};
+use crate::{cli, output};
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{Covered, StreamEnd, Unflattened, unflatten};
 use dumpfile::kdump::{Marked, mark_incomplete};

@@ -1,8 +1,9 @@
 //! `hadump regs`: every saved register of every CPU.
 
+use crate::cli;
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::show::report;
-use crate::{Outcome, cli};
 use anyhow::{Result, bail};
 use phyp::{CpuListing, NamedRegister, registers};
 use serde::{Serialize, Serializer};

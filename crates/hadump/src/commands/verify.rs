@@ -1,10 +1,11 @@
 //! `hadump verify`: reads every page of a dump once, and all of its file by the checksums that it carries.
 
+use crate::cli;
 use crate::input::walk;
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::show::frameset::Frameset;
 use crate::show::report;
-use crate::{Outcome, cli};
 use anyhow::Result;
 use serde::Serialize;
 use std::io::Write;

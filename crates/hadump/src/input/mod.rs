@@ -17,7 +17,7 @@ use phyp::region::Reading;
 use phyp::{Leavings, Options, Severity};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use vmcore::{Dump, Machine, PageSize, PhysAddr, RangeSet};
+use vmcore::{Dump, Machine, PhysAddr, RangeSet};
 
 /// Which source is read when a machine's root offers the same memory twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,55 +275,4 @@ fn assemble(args: &InputArgs, leavings: &Leavings, memory: &Path) -> Result<Dump
 /// Opens the dumped kernel's own description of itself.
 pub(crate) fn kernel<'d>(dump: &'d Dump, args: &InputArgs) -> Result<kernel::Kernel<'d>> {
     kernel::Kernel::open(dump).with_context(|| format!("{}: cannot understand the kernel", args.name()))
-}
-
-/// A page size in bytes, with K for KiB.
-pub(crate) fn parse_page_size(text: &str) -> Result<PageSize, String> {
-    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1024),
-        None => (text, 1),
-    };
-    let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    bytes.and_then(PageSize::new).ok_or_else(|| "expected a power of two from 4K to 1024K".into())
-}
-
-/// A machine as `uname -m` prints it.
-pub(crate) fn parse_machine(text: &str) -> Result<Machine, String> {
-    Machine::from_name(text).ok_or_else(|| {
-        "expected a machine as uname -m prints it: x86_64, aarch64, ppc64le, ppc64, s390x, riscv64, loongarch64, ...".into()
-    })
-}
-
-/// An address in hexadecimal.
-pub(crate) fn parse_addr(text: &str) -> Result<PhysAddr, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    u64::from_str_radix(digits, 16)
-        .map(PhysAddr)
-        .map_err(|_| "expected a hexadecimal address such as 0x10000000".into())
-}
-
-/// A range of addresses, `START-END` without END itself.
-pub(crate) fn parse_range(text: &str) -> Result<vmcore::Range<PhysAddr>, String> {
-    let (start, end) = text.split_once('-').ok_or("expected START-END such as 0x0-0x30000000")?;
-    let (start, end) = (parse_addr(start)?, parse_addr(end)?);
-    if start >= end {
-        return Err("the end must be above the start".into());
-    }
-    Ok(vmcore::Range::new(start, end))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_ranges_are_read_as_people_write_them() {
-        assert_eq!(parse_page_size("64K"), Ok(PageSize::K64));
-        assert_eq!(parse_page_size("4096"), Ok(PageSize::K4));
-        assert!(parse_page_size("5000").is_err());
-        let range = parse_range("0x1000-2000").unwrap();
-        assert_eq!((range.start, range.end), (PhysAddr(0x1000), PhysAddr(0x2000)));
-        assert!(parse_range("2000-1000").is_err());
-        assert!(parse_range("12").is_err());
-    }
 }

@@ -3,7 +3,7 @@
 use super::args::Options;
 use super::create;
 use super::messages::Messages;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, anyhow};
 use dumpfile::output::Sink;
 use kernel::dwarf::Dwarf;

@@ -3,9 +3,9 @@
 use super::args::{Options, Target};
 use super::create;
 use super::messages::Messages;
-use crate::Outcome;
 use crate::cli::InputArgs;
 use crate::commands::receive;
+use crate::outcome::Outcome;
 use anyhow::{Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
 use dumpfile::output::{OutputFile, Sink};

@@ -3,7 +3,7 @@
 use super::args::{Options, Target};
 use super::create;
 use super::messages::Messages;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::output::SinkWriter;
 use anyhow::{Context, Result};
 use kernel::log::Extent;

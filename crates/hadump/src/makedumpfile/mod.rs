@@ -17,7 +17,8 @@ mod split;
 mod stats;
 mod usage;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
+use crate::threads;
 use anyhow::Result;
 use args::{Job, MessageLevel, Options, Refusal, Target};
 use messages::Messages;
@@ -132,14 +133,14 @@ fn start_log(level: MessageLevel) {
     } else {
         LevelFilter::OFF
     };
-    crate::start_log(level);
+    crate::show::log::start(level);
 }
 
 fn run(mut options: Options, job: Job, say: Messages) -> Result<Outcome> {
     // Also where a script counts processors: a capture kernel may have as many as the machine, and little memory.
-    let fit = crate::commands::save::threads_that_fit();
+    let fit = threads::that_fit();
     let threads = options.threads.map_or(fit, |wanted| wanted.min(fit));
-    crate::cli::on_threads(Some(threads), || match job {
+    threads::on(Some(threads), || match job {
         Job::Create { input, output } => create::run(&options, &input, &output, say),
         Job::Split { input, outputs } => split::run(&options, &input, &outputs, say),
         Job::MemUsage { input } => create::mem_usage(&options, &input, say),

@@ -4,7 +4,7 @@ use super::args::Options;
 use super::create;
 use super::messages::Messages;
 use super::stats;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::output::set::{self, Set};
 use crate::output::work;
 use crate::show::progress;

@@ -1,11 +1,10 @@
 //! Where a conversion writes: a file, a flattened stream, a split set.
 
-use crate::cli::{Format, WriteArgs};
+use crate::cli::{Cut, Format, Shard, WriteArgs, is_stream};
 use crate::custody::Watch;
 use crate::output::set::{self, Set};
 use crate::output::work;
 use crate::output::{self, SinkWriter};
-use crate::show::units;
 use ::save::Paced;
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::FlattenedSink;
@@ -16,31 +15,13 @@ use dumpfile::{Facts, Progress, Written, elf};
 use sealed::Sealer;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::num::{NonZeroU16, NonZeroU64};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Pfn, Range, Selection};
 
 /// The option that replaces existing files.
 const FORCE: &str = "--force";
-
-/// How the output is split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// The number of files.
-    Count(NonZeroU16),
-    /// The most bytes of pages in a file, before compression.
-    Size(u64),
-}
-
-/// One part of a split set, to be written alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shard {
-    /// Its number, from 0.
-    pub(crate) number: u16,
-    /// The number of parts.
-    pub(crate) of: NonZeroU16,
-}
 
 /// Where the bytes go.
 pub(crate) enum Destination {
@@ -167,11 +148,6 @@ impl Destination {
             Self::Set { names, cut, force } => write_set(names, cut, force, job, progress),
         }
     }
-}
-
-/// Whether an output is standard output, as `-` names it.
-pub(crate) fn is_stream(output: &Path) -> bool {
-    output.as_os_str() == "-"
 }
 
 fn finish(
@@ -390,29 +366,4 @@ pub(crate) fn write_kdump(
         Ok(written) => (written, Ok(())),
         Err(error) => (written, Err(error)),
     }
-}
-
-/// `N`, a number of files, or `SIZE` with a unit: how to split the output.
-pub(crate) fn parse_cut(text: &str) -> Result<Cut, String> {
-    if let Ok(count) = text.parse() {
-        return Ok(Cut::Count(count));
-    }
-    match units::parse_size(text) {
-        // A number alone is one of files, and it was none.
-        Ok(bytes) if bytes > 0 && text.ends_with(|c: char| c.is_ascii_alphabetic()) => Ok(Cut::Size(bytes)),
-        _ => {
-            Err("expected a number of files from 1 to 65535, or the size of each with a unit such as 4G"
-                .into())
-        }
-    }
-}
-
-/// `I/N`: part I, counted from 0, of N.
-pub(crate) fn parse_shard(text: &str) -> Result<Shard, String> {
-    let parse = || {
-        let (number, of) = text.split_once('/')?;
-        let shard = Shard { number: number.parse().ok()?, of: of.parse().ok()? };
-        (shard.number < shard.of.get()).then_some(shard)
-    };
-    parse().ok_or_else(|| "expected I/N with I from 0 to N-1, such as 0/4".into())
 }

@@ -1,6 +1,6 @@
 //! Writing the files of a split set: each has the headers of the whole dump and the pages of its own frames.
 
-use crate::{cli, output};
+use crate::{output, threads};
 use dumpfile::kdump::{self, Options, Writer};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::{Error, Facts, Progress, Written};
@@ -88,7 +88,7 @@ impl<'a> Set<'a> {
             Ok(writer) => writer,
             Err(error) => return Part { writer: None, error: Some(error) },
         };
-        let error = match cli::pool(threads) {
+        let error = match threads::pool(threads) {
             Some(pool) => pool.install(|| writer.write(self.selection, progress)).err(),
             None => writer.write(self.selection, progress).err(),
         };

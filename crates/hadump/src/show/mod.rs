@@ -1,6 +1,7 @@
 //! What several commands print, and how: reports, progress, numbers with units, sets of frames, text that is safe on a terminal.
 
 pub(crate) mod frameset;
+pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod report;
 pub(crate) mod terminal;

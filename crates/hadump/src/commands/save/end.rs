@@ -4,7 +4,7 @@ use super::Saving;
 use super::release::ReleaseMethod;
 use super::report::{Expected, Interface, Released, Report};
 use super::target;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::show::report::{Gate, Input, Output, Pages, Seconds, words};
 use ::save::engine::End;
 use ::save::identity;
@@ -210,7 +210,7 @@ impl Saving<'_> {
             released,
             resumed: result.resumed,
             remarks: result.remarks.into_iter().chain(std::mem::take(&mut self.remarks)).collect(),
-            exit_code: outcome.map_or(crate::FAILED, Outcome::code),
+            exit_code: outcome.map_or(crate::outcome::FAILED, Outcome::code),
         };
         // The dump is saved: a failure to print the report does not change the outcome.
         if let Err(error) = report.print(self.args.json, self.quiet) {

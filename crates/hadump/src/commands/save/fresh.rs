@@ -5,7 +5,7 @@ use super::prepare::Prepared;
 use super::release::{Levels, ReleaseMethod};
 use super::target::{self, TargetKind};
 use super::{Opened, Saving, StartOver};
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::show::progress;
 use crate::show::report::Gate;
 use ::save::engine::Limits;

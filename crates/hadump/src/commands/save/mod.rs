@@ -13,11 +13,12 @@ mod report;
 mod resume;
 mod target;
 
-use crate::Outcome;
 use crate::cli;
 use crate::custody::{Standing, Watch};
 use crate::input::{self, Prefer};
+use crate::outcome::Outcome;
 use crate::output::{self, work};
+use crate::threads;
 use ::save::journal::Journal;
 use ::save::session::Earlier;
 use ::save::state::{self, Hold, Saved};
@@ -26,28 +27,22 @@ use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
 use dumpfile::kdump;
 use dumpfile::output::RawDevice;
-use phyp::system::meminfo_field;
 use release::{Levels, ReleaseMethod};
 use report::say;
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use target::{InterruptedSave, TargetKind};
 use vmcore::{Dump, Note, PageSize};
-
-/// Bytes of memory that each thread needs, and the program besides.
-const PER_THREAD: u64 = 8 << 20;
-const BASE_MEMORY: u64 = 64 << 20;
 
 /// The option that replaces existing files.
 const FORCE: &str = "--force";
 
 /// Saves and reports.
 pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
-    let threads = args.write.threads.unwrap_or_else(threads_that_fit);
+    let threads = args.write.threads.unwrap_or_else(threads::that_fit);
     let mut saving = Saving {
         args,
         quiet,
@@ -57,16 +52,7 @@ pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
         custody: Watch::of(&args.root),
     };
     saving.hold();
-    cli::on_threads(Some(threads), || saving.run())
-}
-
-/// How many threads the free memory is enough for: a kernel booted in 256 MB has little of it.
-pub(crate) fn threads_that_fit() -> NonZeroUsize {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let fit =
-        |free: u64| usize::try_from(free.saturating_sub(BASE_MEMORY) / PER_THREAD).unwrap_or(usize::MAX);
-    let threads = meminfo_field(&text, "MemAvailable").map_or(usize::MAX, fit);
-    NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN)
+    threads::on(Some(threads), || saving.run())
 }
 
 /// One run of the command.

@@ -4,7 +4,7 @@ use super::end::{Plan, Resumable, SaveResult, Wrote, absolute};
 use super::release::Levels;
 use super::target::{self, InterruptedSave, TargetKind};
 use super::{Opened, Saving, StartOver, log};
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::show::progress;
 use ::save::engine::Limits;
 use ::save::journal::{Begin, History, Journal, Record};

@@ -4,9 +4,9 @@
 mod dump;
 mod report;
 
-use crate::Outcome;
 use crate::cli;
 use crate::custody::Standing;
+use crate::outcome::Outcome;
 use crate::show::report as shown;
 use anyhow::{Context, Result, bail};
 use dumpfile::output::{OutputFile, Sink};
