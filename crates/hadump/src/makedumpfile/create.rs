@@ -1,193 +1,28 @@
 //! The making of a dump from another, makedumpfile's main work.
 
-use super::args::{MessageLevel, Options, Target};
+use super::args::{Options, Target};
 use super::messages::Messages;
+use super::out::{Out, STDOUT};
 use super::sink::Limited;
+use super::source::{self, Source};
 use super::stats;
-use super::{given, headers};
 use crate::choose::{Chosen, choose};
-use crate::cli::InputArgs;
 use crate::commands::convert;
-use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
-use crate::output::Nowhere;
-use crate::output::{self, destination, work};
+use crate::output::{self, Nowhere, destination};
 use crate::show::progress;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use dumpfile::Error;
-use dumpfile::codec::Method;
-use dumpfile::flattened::FlattenedSink;
-use dumpfile::output::{OutputFile, RawDevice, Sink};
-use std::fmt;
+use dumpfile::output::Sink;
 use std::fs::File;
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Instant;
-use vmcore::{Dump, DumpLevel, Note};
-
-/// What makedumpfile calls its standard output in messages.
-const STDOUT: &str = "STDOUT";
-
-/// The dump that is read, and its name for messages.
-pub(super) struct Source {
-    pub(super) args: InputArgs,
-    pub(super) dump: Dump,
-    /// Notes of hadump's own.
-    notes: Vec<Note>,
-    /// The dump is of a Xen host, and its frames are not those of any Linux in it.
-    xen: bool,
-}
-
-/// The dump is not of a Xen host, as the user says. The text is makedumpfile's.
-#[derive(Debug)]
-pub(super) struct NotXen(String);
-
-impl fmt::Display for NotXen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'-X' option is disable,because {} is not Xen's memory core image.", self.0)
-    }
-}
-
-impl std::error::Error for NotXen {}
-
-impl Source {
-    pub(super) fn kernel(&self) -> Result<kernel::Kernel<'_>> {
-        input::kernel(&self.dump, &self.args)
-    }
-
-    /// How the input's pages are compressed.
-    pub(super) fn method(&self) -> Option<Method> {
-        let (_, methods) = self.dump.source.format.split_once('(')?;
-        let (first, _) = methods.split_once([',', ')'])?;
-        Method::from_name(first)
-    }
-}
-
-/// Opens VMCORE, and prints its headers and its VMCOREINFO with the debugging messages: openSUSE's kdump takes the release
-/// and the time of the crash from them.
-pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Source> {
-    open_args(options, InputArgs::path(path), say)
-}
-
-pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
-    let dump = input::open_as_it_is(&args, Prefer::Vmcore, None)?;
-    let debugging = say.level().has(MessageLevel::DEBUG);
-    if debugging {
-        say.debug(headers::text(&args.input, &dump).trim_end());
-    }
-    let xen = dump.notes.iter().any(|note| note.name == b"Xen");
-    if options.xen && !xen {
-        return Err(NotXen(args.name()).into());
-    }
-    if options.xen {
-        say.error(&format!("-X: {} is of a Xen host, of which all pages are kept", args.name()));
-    }
-    let (dump, notes) = given::apply(options, dump, say)?;
-    if debugging && let Some(info) = &dump.vmcoreinfo {
-        let lines =
-            String::from_utf8_lossy(info.text()).lines().map(|l| format!("  {l}\n")).collect::<String>();
-        say.debug(&format!("VMCOREINFO   :\n{lines}"));
-    }
-    if debugging {
-        say.debug(&headers::facts(&dump));
-    }
-    Ok(Source { args, dump, notes, xen: options.xen })
-}
-
-/// Where a dump goes.
-enum Out {
-    File(OutputFile),
-    Device(RawDevice),
-    Stream(FlattenedSink<File>),
-    Nowhere(Nowhere),
-}
-
-impl Out {
-    fn open(options: &Options, source: &Source, target: &Target) -> Result<Self> {
-        Ok(match target {
-            Target::Stdout if options.dry_run => Self::Nowhere(Nowhere(STDOUT.into())),
-            Target::Stdout => Self::Stream(stream()?),
-            Target::File(path) if options.dry_run || output::is_null_device(path) => {
-                Self::Nowhere(Nowhere(path.clone()))
-            }
-            Target::File(path) if options.force && is_disk(path) => {
-                convert::refuse_input_as_output(&source.args, std::slice::from_ref(path))?;
-                Self::Device(RawDevice::open(path)?)
-            }
-            Target::File(path) => Self::File(begin(options, Some(&source.args), path)?),
-        })
-    }
-
-    fn sink(&self) -> &dyn Sink {
-        match self {
-            Self::File(file) => file,
-            Self::Device(device) => device,
-            Self::Stream(stream) => stream,
-            Self::Nowhere(nowhere) => nowhere,
-        }
-    }
-
-    /// Makes work files: where the user wants them, else beside the output if it is a file.
-    fn work_files(&self, options: &Options) -> impl Fn() -> io::Result<File> + use<> {
-        let output = match self {
-            Self::File(file) => Some(file.path()),
-            Self::Device(_) | Self::Stream(_) | Self::Nowhere(_) => None,
-        };
-        work::files(options.work_dir.as_deref(), output)
-    }
-
-    /// Ends the output, and returns the name that it has now.
-    fn finish(self, whole: bool) -> Result<PathBuf, Error> {
-        match self {
-            Self::File(file) if whole => file.commit(),
-            Self::File(file) => output::keep(file),
-            Self::Device(device) => {
-                device.sync()?;
-                Ok(device.path().to_owned())
-            }
-            Self::Stream(stream) => {
-                stream.finish()?;
-                Ok(STDOUT.into())
-            }
-            Self::Nowhere(Nowhere(path)) => Ok(path),
-        }
-    }
-}
-
-/// Begins a flattened stream on standard output.
-fn stream() -> Result<FlattenedSink<File>> {
-    let stdout = io::stdout();
-    if stdout.is_terminal() {
-        bail!("refusing to write a dump to a terminal; redirect standard output");
-    }
-    // Not through the buffer of `Stdout`, which looks for line ends.
-    let file = stdout.as_fd().try_clone_to_owned().context("standard output cannot be written to")?;
-    Ok(FlattenedSink::new(File::from(file), STDOUT)?)
-}
-
-/// Begins a file of this name, which must not be one of the input's. With `-f` what the name stands for is written.
-pub(super) fn begin(options: &Options, input: Option<&InputArgs>, path: &Path) -> Result<OutputFile> {
-    if let Some(input) = input {
-        convert::refuse_input_as_output(input, &[path.to_owned()])?;
-    }
-    if output::is_null_device(path) {
-        return Ok(OutputFile::in_place(path)?);
-    }
-    if options.force {
-        return Ok(OutputFile::create_over(path)?);
-    }
-    output::create(path, false, "-f")
-}
-
-fn is_disk(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())
-}
+use vmcore::DumpLevel;
 
 /// Makes a dump, of the first dump level that fits.
 pub(super) fn run(options: &Options, input: &Path, target: &Target, say: Messages) -> Result<Outcome> {
-    let mut source = open(options, input, say)?;
+    let mut source = source::open(options, input, say)?;
     if options.elf {
         source.dump = convert::with_virtual_addresses(source.dump);
     }
@@ -217,7 +52,7 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
     let mut levels = options.levels.iter().copied().peekable();
     while let Some(level) = levels.next() {
         let attempt = Attempt { options, source, level, say };
-        let out = Out::open(options, source, target)?;
+        let out = Out::open(options, &source.args, target)?;
         let written = attempt.write(&out)?;
         let (path, limit) = (out.sink().path().display().to_string(), options.limit);
         match written {
@@ -359,7 +194,7 @@ pub(super) fn say_more_kept(say: Messages, more_kept: bool) {
 
 /// Counts the pages of each kind, those of zeros among them, and writes nothing.
 pub(super) fn mem_usage(options: &Options, input: &Path, say: Messages) -> Result<Outcome> {
-    let source = open(options, input, say)?;
+    let source = source::open(options, input, say)?;
     let attempt = Attempt { options, source: &source, level: DumpLevel::ALL, say };
     let nowhere = Nowhere("/dev/null".into());
     let chosen = attempt.choose(&Out::Nowhere(Nowhere("/dev/null".into())))?;

@@ -1,8 +1,8 @@
 //! `-x`, `-i`, `-g` and `--config`: what files say about the kernel, and what is erased because of it.
 
 use super::args::Options;
-use super::create;
 use super::messages::Messages;
+use super::out;
 use crate::outcome::Outcome;
 use anyhow::{Context, Result, anyhow};
 use dumpfile::output::Sink;
@@ -90,7 +90,7 @@ pub(super) fn generate(options: &Options, output: &Path, vmlinux: &Path, say: Me
     let name = vmlinux.path().display().to_string();
     let dwarf = Dwarf::open(&vmlinux)?.ok_or_else(|| anyhow!("{name}: it has no debug information"))?;
     let text = kernel::knowledge::vmcoreinfo::of_vmlinux(&vmlinux, &dwarf)?;
-    let file = create::begin(options, None, output)?;
+    let file = out::begin(options, None, output)?;
     file.write_at(0, text.as_bytes())?;
     let saved = file.commit()?;
     say.common(&format!("\nThe vmcoreinfo is saved to {}.", saved.display()));

@@ -1,8 +1,8 @@
 //! `-R` and `--reassemble`: one ordinary dump file from a stream, or from the parts of a split set.
 
 use super::args::{Options, Target};
-use super::create;
 use super::messages::Messages;
+use super::{create, out, source};
 use crate::cli::InputArgs;
 use crate::commands::receive;
 use crate::outcome::Outcome;
@@ -17,7 +17,7 @@ pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Resu
     if io::stdin().is_terminal() {
         bail!("-R: standard input is a terminal, and a stream comes through a pipe");
     }
-    let file = create::begin(options, None, output)?;
+    let file = out::begin(options, None, output)?;
     let what = match unflatten(&mut io::stdin().lock(), &file) {
         Ok(arrived) if arrived.foreign.is_some() => {
             bail!("standard input is not a flattened dump; nothing is saved")
@@ -70,7 +70,7 @@ pub(super) fn reassemble(
     say: Messages,
 ) -> Result<Outcome> {
     let source =
-        create::open_args(options, InputArgs { input: parts, ..InputArgs::path(Path::new("")) }, say)?;
+        source::open_args(options, InputArgs { input: parts, ..InputArgs::path(Path::new("")) }, say)?;
     options.codec = source.method();
     create::make(options, &source, &Target::File(output.to_owned()), say)
 }

@@ -1,8 +1,8 @@
 //! `--dump-dmesg`: the kernel log alone.
 
 use super::args::{Options, Target};
-use super::create;
 use super::messages::Messages;
+use super::{out, source};
 use crate::outcome::Outcome;
 use crate::output::SinkWriter;
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Writes the log as text, also with `-F`.
 pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Messages) -> Result<Outcome> {
-    let source = create::open(options, input, say)?;
+    let source = source::open(options, input, say)?;
     let kernel = source.kernel()?;
     let extent = if options.partial_dmesg { Extent::SinceClear } else { Extent::Whole };
     let write = |out: &mut dyn Write| -> Result<Vec<String>> {
@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Message
             (remarks, "STDOUT".to_owned())
         }
         Target::File(path) => {
-            let file = create::begin(options, Some(&source.args), path)?;
+            let file = out::begin(options, Some(&source.args), path)?;
             let mut out = BufWriter::with_capacity(1 << 16, SinkWriter::new(&file));
             let remarks = write(&mut out)?;
             out.flush().with_context(|| format!("{}: cannot write the log", path.display()))?;

@@ -12,7 +12,9 @@ mod headers;
 mod join;
 mod log;
 mod messages;
+mod out;
 mod sink;
+mod source;
 mod split;
 mod stats;
 mod usage;
@@ -94,7 +96,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            match error.downcast_ref::<create::NotXen>() {
+            match error.downcast_ref::<source::NotXen>() {
                 Some(why) => say.common(&format!("{why}\n{HINT}")),
                 None => say.error(&format!("{error:#}")),
             }

@@ -1,9 +1,9 @@
 //! `--split`: one dump in several files, usually on several disks.
 
 use super::args::Options;
-use super::create;
 use super::messages::Messages;
 use super::stats;
+use super::{create, out, source};
 use crate::outcome::Outcome;
 use crate::output::set::{self, Set};
 use crate::output::work;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Writes the parts at the same time, each with its share of the threads.
 pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Messages) -> Result<Outcome> {
-    let source = create::open(options, input, say)?;
+    let source = source::open(options, input, say)?;
     let Some(level) = options.levels.first() else { bail!("no dump level") };
     if options.levels.len() > 1 || options.limit.is_some() {
         bail!("--split accepts one dump level and no -L: the size of a part cannot be promised");
@@ -28,7 +28,7 @@ pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Mes
     }
     let files = outputs
         .iter()
-        .map(|path| create::begin(options, Some(&source.args), path))
+        .map(|path| out::begin(options, Some(&source.args), path))
         .collect::<Result<Vec<OutputFile>>>()?;
     let spill = work::files(options.work_dir.as_deref(), outputs.first().map(PathBuf::as_path));
     let chosen = create::choose_pages(&source, *level, say, &spill)?;

@@ -1,0 +1,78 @@
+//! The dump that is read, with what the user's files say of its kernel.
+
+use super::args::{MessageLevel, Options};
+use super::messages::Messages;
+use super::{given, headers};
+use crate::cli::InputArgs;
+use crate::input::{self, Prefer};
+use anyhow::Result;
+use dumpfile::codec::Method;
+use std::fmt;
+use std::path::Path;
+use vmcore::{Dump, Note};
+
+/// The dump that is read, and its name for messages.
+pub(super) struct Source {
+    pub(super) args: InputArgs,
+    pub(super) dump: Dump,
+    /// Notes of hadump's own.
+    pub(super) notes: Vec<Note>,
+    /// The dump is of a Xen host, and its frames are not those of any Linux in it.
+    pub(super) xen: bool,
+}
+
+/// The dump is not of a Xen host, as the user says. The text is makedumpfile's.
+#[derive(Debug)]
+pub(super) struct NotXen(String);
+
+impl fmt::Display for NotXen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'-X' option is disable,because {} is not Xen's memory core image.", self.0)
+    }
+}
+
+impl std::error::Error for NotXen {}
+
+impl Source {
+    pub(super) fn kernel(&self) -> Result<kernel::Kernel<'_>> {
+        input::kernel(&self.dump, &self.args)
+    }
+
+    /// How the input's pages are compressed.
+    pub(super) fn method(&self) -> Option<Method> {
+        let (_, methods) = self.dump.source.format.split_once('(')?;
+        let (first, _) = methods.split_once([',', ')'])?;
+        Method::from_name(first)
+    }
+}
+
+/// Opens VMCORE, and prints its headers and its VMCOREINFO with the debugging messages: openSUSE's kdump takes the release
+/// and the time of the crash from them.
+pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Source> {
+    open_args(options, InputArgs::path(path), say)
+}
+
+pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
+    let dump = input::open_as_it_is(&args, Prefer::Vmcore, None)?;
+    let debugging = say.level().has(MessageLevel::DEBUG);
+    if debugging {
+        say.debug(headers::text(&args.input, &dump).trim_end());
+    }
+    let xen = dump.notes.iter().any(|note| note.name == b"Xen");
+    if options.xen && !xen {
+        return Err(NotXen(args.name()).into());
+    }
+    if options.xen {
+        say.error(&format!("-X: {} is of a Xen host, of which all pages are kept", args.name()));
+    }
+    let (dump, notes) = given::apply(options, dump, say)?;
+    if debugging && let Some(info) = &dump.vmcoreinfo {
+        let lines =
+            String::from_utf8_lossy(info.text()).lines().map(|l| format!("  {l}\n")).collect::<String>();
+        say.debug(&format!("VMCOREINFO   :\n{lines}"));
+    }
+    if debugging {
+        say.debug(&headers::facts(&dump));
+    }
+    Ok(Source { args, dump, notes, xen: options.xen })
+}
