@@ -1,7 +1,7 @@
 //! `hadump convert`: from any dump to a new file.
 
 use crate::choose::choose;
-use crate::cli::{self, Format, InputArgs};
+use crate::cli::{self, Format};
 use crate::input::crash_notes;
 use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
@@ -9,11 +9,8 @@ use crate::output::destination::{Destination, WriteJob, WriteOutcome};
 use crate::show::progress;
 use crate::show::report::{Gate, Input, Output, Pages, Report, Seconds};
 use crate::{output, threads};
-use anyhow::{Result, bail};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use anyhow::Result;
 use std::time::{Duration, Instant};
-use vmcore::Dump;
 
 /// Converts and reports.
 pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
@@ -38,7 +35,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     let destination = if args.dry_run {
         Destination::Nowhere
     } else {
-        refuse_input_as_output(&args.input, &args.output)?;
+        output::refuse_input(&args.input, &args.output)?;
         let flattened = args.flattened || args.write.is_encrypted();
         Destination::create(&args.output, flattened, args.cut(), args.force)?
     };
@@ -47,7 +44,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     let (classified, chosen) =
         timed(|| choose(&args.input, &dump, level, args.write.level.gated(), filled, &spill))?;
     let dump = match args.write.format {
-        Format::Elf => with_virtual_addresses(dump),
+        Format::Elf => input::with_virtual_addresses(dump),
         Format::Kdump => dump,
     };
     for remark in &chosen.remarks {
@@ -113,32 +110,6 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         exit_code: outcome.code(),
     };
     Ok((report, outcome))
-}
-
-/// Adds the kernel's virtual addresses to a dump that has none; readers of ELF files cannot find them otherwise.
-pub(crate) fn with_virtual_addresses(mut dump: Dump) -> Dump {
-    // QEMU writes segments, and 0 for the virtual address of each.
-    if dump.virt.iter().all(|segment| segment.virt.0 == 0) {
-        let segments = kernel::Kernel::open(&dump).map(|kernel| kernel.virt_segments());
-        match segments {
-            Ok(segments) => dump.virt = segments,
-            Err(error) => tracing::warn!(
-                "gdb and vmcore-dmesg cannot read the output, as the kernel's addresses are not known: {error}"
-            ),
-        }
-    }
-    dump
-}
-
-/// Refuses to replace the input, which may be the only copy of the dump, also with `--force`.
-pub(crate) fn refuse_input_as_output(input: &InputArgs, outputs: &[PathBuf]) -> Result<()> {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
-    let inputs: Vec<_> = input.files().filter_map(identity).collect();
-    let input = outputs.iter().find(|output| identity(output).is_some_and(|it| inputs.contains(&it)));
-    match input {
-        Some(output) => bail!("{}: this is the input; give the output another name", output.display()),
-        None => Ok(()),
-    }
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {

@@ -1,9 +1,9 @@
 //! `hadump decrypt`: what `--encrypt-to` wrote, as it was before: a dump, or a log.
 
-use crate::commands::receive;
+use crate::cli;
 use crate::input::decrypt::{self, Encrypted};
 use crate::outcome::Outcome;
-use crate::{cli, output};
+use crate::output::{self, received};
 use anyhow::{Context, Result, bail};
 use std::io::{self, Write};
 
@@ -24,17 +24,14 @@ pub(crate) fn run(args: &cli::Decrypt) -> Result<Outcome> {
             None => Outcome::Complete,
         });
     }
-    crate::commands::convert::refuse_input_as_output(
-        &cli::InputArgs::paths(args.input.clone()),
-        std::slice::from_ref(&args.output),
-    )?;
+    output::refuse_input(&cli::InputArgs::paths(args.input.clone()), std::slice::from_ref(&args.output))?;
     let file = output::create(&args.output, args.force, "--force")?;
     let Some(trouble) = decrypt::into(&encrypted, &file)? else {
         file.commit()?;
         return Ok(Outcome::Complete);
     };
     let name = file.name().to_owned();
-    match receive::keep_cut(file, &name)? {
+    match received::keep_cut(file, &name)? {
         Ok((kept, _)) => {
             tracing::error!("{trouble}; what was decrypted is kept in {}", kept.display());
             Ok(Outcome::Incomplete)

@@ -1,17 +1,18 @@
 //! `hadump receive`: a dump as it comes through a pipe, into a file.
 
+use crate::cli;
 use crate::outcome::Outcome;
+use crate::output::{self, received};
 use crate::show::progress::Waiting;
 use crate::show::{report, units};
-use crate::{cli, output};
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{Covered, StreamEnd, Unflattened, unflatten};
-use dumpfile::kdump::{Marked, mark_incomplete};
+use dumpfile::kdump::mark_incomplete;
 use dumpfile::output::{OutputFile, Sink};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sealed::{Identities, Unsealer};
 use serde::Serialize;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, IoSlice, IsTerminal, Read, Stdin, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,7 +114,7 @@ fn whole(
     if let Err(error) = output.sync() {
         return stopped_writing(args, output, &error.into(), quiet);
     }
-    let (complete, problems) = look_at(&name, covered).with_context(|| {
+    let (complete, problems) = received::look_at(&name, covered).with_context(|| {
         format!("the stream is complete but does not contain a dump; it is kept in {}", name.display())
     })?;
     if !problems.is_empty() {
@@ -142,19 +143,6 @@ fn whole(
     Ok(outcome)
 }
 
-/// Reports whether the dump `name`, of which these bytes came, is not marked as incomplete, and what does not fit in it.
-///
-/// # Errors
-///
-/// When it is no dump or cannot be read.
-pub(crate) fn look_at(name: &Path, covered: &Covered) -> Result<(bool, Vec<String>)> {
-    let file = File::open(name).with_context(|| format!("{}: cannot be opened again", name.display()))?;
-    let dump = dumpfile::open_received(file, name, covered)?;
-    let mut problems = dump.source.problems.clone();
-    problems.extend(dump.memory.check()?.problems);
-    Ok((!dump.source.incomplete, problems))
-}
-
 /// Keeps a dump that is not what the sender wrote, marked as incomplete where its format can be.
 fn not_as_sent(
     args: &cli::Receive,
@@ -168,7 +156,7 @@ fn not_as_sent(
     if let Err(error) = file.map_err(anyhow::Error::from).and_then(|file| Ok(mark_incomplete(&file, name)?)) {
         tracing::warn!("the dump is kept and may not be marked as incomplete: {error:#}");
     }
-    let path = crate::output::keep(output)?;
+    let path = output::keep(output)?;
     let error = format!("the dump did not arrive as it was sent: {}", problems.join("; "));
     incomplete(args, path, received, None, error, quiet)
 }
@@ -192,39 +180,12 @@ fn cut_short(
     error: String,
     quiet: bool,
 ) -> Result<Outcome> {
-    let (path, marked) = match keep_cut(output, &OutputFile::incomplete_name(&args.file)?)? {
+    let (path, marked) = match received::keep_cut(output, &OutputFile::incomplete_name(&args.file)?)? {
         Ok(kept) => kept,
         Err(unusable) => bail!("{error}; what arrived is unusable: {unusable}"),
     };
     let lost = marked.map(|marked| Lost { pages: marked.lost, of: marked.pages });
     incomplete(args, path, received, lost, error, quiet)
-}
-
-/// Keeps the file `name` of a stream that was cut, marked as incomplete, and returns its name and what it lacks, as far as that
-/// can be seen. What is not a dump is removed; then the reason is returned.
-///
-/// # Errors
-///
-/// When the file cannot be named.
-pub(crate) fn keep_cut(
-    output: OutputFile,
-    name: &Path,
-) -> Result<Result<(PathBuf, Option<Marked>), dumpfile::Error>> {
-    let file = OpenOptions::new().read(true).write(true).open(name);
-    let file = file.with_context(|| format!("{}: cannot be opened again", name.display()))?;
-    let marked = match mark_incomplete(&file, name) {
-        Ok(marked) => Some(marked),
-        // The disk that took no more of the stream takes no mark either.
-        Err(error @ dumpfile::Error::Write { .. }) => {
-            tracing::warn!("the dump is kept and may not be marked as incomplete: {error}");
-            None
-        }
-        Err(unusable) => {
-            output.discard();
-            return Ok(Err(unusable));
-        }
-    };
-    Ok(Ok((crate::output::keep(output)?, marked)))
 }
 
 /// Reports what is not whole.

@@ -272,6 +272,21 @@ fn assemble(args: &InputArgs, leavings: &Leavings, memory: &Path) -> Result<Dump
     Ok(dump)
 }
 
+/// Adds the kernel's virtual addresses to a dump that has none; readers of ELF files cannot find them otherwise.
+pub(crate) fn with_virtual_addresses(mut dump: Dump) -> Dump {
+    // QEMU writes segments, and 0 for the virtual address of each.
+    if dump.virt.iter().all(|segment| segment.virt.0 == 0) {
+        let segments = kernel::Kernel::open(&dump).map(|kernel| kernel.virt_segments());
+        match segments {
+            Ok(segments) => dump.virt = segments,
+            Err(error) => tracing::warn!(
+                "gdb and vmcore-dmesg cannot read the output, as the kernel's addresses are not known: {error}"
+            ),
+        }
+    }
+    dump
+}
+
 /// Opens the dumped kernel's own description of itself.
 pub(crate) fn kernel<'d>(dump: &'d Dump, args: &InputArgs) -> Result<kernel::Kernel<'d>> {
     kernel::Kernel::open(dump).with_context(|| format!("{}: cannot understand the kernel", args.name()))

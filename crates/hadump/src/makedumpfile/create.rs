@@ -7,7 +7,7 @@ use super::sink::Limited;
 use super::source::{self, Source};
 use super::stats;
 use crate::choose::{Chosen, choose};
-use crate::commands::convert;
+use crate::input;
 use crate::outcome::Outcome;
 use crate::output::{self, Nowhere, destination};
 use crate::show::progress;
@@ -24,7 +24,7 @@ use vmcore::DumpLevel;
 pub(super) fn run(options: &Options, input: &Path, target: &Target, say: Messages) -> Result<Outcome> {
     let mut source = source::open(options, input, say)?;
     if options.elf {
-        source.dump = convert::with_virtual_addresses(source.dump);
+        source.dump = input::with_virtual_addresses(source.dump);
     }
     if let Some(earlier) = source.dump.source.dump_level {
         let together = |level: &DumpLevel| level.bits() | earlier.bits();

@@ -4,8 +4,8 @@ use super::args::{Options, Target};
 use super::messages::Messages;
 use super::{create, out, source};
 use crate::cli::InputArgs;
-use crate::commands::receive;
 use crate::outcome::Outcome;
+use crate::output::received;
 use anyhow::{Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
 use dumpfile::output::{OutputFile, Sink};
@@ -25,7 +25,7 @@ pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Resu
         Ok(arrived) => match arrived.end {
             StreamEnd::Whole => {
                 // What is no dump is put in order all the same, and what is not durable is told by the commit.
-                let looked = file.sync().map(|()| receive::look_at(file.name(), &arrived.covered));
+                let looked = file.sync().map(|()| received::look_at(file.name(), &arrived.covered));
                 let problems = looked.ok().and_then(Result::ok).map(|(_, problems)| problems);
                 match problems.filter(|problems| !problems.is_empty()) {
                     None => return commit(file, say),
@@ -40,7 +40,7 @@ pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Resu
         Err(error) => format!("{:#}", anyhow::Error::from(error)),
     };
     let name = file.name().to_owned();
-    match receive::keep_cut(file, &name)? {
+    match received::keep_cut(file, &name)? {
         Ok((name, _)) => say.error(&format!("{what}; what arrived is kept in {}", name.display())),
         Err(unusable) => bail!("{what}; what arrived is unusable: {unusable}"),
     }

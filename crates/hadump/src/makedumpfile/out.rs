@@ -2,7 +2,6 @@
 
 use super::args::{Options, Target};
 use crate::cli::InputArgs;
-use crate::commands::convert;
 use crate::output::{self, Nowhere, work};
 use anyhow::{Context, Result, bail};
 use dumpfile::Error;
@@ -34,7 +33,7 @@ impl Out {
                 Self::Nowhere(Nowhere(path.clone()))
             }
             Target::File(path) if options.force && is_disk(path) => {
-                convert::refuse_input_as_output(input, std::slice::from_ref(path))?;
+                output::refuse_input(input, std::slice::from_ref(path))?;
                 Self::Device(RawDevice::open(path)?)
             }
             Target::File(path) => Self::File(begin(options, Some(input), path)?),
@@ -91,7 +90,7 @@ fn stream() -> Result<FlattenedSink<File>> {
 /// Begins a file of this name, which must not be one of the input's. With `-f` what the name stands for is written.
 pub(super) fn begin(options: &Options, input: Option<&InputArgs>, path: &Path) -> Result<OutputFile> {
     if let Some(input) = input {
-        convert::refuse_input_as_output(input, &[path.to_owned()])?;
+        output::refuse_input(input, &[path.to_owned()])?;
     }
     if output::is_null_device(path) {
         return Ok(OutputFile::in_place(path)?);

@@ -1,9 +1,11 @@
 //! Output files: beginning one, writing to one from front to back, and whether what was written lacks anything.
 
 pub(crate) mod destination;
+pub(crate) mod received;
 pub(crate) mod set;
 pub(crate) mod work;
 
+use crate::cli::InputArgs;
 use anyhow::{Context, Result, anyhow, bail};
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::{Error, Written};
@@ -11,6 +13,17 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use vmcore::Dump;
+
+/// Refuses to replace the input, which may be the only copy of the dump, also with `--force`.
+pub(crate) fn refuse_input(input: &InputArgs, outputs: &[PathBuf]) -> Result<()> {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let inputs: Vec<_> = input.files().filter_map(identity).collect();
+    let input = outputs.iter().find(|output| identity(output).is_some_and(|it| inputs.contains(&it)));
+    match input {
+        Some(output) => bail!("{}: this is the input; give the output another name", output.display()),
+        None => Ok(()),
+    }
+}
 
 /// As [`OutputFile::create`]; `option` is the one that lets it replace an existing file.
 pub(crate) fn create(path: &Path, force: bool, option: &str) -> Result<OutputFile> {

@@ -9,13 +9,14 @@ use crate::show::report::{Gate, Input, Output, Pages, Seconds, words};
 use ::save::engine::End;
 use ::save::identity;
 use ::save::journal::Journal;
+use ::save::session;
 use ::save::state::{self, GivenBack, Saved, State};
 use ::save::target::Target;
 use anyhow::{Result, anyhow};
 use dumpfile::Written;
 use dumpfile::codec::Method;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vmcore::{Dump, DumpLevel, Selection};
 
 /// What is known of a save before its first page is written.
@@ -53,8 +54,8 @@ pub(super) struct Wrote {
 
 /// A save that can be resumed until its journal is removed.
 pub(super) struct Resumable {
-    pub(super) target: Box<dyn Target>,
-    pub(super) journal: Journal,
+    target: Box<dyn Target>,
+    journal: Journal,
 }
 
 /// A save that ended, in whichever way. The dump is closed.
@@ -78,6 +79,29 @@ pub(super) struct SaveResult {
 }
 
 impl Saving<'_> {
+    /// What a save in segments wrote into `target`, beginning when `started`, and `released` on its way.
+    pub(super) fn wrote(
+        &self,
+        saved: session::Saved,
+        target: Box<dyn Target>,
+        compression: Option<Method>,
+        started: Instant,
+        released: Released,
+    ) -> Wrote {
+        Wrote {
+            end: saved.end,
+            written: saved.written,
+            complete: saved.complete,
+            paths: target::files(saved.path),
+            format: self.format(),
+            compression,
+            took: started.elapsed(),
+            released,
+            arrived: true,
+            resumable: Some(Resumable { target, journal: saved.journal }),
+        }
+    }
+
     /// The result of a save by `plan`; `method` releases the remaining memory.
     pub(super) fn result(&self, plan: Plan<'_>, wrote: Wrote, method: ReleaseMethod) -> SaveResult {
         SaveResult {

@@ -1,6 +1,6 @@
 //! A save from its beginning.
 
-use super::end::{Plan, Resumable, SaveResult, Wrote};
+use super::end::{Plan, SaveResult};
 use super::prepare::Prepared;
 use super::release::{Levels, ReleaseMethod};
 use super::target::{self, TargetKind};
@@ -132,18 +132,8 @@ impl Saving<'_> {
                 session::save(&*target, journal, job, progress)
             });
         let saved = saved.map_err(|error| self.explain(error))?;
-        let wrote = Wrote {
-            end: saved.end,
-            written: saved.written,
-            complete: saved.complete,
-            paths: target::files(saved.path),
-            format: self.format(),
-            compression: options.method,
-            took: started.elapsed(),
-            released: method.released(releaser.as_ref()),
-            arrived: true,
-            resumable: Some(Resumable { target, journal: saved.journal }),
-        };
+        let released = method.released(releaser.as_ref());
+        let wrote = self.wrote(saved, target, options.method, started, released);
         Ok(self.result(fresh.plan(self), wrote, method))
     }
 }

@@ -6,7 +6,7 @@ use super::fresh::Fresh;
 use super::release::ReleaseMethod;
 use super::target::TargetKind;
 use crate::cli::Format;
-use crate::commands::convert::with_virtual_addresses;
+use crate::input::with_virtual_addresses;
 use crate::output::destination::{Destination, WriteJob, WriteOutcome};
 use crate::output::{self, work};
 use crate::show::progress;

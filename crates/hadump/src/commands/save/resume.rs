@@ -1,6 +1,6 @@
 //! Resuming a save that was interrupted.
 
-use super::end::{Plan, Resumable, SaveResult, Wrote, absolute};
+use super::end::{Plan, SaveResult, absolute};
 use super::release::Levels;
 use super::target::{self, InterruptedSave, TargetKind};
 use super::{Opened, Saving, StartOver, log};
@@ -127,18 +127,8 @@ impl Saving<'_> {
             classified: Duration::ZERO,
             resumed: true,
         };
-        let wrote = Wrote {
-            end: saved.end,
-            written: saved.written,
-            complete: saved.complete,
-            paths: target::files(saved.path),
-            format: self.format(),
-            compression: options.method,
-            took: started.elapsed(),
-            released: method.released(releaser.as_ref()),
-            arrived: true,
-            resumable: Some(Resumable { target, journal: saved.journal }),
-        };
+        let released = method.released(releaser.as_ref());
+        let wrote = self.wrote(saved, target, options.method, started, released);
         Ok(self.result(plan, wrote, method))
     }
 
