@@ -1,13 +1,15 @@
 //! An input file: positional reads, and the holes of a sparse file. A flattened file shows here as the file that it
 //! stands for, and bytes in memory as a file of them; readers see no difference.
 //!
-//! Input is read, not mapped. Mapping, in the way that is safe against a file that is cut short meanwhile (populate, use,
-//! drop), takes 1.2 times the CPU of `pread` for compressed output and 1.4 to 1.8 times for plain output
-//! (docs/performance.md), for the work on page tables that it means; and a bad sector under a mapping is a signal.
+//! `/proc/vmcore` is mapped ([`mapped`]), everything else is read: mapping an ordinary file, in the way that is safe against
+//! its being cut short meanwhile (populate, use, drop), takes 1.2 times the CPU of `pread` for compressed output and 1.4 to
+//! 1.8 times for plain output (docs/performance.md), for the work on page tables that it means; and a bad sector under a
+//! mapping is a signal.
 
 use crate::Error;
 use crate::flattened::{Covered, Index};
-use rustix::fs::{OFlags, SeekFrom};
+use mapped::MappedFile;
+use rustix::fs::{OFlags, PROC_SUPER_MAGIC, SeekFrom};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -19,6 +21,18 @@ use vmcore::{NoteSource, ReadError};
 /// damaged: a dump of a large machine that was cut early still has its notes, and each lost page takes a descriptor.
 const MAX_LOST: u64 = 1 << 44;
 const MAX_LOST_SHARE: u64 = 256;
+
+/// How the bytes of a file are got at; what is read is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// `/proc/vmcore` is mapped where the kernel can, everything else is read.
+    #[default]
+    Usual,
+    /// Everything is read.
+    Read,
+    /// Regular files are mapped. One that is cut short meanwhile ends the program with SIGBUS.
+    Map,
+}
 
 /// A file opened for reading at any position, by any number of threads. A clone is the same file.
 #[derive(Clone, Debug)]
@@ -34,6 +48,7 @@ pub(crate) struct Input {
 #[derive(Clone, Debug)]
 enum Bytes {
     File(Arc<File>),
+    Mapped(Arc<MappedFile>),
     Memory(Arc<Vec<u8>>),
     Flattened(Arc<(Input, Index)>),
 }
@@ -45,7 +60,16 @@ impl Input {
     ///
     /// When it is something else, which is named, or cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_kind(path, None)
+        Self::open_as(path, Access::Usual)
+    }
+
+    /// As [`Input::open`], where somebody says how it is to be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Input::open`].
+    pub(crate) fn open_as(path: &Path, access: Access) -> Result<Self, Error> {
+        Self::open_kind(path, None, access)
     }
 
     /// As [`Input::open`], and takes a character device too, such as `/dev/mem`, as a file of `device_len` bytes.
@@ -54,10 +78,10 @@ impl Input {
     ///
     /// As [`Input::open`].
     pub(crate) fn open_device(path: &Path, device_len: u64) -> Result<Self, Error> {
-        Self::open_kind(path, Some(device_len))
+        Self::open_kind(path, Some(device_len), Access::Usual)
     }
 
-    fn open_kind(path: &Path, device_len: Option<u64>) -> Result<Self, Error> {
+    fn open_kind(path: &Path, device_len: Option<u64>, access: Access) -> Result<Self, Error> {
         let failed = |source| Error::Open { path: path.to_owned(), source };
         let unfit = |what: &str| Error::Unsupported { path: path.to_owned(), what: what.into() };
         // The kind is asked before the file is opened: opening a tape or a watchdog does things.
@@ -74,13 +98,19 @@ impl Input {
             Some(len) if meta.file_type().is_char_device() => len,
             _ => rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| failed(e.into()))?,
         };
-        Ok(Self {
-            path: path.to_owned(),
-            // /proc/vmcore has no blocks at all.
-            sparse: regular && (1..len / 512).contains(&meta.blocks()),
-            bytes: Bytes::File(Arc::new(file)),
-            len,
-        })
+        // /proc/vmcore has no blocks at all.
+        let sparse = regular && (1..len / 512).contains(&meta.blocks());
+        let map = match access {
+            Access::Usual => regular && is_on_proc(&file),
+            Access::Read => false,
+            Access::Map => regular,
+        };
+        let bytes = if map {
+            Bytes::Mapped(Arc::new(MappedFile::new(file, len)))
+        } else {
+            Bytes::File(Arc::new(file))
+        };
+        Ok(Self { path: path.to_owned(), bytes, len, sparse })
     }
 
     /// A regular file that is open already; `path` is for messages.
@@ -132,7 +162,7 @@ impl Input {
     pub(crate) fn remark(&self) -> Option<&str> {
         match &self.bytes {
             Bytes::Flattened(inner) => inner.1.remark(),
-            Bytes::File(_) | Bytes::Memory(_) => None,
+            Bytes::File(_) | Bytes::Mapped(_) | Bytes::Memory(_) => None,
         }
     }
 
@@ -155,7 +185,7 @@ impl Input {
     /// which justify no memory.
     pub(crate) fn stored(&self) -> u64 {
         match &self.bytes {
-            Bytes::File(_) | Bytes::Memory(_) => self.len,
+            Bytes::File(_) | Bytes::Mapped(_) | Bytes::Memory(_) => self.len,
             Bytes::Flattened(inner) => inner.0.len.min(self.len),
         }
     }
@@ -195,6 +225,7 @@ impl Input {
     pub(crate) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
         let read = match &self.bytes {
             Bytes::File(file) => file.read_exact_at(bytes, offset),
+            Bytes::Mapped(file) => file.read_exact_at(bytes, offset),
             Bytes::Memory(all) => {
                 let part = usize::try_from(offset).ok().and_then(|at| all.get(at..)?.get(..bytes.len()));
                 part.map(|part| bytes.copy_from_slice(part)).ok_or(io::ErrorKind::UnexpectedEof.into())
@@ -213,7 +244,7 @@ impl Input {
     pub(crate) fn has(&self, offset: u64, len: u64) -> bool {
         match &self.bytes {
             Bytes::Flattened(inner) => inner.1.covers(offset, len),
-            Bytes::File(_) | Bytes::Memory(_) => true,
+            Bytes::File(_) | Bytes::Mapped(_) | Bytes::Memory(_) => true,
         }
     }
 
@@ -221,7 +252,7 @@ impl Input {
     pub(crate) fn gaps(&self, start: u64, end: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
         let index = match &self.bytes {
             Bytes::Flattened(inner) => Some(&inner.1),
-            Bytes::File(_) | Bytes::Memory(_) => None,
+            Bytes::File(_) | Bytes::Mapped(_) | Bytes::Memory(_) => None,
         };
         index.into_iter().flat_map(move |index| index.gaps(start, end))
     }
@@ -261,6 +292,7 @@ impl Input {
         }
         let file = match &self.bytes {
             Bytes::File(file) => file,
+            Bytes::Mapped(file) => file.file(),
             Bytes::Flattened(inner) => return inner.1.next_data(offset),
             Bytes::Memory(_) => return offset,
         };
@@ -276,6 +308,12 @@ impl NoteSource for Input {
     fn read_note(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
         self.read_content_at(offset, bytes)
     }
+}
+
+/// Whether a file is the kernel's own: of those that are read here this is `/proc/vmcore`, wherever procfs is mounted and
+/// whatever the file is called. (`/proc/kcore` has a length, too; the kernel refuses to map it, and it is read.)
+fn is_on_proc(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == PROC_SUPER_MAGIC)
 }
 
 /// Names what cannot be read at positions.
@@ -312,6 +350,24 @@ mod tests {
         }
         let missing = Input::open(&dir.path().join("none")).err().unwrap();
         assert!(missing.to_string().contains("cannot be opened"), "{missing}");
+    }
+
+    #[test]
+    fn only_a_file_of_procfs_is_mapped_unless_it_is_asked_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let kernels_own = Path::new("/proc/version");
+        for (path, access, mapped) in [
+            (file.path(), Access::Usual, false),
+            (file.path(), Access::Map, true),
+            (kernels_own, Access::Usual, true),
+            (kernels_own, Access::Read, false),
+        ] {
+            let input = Input::open_as(path, access).unwrap();
+            assert_eq!(matches!(input.bytes, Bytes::Mapped(_)), mapped, "{} {access:?}", path.display());
+        }
+        let mut word = [0; 5];
+        Input::open(kernels_own).unwrap().read_at(0, &mut word).unwrap();
+        assert_eq!(&word, b"Linux");
     }
 
     #[test]

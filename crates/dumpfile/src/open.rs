@@ -1,7 +1,7 @@
 //! Recognising what a file is.
 
 use crate::flattened::Covered;
-use crate::input::Input;
+use crate::input::{Access, Input};
 use crate::kdump::layout::SKELETON_SIGNATURE;
 use crate::{Error, elf, flattened, kdump};
 use std::fs::File;
@@ -11,13 +11,15 @@ use vmcore::{Dump, Machine, PageSize};
 /// How much of a file's beginning is looked at: what tells a tar archive is at 257.
 const PREFIX: usize = 264;
 
-/// What the user says of a dump, used where the files themselves do not say.
+/// What the user says of a dump where the files themselves do not, and of how to read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Assume {
     /// The machine that crashed.
     pub machine: Option<Machine>,
     /// The page size of its kernel.
     pub page_size: Option<PageSize>,
+    /// How the files are to be read.
+    pub access: Access,
 }
 
 /// Opens a dump file of any format that hadump reads, flattened or not.
@@ -44,7 +46,7 @@ pub fn open_set(paths: &[PathBuf]) -> Result<Dump, Error> {
 ///
 /// As [`open_set`].
 pub fn open_set_assuming(paths: &[PathBuf], assume: &Assume) -> Result<Dump, Error> {
-    let inputs = paths.iter().map(|path| Input::open(path)).collect::<Result<_, _>>()?;
+    let inputs = paths.iter().map(|path| Input::open_as(path, assume.access)).collect::<Result<_, _>>()?;
     open_inputs(inputs, assume)
 }
 

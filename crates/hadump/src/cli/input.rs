@@ -1,7 +1,7 @@
 //! The input, as every command takes it.
 
 use super::parse;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kernel::knowledge::Given;
 use std::path::{Path, PathBuf};
 use vmcore::{Machine, PageSize, PhysAddr};
@@ -53,6 +53,31 @@ pub(crate) struct InputArgs {
     /// lacks VMCOREINFO or part of it, and for symbols that kernels before 6.0 do not export
     #[arg(long, value_name = "FILE", help_heading = KERNEL)]
     pub(crate) vmlinux: Option<PathBuf>,
+    /// How dump files are read; the bytes are the same
+    #[arg(long, value_name = "HOW", default_value = "usual")]
+    pub(crate) access: Access,
+}
+
+/// How dump files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Access {
+    /// /proc/vmcore is mapped where the kernel can do that, everything else is read
+    Usual,
+    /// Everything is read, for kernels that map wrongly
+    Read,
+    /// All files are mapped: one that is cut short meanwhile ends the program
+    Map,
+}
+
+impl Access {
+    /// The same for the library.
+    pub(crate) fn of_files(self) -> dumpfile::Access {
+        match self {
+            Self::Usual => dumpfile::Access::Usual,
+            Self::Read => dumpfile::Access::Read,
+            Self::Map => dumpfile::Access::Map,
+        }
+    }
 }
 
 const LEAVINGS: &str = "Firmware-preserved memory";
@@ -80,6 +105,7 @@ impl InputArgs {
             what_is_left: false,
             vmcoreinfo: None,
             vmlinux: None,
+            access: Access::Usual,
         }
     }
 

@@ -6,7 +6,7 @@ mod parse;
 mod save;
 mod write;
 
-pub(crate) use input::InputArgs;
+pub(crate) use input::{Access, InputArgs};
 pub(crate) use outputs::{Cut, Shard, is_stream};
 pub(crate) use save::{Release, Save};
 pub(crate) use write::{Compression, Format, WriteArgs};

@@ -1,6 +1,6 @@
 //! The command line of `hadump save`.
 
-use super::input::InputArgs;
+use super::input::{Access, InputArgs};
 use super::outputs::{self, Cut, given_twice, is_stream};
 use super::parse;
 use super::write::{Format, WriteArgs};
@@ -39,6 +39,9 @@ pub(crate) struct Save {
     /// Page size of the crashed kernel, if VMCOREINFO is missing
     #[arg(long, value_name = "BYTES", value_parser = parse::page_size)]
     page_size: Option<PageSize>,
+    /// How the dump is read; the bytes are the same
+    #[arg(long, value_name = "HOW", default_value = "usual")]
+    access: Access,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
     /// When to release the dumped memory to the running system
@@ -101,6 +104,7 @@ impl Save {
             vmcoreinfo: self.vmcoreinfo.clone(),
             vmlinux: self.vmlinux.clone(),
             page_size: self.page_size,
+            access: self.access,
             what_is_left: self.what_is_left,
             ..InputArgs::path(&self.root)
         }

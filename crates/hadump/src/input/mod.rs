@@ -134,7 +134,7 @@ fn held(mut dump: Dump, reading: Option<Hold>) -> Dump {
 
 /// Opens a dump file, or the files of a split set or of an encrypted dump, which messages call `name`.
 fn open_dump(files: &[PathBuf], args: &InputArgs, name: &str) -> Result<Dump> {
-    let assume = Assume { page_size: args.page_size, machine: args.machine };
+    let assume = Assume { page_size: args.page_size, machine: args.machine, access: args.access.of_files() };
     let dump = match (decrypt::open(files, &args.identity)?, args.machine, files) {
         (Some(dump), ..) => dump,
         (None, Some(machine), [file]) if dumpfile::is_plain(file)? => open_plain(args, file, machine)?,

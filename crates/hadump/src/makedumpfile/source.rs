@@ -3,7 +3,7 @@
 use super::args::{MessageLevel, Options};
 use super::messages::Messages;
 use super::{given, headers};
-use crate::cli::InputArgs;
+use crate::cli::{Access, InputArgs};
 use crate::input::{self, Prefer};
 use anyhow::Result;
 use dumpfile::codec::Method;
@@ -53,6 +53,8 @@ pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Sour
 }
 
 pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
+    let access = if options.non_mmap { Access::Read } else { Access::Usual };
+    let args = InputArgs { access, ..args };
     let dump = input::open_as_it_is(&args, Prefer::Vmcore, None)?;
     let debugging = say.level().has(MessageLevel::DEBUG);
     if debugging {

@@ -51,6 +51,7 @@ What is left out and how the rest is stored:
 How it is done:
   -f                Write what DUMPFILE stands for, also if it is there
   --num-threads N   Threads, at most one for each CPU, which is the default
+  --non-mmap        Read /proc/vmcore instead of mapping it, which takes longer
   --work-dir DIR    Where bitmaps go that outgrow memory
   --dry-run         Do everything but write
   --check-params    Check the options and do nothing
@@ -63,7 +64,7 @@ What is printed:
   -v, -h            The version and codecs; this text
 
 Taken and without effect, as hadump needs no tuning of these:
-  -b, --cyclic-buffer, --non-cyclic, --non-mmap, --splitblock-size
+  -b, --cyclic-buffer, --non-cyclic, --splitblock-size
 Taken and without effect, which is said:
   -e, --xen-syms, --xen-vmcoreinfo, --xen_phys_start
 For dumps of Xen hosts alone, of which all pages are kept:

@@ -424,7 +424,7 @@ fn the_user_may_tell_the_machine_that_a_header_does_not() {
     sample.header.utsname.machine.clear();
     (sample.sub.size_note, sample.sub.offset_note) = (0, 0);
     assert!(sample.open().is_err());
-    let assume = |name| crate::Assume { machine: Some(machine(name)), page_size: None };
+    let assume = |name| crate::Assume { machine: Some(machine(name)), ..Default::default() };
     let open = |name| crate::open_set_assuming(&[sample.path.clone()], &assume(name));
     let dump = open("s390x").unwrap();
     assert_eq!(dump.machine, machine("s390x"));

@@ -61,6 +61,8 @@ pub(super) struct Options {
     pub(super) config: Option<PathBuf>,
     /// The dump has to be a Xen host's.
     pub(super) xen: bool,
+    /// /proc/vmcore is read, not mapped.
+    pub(super) non_mmap: bool,
     /// Oddities of values that are accepted all the same.
     pub(super) remarks: Vec<String>,
     /// -D and --show-stats add to the level, wherever they are on the command line.
@@ -188,6 +190,7 @@ impl Options {
             vmcoreinfo: None,
             config: None,
             xen: false,
+            non_mmap: false,
             remarks: Vec::new(),
             more_messages: 0,
             level_given: false,
@@ -252,6 +255,7 @@ impl Options {
             Opt::DryRun => self.dry_run = true,
             Opt::Tuning => {}
             Opt::Xen => self.xen = true,
+            Opt::NonMmap => self.non_mmap = true,
             Opt::NeedsNot(name, why) => self.remarks.push(format!("{name}: {why}")),
             Opt::Refused(name, why) => self.refused = self.refused.or(Some((name, why))),
         }

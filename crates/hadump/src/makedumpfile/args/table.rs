@@ -39,6 +39,7 @@ pub(super) enum Opt {
     /// Accepted and without effect, which is said: the name, and why.
     NeedsNot(&'static str, &'static str),
     Xen,
+    NonMmap,
     /// Refused: the name, and why.
     Refused(&'static str, &'static str),
 }
@@ -96,7 +97,7 @@ pub(super) const SPECS: [Spec<Opt>; 44] = [
         true,
         Opt::Refused("--eppic", "eppic macros are not run; --config erases data by rules of its own"),
     ),
-    long("non-mmap", false, Opt::Tuning),
+    long("non-mmap", false, Opt::NonMmap),
     long("mem-usage", false, Opt::MemUsage),
     long("splitblock-size", true, Opt::Tuning),
     long("work-dir", true, Opt::WorkDir),

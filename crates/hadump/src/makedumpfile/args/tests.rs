@@ -56,8 +56,9 @@ fn the_other_jobs_are_told_by_their_options() {
 
 #[test]
 fn what_needs_no_tuning_is_accepted() {
-    let line = "-b 8 --cyclic-buffer 1024 --non-mmap --splitblock-size 1024 --work-dir /tmp in out";
+    let line = "-b 8 --cyclic-buffer 1024 --splitblock-size 1024 --work-dir /tmp in out";
     assert_eq!(job(line), create("in", "out"));
+    assert!(!parse(line).0.non_mmap && parse("--non-mmap in out").0.non_mmap);
 }
 
 #[test]
