@@ -3,6 +3,7 @@
 
 pub(crate) mod crash_notes;
 pub(crate) mod decrypt;
+pub(crate) mod lent;
 pub(crate) mod walk;
 
 use crate::cli::InputArgs;
