@@ -1,12 +1,11 @@
 //! Threads: as many as were asked for and there are processors, and memory, for.
 
 use anyhow::Result;
-use phyp::system::meminfo_field;
 use std::num::NonZeroUsize;
 
-/// Bytes of memory that each thread needs, and the program besides.
-const PER_THREAD: u64 = 8 << 20;
-const BASE_MEMORY: u64 = 64 << 20;
+/// Bytes of memory that each thread needs where memory is short, and the program besides, with what is to stay for others.
+const PER_THREAD: u64 = 3 << 20;
+const BASE_MEMORY: u64 = 32 << 20;
 
 /// Runs `work` on `threads` threads, but on no more than there are processors, which is also what `None` means.
 ///
@@ -35,9 +34,8 @@ pub(crate) fn pool(wanted: usize) -> Option<rayon::ThreadPool> {
 
 /// How many threads the free memory is enough for: a kernel booted in 256 MB has little of it.
 pub(crate) fn that_fit() -> NonZeroUsize {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let fit =
         |free: u64| usize::try_from(free.saturating_sub(BASE_MEMORY) / PER_THREAD).unwrap_or(usize::MAX);
-    let threads = meminfo_field(&text, "MemAvailable").map_or(usize::MAX, fit);
+    let threads = dumpfile::available_memory().map_or(usize::MAX, fit);
     NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN)
 }

@@ -387,9 +387,9 @@ fn a_symbolic_link_is_enough() {
     Run::of(Command::new(&*OURS).arg("-v")).ok();
 }
 
-/// A capture kernel may have all processors of the machine and little memory.
+/// A capture kernel may have all processors of the machine and little memory. Batches are smaller there.
 #[test]
-fn threads_are_no_more_than_memory_is_good_for_whatever_a_script_asks_for() {
+fn threads_are_no_more_than_memory_is_good_for_whatever_a_script_asks_for_and_the_bytes_are_the_same() {
     if std::thread::available_parallelism().is_ok_and(|count| count.get() < 2) {
         return report_skipped("threads by memory: there is one processor");
     }
@@ -409,8 +409,10 @@ fn threads_are_no_more_than_memory_is_good_for_whatever_a_script_asks_for() {
             report_skipped(&format!("threads by memory: no unshare, mount or strace: {}", run.stderr));
             return None;
         }
-        Some(fs::read_to_string(trace).unwrap().matches("clone").count())
+        let threads = fs::read_to_string(trace).unwrap().matches("clone").count();
+        Some((threads, fs::read(scratch.path()).unwrap()))
     };
-    let (Some(few), Some(many)) = (threads("66000"), threads("16777216")) else { return };
+    let (Some((few, one)), Some((many, other))) = (threads("33000"), threads("16777216")) else { return };
     assert!(few < many, "{few} and {many} threads");
+    assert!(one == other, "bytes depend on memory");
 }

@@ -1,7 +1,7 @@
 //! The kept pages of a selection, cut into batches.
 
 use super::ranks::{RankWalk, Ranks};
-use super::{BATCH_BYTES, Batch};
+use super::{Batch, room};
 use crate::Error;
 use vmcore::{CHUNK_FRAMES, Chunk, Pfn, PhysicalMemory, Range, Selection};
 
@@ -30,7 +30,8 @@ struct Walk {
 impl<'m> Source<'m> {
     /// All of `pages`. They are counted from 0 on, as pages of no other set.
     pub(crate) fn new(memory: &'m dyn PhysicalMemory, pages: &'m Selection) -> Self {
-        let batch_pages = (BATCH_BYTES / pages.map().page_size().len()).max(1) as u64;
+        let bytes = room::batch_bytes(rayon::current_num_threads());
+        let batch_pages = (bytes / pages.map().page_size().bytes()).max(1);
         let frames = Range::new(Pfn(0), Pfn(u64::MAX));
         Self { memory, pages, ranks: None, frames, batch_pages, position: 0, walk: None }
     }
