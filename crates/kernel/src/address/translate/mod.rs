@@ -13,7 +13,6 @@ mod segments;
 mod table;
 mod tables;
 mod virt;
-mod vmemmap_list;
 mod x86_64;
 
 use crate::Error;

@@ -4,18 +4,18 @@
 //! where the kernel keeps one, and through the kernel's page tables elsewhere, wherever it lies: 0xf000… (before 4.14,
 //! hash), 0xc00c… (radix, and hash with 64 KiB pages since 5.3), 0xc0003f… (hash with 4 KiB pages).
 
+mod linear;
+mod vmemmap_list;
+
 use super::table::{Entries, Entry, Level, PageTable, Stop, Tree, levels};
 use super::tables::{TableVisitor, visit};
-use super::vmemmap_list::VmemmapList;
 use super::{Mapping, not_mapped};
 use crate::Error;
 use crate::address::physical::Physical;
+pub(super) use linear::LINEAR;
+use linear::LINEAR_MASK;
 use vmcore::{ByteOrder, PageSize, PhysAddr, VirtAddr, VmcoreInfo};
-
-/// Where the linear map starts.
-pub(super) const LINEAR: u64 = 0xc000_0000_0000_0000;
-/// The bits of a linear-map address that make up the physical one (`__pa()` of the kernel's `page.h`).
-pub(super) const LINEAR_MASK: u64 = 0x0fff_ffff_ffff_ffff;
+use vmemmap_list::VmemmapList;
 
 /// `_PAGE_PRESENT` and the valid bit of tables, since 4.6.
 const PRESENT: u64 = 1 << 63;

@@ -4,9 +4,10 @@
 //! vmemmap_backing { list, phys, virt_addr }` (`arch/powerpc/mm/init_64.c`). Kernels before 6.6 keep it with the radix
 //! MMU as well; later ones leave it empty there.
 
-use super::{Mapping, missing};
+use super::linear::LINEAR_MASK;
 use crate::Error;
 use crate::address::physical::Physical;
+use crate::address::translate::{Mapping, missing, not_mapped};
 use vmcore::{ByteOrder, PhysAddr, VirtAddr, VmcoreInfo};
 
 /// One run of blocks that lie side by side in both address spaces.
@@ -31,9 +32,9 @@ struct Linear<'a, 'd> {
 impl Linear<'_, '_> {
     fn at(addr: VirtAddr, what: &str) -> Result<PhysAddr, Error> {
         if addr.0 >> 60 != 0xc {
-            return Err(super::not_mapped(addr, format!("{what} should lie in the linear map")));
+            return Err(not_mapped(addr, format!("{what} should lie in the linear map")));
         }
-        Ok(PhysAddr(addr.0 & super::ppc64::LINEAR_MASK))
+        Ok(PhysAddr(addr.0 & LINEAR_MASK))
     }
 
     fn word(&self, addr: VirtAddr, what: &str) -> Result<u64, Error> {
