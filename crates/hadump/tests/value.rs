@@ -37,8 +37,7 @@ fn essential(dump: &Dump) -> Scratch {
     let (value, selection) = &parts[0];
     assert_eq!(*value, Value::Essential);
     let kernel = Kernel::open(&opened).unwrap();
-    let facts =
-        Facts { utsname: kernel.utsname().unwrap(), phys_base: kernel.phys_base(), notes: Vec::new() };
+    let facts = Facts { utsname: kernel.utsname().clone(), phys_base: kernel.phys_base(), notes: Vec::new() };
     let scratch = Scratch::new("essential.kdump");
     let output = OutputFile::create(scratch.path(), false).unwrap();
     let options =

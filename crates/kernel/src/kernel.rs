@@ -45,13 +45,9 @@ impl<'d> Kernel<'d> {
         Ok(kernel)
     }
 
-    /// The six strings of `uname`.
-    ///
-    /// # Errors
-    ///
-    /// None: opening has read them. The signature leaves room for kernels that have none.
-    pub fn utsname(&self) -> Result<Utsname, Error> {
-        Ok(self.utsname.clone())
+    /// The six strings of `uname`, which opening has read.
+    pub fn utsname(&self) -> &Utsname {
+        &self.utsname
     }
 
     /// Where the kernel's link address 0 lies in physical memory, as in the sub header of a kdump file. The

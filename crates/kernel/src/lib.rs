@@ -31,4 +31,4 @@ pub use lent::lent;
 pub use memory::KernelMemory;
 pub use pages::gate::{Check, Gate, Outcome};
 pub use pages::select::Selected;
-pub use pages::value::Value;
+pub use pages::worth::Value;

@@ -31,7 +31,7 @@ fn judge(made: &Dump) -> Vec<String> {
         Ok(kernel) => kernel,
         Err(error) => return vec![format!("does not open: {error}")],
     };
-    let release = kernel.utsname().unwrap().release;
+    let release = kernel.utsname().release.clone();
     if release != made.release {
         wrong.push(format!("the release is {release}"));
     }

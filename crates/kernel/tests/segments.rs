@@ -32,7 +32,7 @@ fn every_segment_of_a_real_dump_is_found_again() {
 }
 
 fn facts(kernel: &Kernel<'_>) -> Facts {
-    Facts { utsname: kernel.utsname().unwrap(), phys_base: kernel.phys_base(), notes: Vec::new() }
+    Facts { utsname: kernel.utsname().clone(), phys_base: kernel.phys_base(), notes: Vec::new() }
 }
 
 fn to_kdump(dump: &Dump, path: &Path) {

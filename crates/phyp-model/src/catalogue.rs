@@ -3,6 +3,7 @@
 //! A test that walks the list meets each case once; its name says what is wrong, its [`Group`] where. What can go wrong
 //! when memory is released is not here but in [`crate::release`].
 
+use crate::Firmware;
 use crate::bytes::ByteOrder;
 use crate::copy::STEP;
 use crate::error::Result;
@@ -13,7 +14,7 @@ use crate::faults::{
 };
 use crate::hypervisor::End;
 use crate::linux::Linux;
-use crate::machine::{Firmware, Machine, Mode, Options};
+use crate::machine::{Machine, Mode, Options};
 use crate::scenario::{self, Dirt, Event, Run};
 
 const MIB: u64 = 1 << 20;

@@ -1,5 +1,6 @@
 //! The machine that crashes: its memory, processors and firmware.
 
+use crate::Firmware;
 use crate::bytes::ByteOrder;
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, covers, merged};
@@ -28,33 +29,6 @@ impl Mode {
             Self::Fadump(linux) => Some(linux.facts()),
             Self::Opal => Some(Linux::V6_12.facts()),
         }
-    }
-}
-
-/// The two generations of the crash-info header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CrashHeader {
-    /// Before 6.10: `FADMPINF`, no sizes.
-    Inf,
-    /// Since 6.10: `FADMPSIG`, with version and sizes.
-    Sig,
-}
-
-/// Whose firmware it is; they differ in layouts that LoPAR leaves open, and in what they check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Firmware {
-    /// As LoPAR writes it: register save area with its count at 1ch, strict checks.
-    Papr,
-    /// QEMU's pseries machine on a big-endian host: count at 10h, no HPTEs, few checks.
-    Qemu,
-    /// QEMU on a little-endian host: some error flags stored in host order, the error bit overwritten.
-    QemuLe,
-}
-
-impl Firmware {
-    /// Whether the quirks shared by both QEMU variants apply.
-    pub fn is_qemu(self) -> bool {
-        self != Self::Papr
     }
 }
 

@@ -1,6 +1,6 @@
 //! Register sets, and the order and names under which the firmware saves them.
 
-use crate::machine::Firmware;
+use crate::Firmware;
 use crate::rng::Rng;
 
 /// What one processor held when it stopped.

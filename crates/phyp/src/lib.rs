@@ -33,6 +33,6 @@ pub use assemble::{Leavings, OpalAnswers, Options, assemble};
 pub use error::Error;
 pub use finding::{Finding, Findings, Severity};
 pub use firmware::{crashinfo, devtree, kdms, opal, region};
-pub use machine::{custody, giveback, status, system};
+pub use machine::{custody, giveback, meminfo, status, system};
 pub use saved::registers::{CpuListing, NamedRegister, hptes, registers};
 pub use saved::{hpte, notes, register, regsave};

@@ -1,7 +1,7 @@
 //! What the parsers found odd, as sentences.
 
 use crate::kdms::{self, KernelDump, Section};
-use crate::{Findings, Severity, crashinfo, hpte, opal, regsave};
+use crate::{Findings, Severity, crashinfo, opal, regsave};
 
 impl KernelDump {
     /// How a section is called in a report: its number, counted from 1, and its kind.
@@ -160,30 +160,6 @@ pub(crate) fn save_area(area: &regsave::SaveArea, out: &mut Findings) {
     }
     if unknown > 0 {
         out.note(format!("{unknown} registers of the save area have unknown names; they are kept raw"));
-    }
-}
-
-/// Adds the faults of the HPTE save area.
-pub(crate) fn hptes(area: &hpte::HpteArea, out: &mut Findings) {
-    use hpte::Fault;
-    for fault in &area.faults {
-        match fault {
-            Fault::Version(v) => {
-                out.warning(format!("the HPTE save area has version {v}, read as version 0"));
-            }
-            Fault::Offset(at) => {
-                out.note(format!("the HPTE save area has the unexpected count offset {at:#x}"));
-            }
-            Fault::CountDisagrees { wide, narrow } => out.warning(format!(
-                "the HPTE save area claims {wide} entries in eight bytes but {narrow} in four"
-            )),
-            Fault::Truncated { claimed, found } => {
-                out.warning(format!("the HPTE save area claims {claimed} entries but contains {found}"));
-            }
-            Fault::DuplicateIndex(index) => {
-                out.note(format!("HPTE {index:#x} appears twice in the HPTE save area"));
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random access to the physical memory of a crashed machine.
 
-use crate::{Chunk, PageSize, Pfn, PhysAddr, Range, RangeSet, ReadError};
+use crate::{Chunk, MemoryMap, PageSize, Pfn, PhysAddr, ReadError};
 
 /// What is known about one page frame.
 ///
@@ -41,64 +41,6 @@ impl PageState {
     }
 }
 
-/// Where the machine has memory, in bytes.
-///
-/// Ranges need not begin or end at a frame's border: firmware and `/proc/vmcore` cut frames in two. Such a frame
-/// exists, and its missing bytes read as zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemoryMap {
-    page_size: PageSize,
-    bytes: RangeSet<PhysAddr>,
-    frames: RangeSet<Pfn>,
-}
-
-impl MemoryMap {
-    /// The map of memory at `bytes`.
-    pub fn new(page_size: PageSize, bytes: RangeSet<PhysAddr>) -> Self {
-        let frame = |r: Range<PhysAddr>| {
-            Range::new(page_size.pfn(r.start), Pfn(page_size.pfn(PhysAddr(r.end.0 - 1)).0 + 1))
-        };
-        let frames = bytes.iter().map(frame).collect();
-        Self { page_size, bytes, frames }
-    }
-
-    /// The page size that frames are counted in.
-    pub fn page_size(&self) -> PageSize {
-        self.page_size
-    }
-
-    /// The bytes that exist.
-    pub fn bytes(&self) -> &RangeSet<PhysAddr> {
-        &self.bytes
-    }
-
-    /// The frames of which at least one byte exists.
-    pub fn frames(&self) -> &RangeSet<Pfn> {
-        &self.frames
-    }
-
-    /// The first frame number past all memory.
-    pub fn max_pfn(&self) -> Pfn {
-        self.frames.end().unwrap_or_default()
-    }
-
-    /// How many frames exist only in part.
-    pub fn partial_frames(&self) -> u64 {
-        let page = self.page_size;
-        let mut partial: Vec<Pfn> = self
-            .bytes
-            .iter()
-            .flat_map(|r| [r.start, r.end])
-            .filter(|edge| page.offset(edge.0) != 0)
-            .map(|edge| page.pfn(edge))
-            .collect();
-        // Two ranges may end and begin inside one frame.
-        partial.sort_unstable();
-        partial.dedup();
-        partial.len() as u64
-    }
-}
-
 /// Pages that turned out to be damaged when they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
@@ -119,7 +61,8 @@ pub struct Check {
 
 /// Random access to physical memory, shared by all worker threads.
 ///
-/// Methods take `&self` and keep no cursor: two threads may ask for the same page at once.
+/// Methods take `&self` and keep no cursor: two threads may ask for the same page at once. Of `read_page` and `read_run` an
+/// implementation provides at least one, as each is made of the other where it does not.
 pub trait PhysicalMemory: Send + Sync {
     /// Where memory exists. A frame outside the map is [`PageState::Absent`].
     fn map(&self) -> &MemoryMap;
@@ -130,11 +73,15 @@ pub trait PhysicalMemory: Send + Sync {
     ///
     /// Only when the input is damaged. A page that is missing or that the system cannot read is a
     /// [`PageState`], not an error.
-    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError>;
+    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+        let mut state = [PageState::Absent];
+        self.read_run(pfn, page, &mut state)?;
+        Ok(state[0])
+    }
 
     /// Fills `pages` with the frames from `first` on and sets one state for each.
     ///
-    /// The length of `pages` is that of `states` times the page size. Implementations read large runs at once.
+    /// The length of `pages` is that of `states` times the page size. Files are read in large runs at once.
     ///
     /// # Errors
     ///
@@ -221,27 +168,7 @@ pub trait PhysicalMemory: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(ranges: &[(u64, u64)]) -> MemoryMap {
-        let bytes = ranges.iter().map(|&(s, e)| Range::new(PhysAddr(s), PhysAddr(e))).collect();
-        MemoryMap::new(PageSize::K4, bytes)
-    }
-
-    #[test]
-    fn a_frame_that_is_partly_there_exists() {
-        let map = map(&[(0, 0x2800), (0x5100, 0x6000)]);
-        assert_eq!(
-            map.frames().iter().collect::<Vec<_>>(),
-            [Range::new(Pfn(0), Pfn(3)), Range::new(Pfn(5), Pfn(6))]
-        );
-        assert_eq!(map.partial_frames(), 2);
-        assert_eq!(map.max_pfn(), Pfn(6));
-    }
-
-    #[test]
-    fn two_ranges_inside_one_frame_are_one_partial_frame() {
-        assert_eq!(map(&[(0x1000, 0x1100), (0x1200, 0x1300)]).partial_frames(), 1);
-    }
+    use crate::{Range, RangeSet};
 
     /// A memory of two frames, the second of which was filtered away.
     struct Two(MemoryMap);
@@ -259,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_read_crosses_frames_and_stops_at_one_that_is_unknown() {
-        let memory = Two(map(&[(0, 0x3000)]));
+        let bytes: RangeSet<PhysAddr> = [Range::new(PhysAddr(0), PhysAddr(0x3000))].into_iter().collect();
+        let memory = Two(MemoryMap::new(PageSize::K4, bytes));
         let mut bytes = [1; 4];
         assert_eq!(memory.read(PhysAddr(0xffe), &mut bytes).unwrap(), PageState::Present);
         assert_eq!(bytes, [7, 7, 0, 0]);

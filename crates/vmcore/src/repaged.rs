@@ -79,12 +79,6 @@ impl PhysicalMemory for Repaged {
         true
     }
 
-    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
-        let mut state = [PageState::Absent];
-        self.read_run(pfn, page, &mut state)?;
-        Ok(state[0])
-    }
-
     fn read_run(&self, first: Pfn, pages: &mut [u8], states: &mut [PageState]) -> Result<(), ReadError> {
         match self.shifts() {
             (0, 0) => self.inner.read_run(first, pages, states),

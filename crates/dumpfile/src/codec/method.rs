@@ -1,6 +1,5 @@
 //! The compressions of the kdump format.
 
-use super::CodecError;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -70,16 +69,6 @@ impl Method {
             Self::Lzo | Self::Snappy => None,
         }
     }
-
-    /// The level to encode with, 0 for a method without levels.
-    pub(super) fn check_level(self, level: Option<i32>) -> Result<i32, CodecError> {
-        match (level.or(self.default_level()), self.levels()) {
-            (None, _) => Ok(0),
-            (Some(level), None) => Err(CodecError::NoLevels { method: self, level }),
-            (Some(level), Some(levels)) if levels.contains(&level) => Ok(level),
-            (Some(level), Some(levels)) => Err(CodecError::Level { method: self, level, levels }),
-        }
-    }
 }
 
 impl fmt::Display for Method {
@@ -113,14 +102,5 @@ mod tests {
                 odd => panic!("{method}: {odd:?}"),
             }
         }
-    }
-
-    #[test]
-    fn a_refused_level_names_the_range() {
-        let text = |method: Method, level| method.check_level(Some(level)).unwrap_err().to_string();
-        assert_eq!(text(Method::Zlib, 0), "zlib has no level 0, only 1 to 9");
-        assert_eq!(text(Method::Zstd, 20), "zstd has no level 20, only -5 to 19");
-        assert_eq!(text(Method::Lzo, 3), "lzo has no levels, so it cannot have level 3");
-        assert_eq!(text(Method::Snappy, 1), "snappy has no levels, so it cannot have level 1");
     }
 }

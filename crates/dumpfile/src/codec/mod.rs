@@ -42,7 +42,7 @@ impl Encoder {
     ///
     /// When the method has no such level, or its library cannot be set up.
     pub fn new(method: Method, level: Option<i32>, page_size: PageSize) -> Result<Self, CodecError> {
-        let level = method.check_level(level)?;
+        let level = checked_level(method, level)?;
         let page_len = page_size.len();
         let (state, out_len) = match method {
             Method::Zlib if level == 1 => {
@@ -151,3 +151,13 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests;
+
+/// The level to encode with, 0 for a method without levels.
+fn checked_level(method: Method, level: Option<i32>) -> Result<i32, CodecError> {
+    match (level.or(method.default_level()), method.levels()) {
+        (None, _) => Ok(0),
+        (Some(level), None) => Err(CodecError::NoLevels { method, level }),
+        (Some(level), Some(levels)) if levels.contains(&level) => Ok(level),
+        (Some(level), Some(levels)) => Err(CodecError::Level { method, level, levels }),
+    }
+}

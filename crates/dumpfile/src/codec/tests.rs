@@ -219,3 +219,12 @@ fn without_its_feature_lzo_is_refused_by_name() {
     let error = Decoder::new().decode(Method::Lzo, &[0x11, 0, 0], &mut [0; 4096]).unwrap_err();
     assert_eq!(error.to_string(), "this build of hadump lacks lzo: it was made without the feature lzo");
 }
+
+#[test]
+fn a_refused_level_names_the_range() {
+    let text = |method: Method, level| checked_level(method, Some(level)).unwrap_err().to_string();
+    assert_eq!(text(Method::Zlib, 0), "zlib has no level 0, only 1 to 9");
+    assert_eq!(text(Method::Zstd, 20), "zstd has no level 20, only -5 to 19");
+    assert_eq!(text(Method::Lzo, 3), "lzo has no levels, so it cannot have level 3");
+    assert_eq!(text(Method::Snappy, 1), "snappy has no levels, so it cannot have level 1");
+}

@@ -10,6 +10,7 @@
 
 mod header;
 mod layout;
+mod limits;
 mod lost;
 mod mark;
 mod note;

@@ -28,8 +28,8 @@
 //! The sum ties the note to its file: another tool that filters the dump again hands the note on, and then its tails
 //! must not be taken for ours, nor what it left out for lost.
 
+use super::limits::{MAX_ADDRESS, MAX_MEMORY};
 use super::lost::Lost;
-use super::reader::{MAX_ADDRESS, MAX_MEMORY};
 use crate::Facts;
 use crate::kdump::layout::{UTSNAME_LEN, decode_utsname, encode_utsname};
 use vmcore::{ByteOrder, Dump, Note, Notes, PhysAddr, Range, Selection, Utsname};

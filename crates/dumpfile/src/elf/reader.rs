@@ -1,6 +1,7 @@
 //! Opening an ELF core.
 
 use super::header::{Header, Segment};
+use super::limits::{MAX_ADDRESS, MAX_MEMORY};
 use super::note::OwnNote;
 use crate::input::Input;
 use crate::notes::NoteReader;
@@ -10,12 +11,6 @@ use vmcore::{
     Arch, Dump, DumpLevel, MemoryMap, NotePlace, Notes, PageSize, PhysAddr, Range, Source, Utsname, VirtAddr,
     VirtSegment, VmcoreInfo,
 };
-
-/// No address is above this: the widest physical addresses that Linux knows are those of riscv64 with five levels.
-pub(super) const MAX_ADDRESS: u64 = 1 << 56;
-
-/// No machine has more memory than this, and bitmaps and loops are proportional to it: the largest have 64 TiB.
-pub(super) const MAX_MEMORY: u64 = 1 << 48;
 
 /// `e_flags` of a core that its writer could not finish (makedumpfile's `DUMP_ELF_INCOMPLETE`). On POWER the field
 /// names the ABI instead.

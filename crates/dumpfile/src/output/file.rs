@@ -191,7 +191,7 @@ impl OutputFile {
             _ => None,
         };
         let end = AtomicU64::new(meta.map_or(0, |meta| meta.len()));
-        let (name, target, directory) = (name.to_owned(), target.to_owned(), directory_of(target));
+        let (name, target, directory) = (name.to_owned(), target.to_owned(), over::directory_of(target));
         let (in_place, old) = (false, Mutex::default());
         Ok(Self {
             file,
@@ -337,14 +337,6 @@ impl OutputFile {
             Error::Write { source, .. } => Error::NotDurable { path: self.name, source },
             other => other,
         }
-    }
-}
-
-/// The directory that `target` is in.
-pub(super) fn directory_of(target: &Path) -> PathBuf {
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
     }
 }
 

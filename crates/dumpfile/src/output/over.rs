@@ -15,11 +15,19 @@ pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
     for _ in 0..MAX_LINKS {
         match path.read_link() {
             // Relative to the directory that the link is in.
-            Ok(next) => path = super::file::directory_of(&path).join(next),
+            Ok(next) => path = directory_of(&path).join(next),
             Err(_) => return Ok(path),
         }
     }
     Err(Errno::LOOP.into())
+}
+
+/// The directory that `target` is in.
+pub(super) fn directory_of(target: &Path) -> PathBuf {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }
 
 /// Reports whether another file is mounted over `path`: such a name cannot be given to another file.
@@ -30,7 +38,7 @@ pub(super) fn is_mounted(path: &Path) -> bool {
             && stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
     });
     let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
-    root || device(path) != device(&super::file::directory_of(path))
+    root || device(path) != device(&directory_of(path))
 }
 
 /// Reports whether a directory takes no new files, of anybody or of this user.

@@ -106,12 +106,6 @@ impl PhysicalMemory for SegmentMemory {
         &self.map
     }
 
-    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
-        let mut state = [PageState::Absent];
-        self.read_run(pfn, page, &mut state)?;
-        Ok(state[0])
-    }
-
     fn read_run(&self, first: Pfn, pages: &mut [u8], states: &mut [PageState]) -> Result<(), ReadError> {
         let page = self.map.page_size();
         let base = page.addr(first).0;

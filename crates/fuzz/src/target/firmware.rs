@@ -9,10 +9,10 @@ use phyp::opal::{CpuData, KernelMetadata, Metadata};
 use phyp::region::{Reading, ReleaseRegion};
 use phyp::regsave::SaveArea;
 use phyp_model::Linux;
-use phyp_model::machine::{Firmware, Machine, Mode, Options};
 use phyp_model::root::{ReleaseText, release_region};
 use phyp_model::scenario::{self, Dirt, Event, Run};
 use phyp_model::{ByteOrder, Extent};
+use phyp_model::{Firmware, Machine, Mode, Options};
 use std::hint::black_box;
 use vmcore::{PhysAddr, Range};
 

@@ -142,7 +142,7 @@ fn run(bytes: Vec<u8>) -> bool {
     let done = complete(&mut dump, &Given::default());
     black_box(done.map(|remarks| remarks.len()).unwrap_or_default());
     let Ok(kernel) = Kernel::open(&dump) else { return false };
-    black_box((kernel.phys_base(), kernel.virt_segments(), kernel.utsname().is_ok()));
+    black_box((kernel.phys_base(), kernel.virt_segments(), kernel.utsname().release.len()));
     black_box(read_log(&kernel, &mut Vec::new()).is_ok());
     black_box(Known::of_dump(&kernel).is_ok());
     if let Some(level) = DumpLevel::new(31) {

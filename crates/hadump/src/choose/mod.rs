@@ -5,7 +5,7 @@ pub(crate) mod destroyed;
 use crate::cli::InputArgs;
 use anyhow::{Context, Result, bail};
 use dumpfile::Facts;
-use kernel::{Gate, Kernel, Selected};
+use kernel::{Gate, Selected};
 use phyp::notes::OWNER;
 use std::fs::File;
 use std::io;
@@ -82,7 +82,7 @@ fn classified(
         bail!("{}: no VMCOREINFO note, so pages cannot be classified{help}", input.name());
     }
     let kernel = crate::input::kernel(dump, input)?;
-    let facts = Facts { utsname: utsname(dump, &kernel)?, phys_base: kernel.phys_base(), notes };
+    let facts = Facts { utsname: kernel.utsname().clone(), phys_base: kernel.phys_base(), notes };
     let file = Some(spill()?);
     let chosen = if gated { kernel.select(level, file) } else { kernel.select_unchecked(level, file) };
     let Selected { mut selection, mut remarks, undecided, gate } =
@@ -102,13 +102,4 @@ fn is_failure(error: &anyhow::Error) -> bool {
         cause.is::<io::Error>()
             || matches!(cause.downcast_ref(), Some(kernel::Error::Read(_) | kernel::Error::Selection(_)))
     })
-}
-
-/// The kernel's names from its own memory, or else from the input's header.
-fn utsname(dump: &Dump, kernel: &Kernel<'_>) -> Result<vmcore::Utsname> {
-    match (kernel.utsname(), &dump.source.utsname) {
-        (Ok(names), _) => Ok(names),
-        (Err(_), Some(names)) => Ok(names.clone()),
-        (Err(error), None) => Err(error).context("cannot read the kernel's utsname"),
-    }
 }

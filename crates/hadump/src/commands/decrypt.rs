@@ -25,7 +25,7 @@ pub(crate) fn run(args: &cli::Decrypt) -> Result<Outcome> {
         });
     }
     output::refuse_input(&cli::InputArgs::paths(args.input.clone()), std::slice::from_ref(&args.output))?;
-    let file = output::create(&args.output, args.force, "--force")?;
+    let file = output::create(&args.output, args.force, output::FORCE)?;
     let Some(trouble) = decrypt::into(&encrypted, &file)? else {
         file.commit()?;
         return Ok(Outcome::Complete);

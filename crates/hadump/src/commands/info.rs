@@ -69,10 +69,10 @@ pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
     // A kdump header has the names; those of an ELF file are in the kernel's memory.
     let names = dump.source.utsname.clone().or_else(|| {
         dump.vmcoreinfo.as_ref()?;
-        match kernel::Kernel::open(&dump).and_then(|k| Ok((k.utsname()?, input::lent::remark(&dump, &k)))) {
-            Ok((names, lent)) => {
-                remarks.extend(lent);
-                Some(names)
+        match kernel::Kernel::open(&dump) {
+            Ok(kernel) => {
+                remarks.extend(input::lent::remark(&dump, &kernel));
+                Some(kernel.utsname().clone())
             }
             Err(error) => {
                 let remark = format!("the kernel cannot be understood: {error}");

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
         );
     }
     let identities = Identities::read(&args.identity)?;
-    let output = output::create_resumable(&args.file, args.force, "--force")?;
+    let output = output::create_resumable(&args.file, args.force, output::FORCE)?;
     let sink = Counted { out: &output, bytes: AtomicU64::new(0) };
     let pausing = || if args.ack { acknowledge(&sink) } else { Ok(()) };
     let waiting = Waiting::new(quiet);

@@ -4,7 +4,7 @@ use crate::cli::{Cut, Format, Shard, WriteArgs, is_stream};
 use crate::custody::Watch;
 use crate::output::set::{self, Set};
 use crate::output::work;
-use crate::output::{self, SinkWriter};
+use crate::output::{self, FORCE, SinkWriter};
 use ::save::Paced;
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::FlattenedSink;
@@ -19,9 +19,6 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Pfn, Range, Selection};
-
-/// The option that replaces existing files.
-const FORCE: &str = "--force";
 
 /// Where the bytes go.
 pub(crate) enum Destination {

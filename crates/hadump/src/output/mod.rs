@@ -14,6 +14,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use vmcore::Dump;
 
+/// The option that replaces existing files.
+pub(crate) const FORCE: &str = "--force";
+
 /// Refuses to replace the input, which may be the only copy of the dump, also with `--force`.
 pub(crate) fn refuse_input(input: &InputArgs, outputs: &[PathBuf]) -> Result<()> {
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));

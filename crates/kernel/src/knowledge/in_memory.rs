@@ -146,7 +146,7 @@ fn prove(dump: &Dump) -> Result<(), Error> {
     if let Some(theirs) = theirs.filter(|&theirs| theirs != page) {
         return Err(Error::Unsupported(format!("its pages have {theirs}, those of the dump {page}")));
     }
-    let found = Kernel::open(dump)?.utsname()?.release;
+    let found = Kernel::open(dump)?.utsname().release.clone();
     match info.and_then(VmcoreInfo::release) {
         Some(release) if release != found => Err(Error::Implausible {
             what: "the kernel's release".into(),

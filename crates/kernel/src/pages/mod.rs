@@ -7,3 +7,4 @@ pub(crate) mod page;
 pub(crate) mod select;
 pub(crate) mod value;
 pub(crate) mod walk;
+pub(crate) mod worth;

@@ -69,6 +69,31 @@ impl Sums {
         self.census.merge(&scan.census);
         self.first_bad = self.first_bad.or(scan.first_bad);
     }
+
+    /// What was kept in doubt, one sentence per entry.
+    fn remarks(&self, gate: &Gate) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let Self { undecided, bad_orders, .. } = self;
+        if *undecided > 0 {
+            remarks.push(format!(
+                "{undecided} pages are kept because the dump does not hold their struct pages"
+            ));
+        }
+        if *bad_orders > 0 {
+            remarks.push(format!("{bad_orders} free blocks are kept because their size makes no sense"));
+        }
+        let first = self.first_bad.or(self.regions.first().map(|region| region.start));
+        if let (true, Some(first)) = (gate.held_back(), first) {
+            let whole: u64 = gate.regions.iter().map(Range::len).sum();
+            remarks.push(format!(
+                "{} pages are kept because what their struct pages say makes no sense, the first at frame {first}, and \
+                 {whole} in {} regions of which too much does not",
+                gate.doubtful,
+                gate.regions.len(),
+            ));
+        }
+        remarks
+    }
 }
 
 impl Kernel<'_> {
@@ -123,27 +148,8 @@ impl Kernel<'_> {
         if gate.closed {
             return self.closed(level, again, remarks, gate);
         }
-        let Sums { undecided, bad_orders, .. } = sums;
-        if undecided > 0 {
-            remarks.push(format!(
-                "{undecided} pages are kept because the dump does not hold their struct pages"
-            ));
-        }
-        if bad_orders > 0 {
-            remarks.push(format!("{bad_orders} free blocks are kept because their size makes no sense"));
-        }
-        if let (true, Some(first)) =
-            (gate.held_back(), sums.first_bad.or(sums.regions.first().map(|r| r.start)))
-        {
-            let whole: u64 = gate.regions.iter().map(Range::len).sum();
-            remarks.push(format!(
-                "{} pages are kept because what their struct pages say makes no sense, the first at frame {first}, and \
-                 {whole} in {} regions of which too much does not",
-                gate.doubtful,
-                gate.regions.len(),
-            ));
-        }
-        Ok(Selected { selection, remarks, undecided, gate })
+        remarks.extend(sums.remarks(&gate));
+        Ok(Selected { selection, remarks, undecided: sums.undecided, gate })
     }
 
     /// Decides all chunks.

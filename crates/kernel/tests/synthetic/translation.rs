@@ -13,7 +13,7 @@ fn the_name_is_read_on_every_kind_of_kernel() {
     for kind in KINDS {
         let image = Machine::new(kind, kind.page().frames(32 * MEBI)).finish();
         let dump = image.dump();
-        let uts = Kernel::open(&dump).unwrap().utsname().unwrap();
+        let uts = Kernel::open(&dump).unwrap().utsname().clone();
         assert_eq!((&*uts.sysname, &*uts.release, &*uts.domainname), ("Linux", "6.0-synthetic", "(none)"));
     }
 }
@@ -97,7 +97,7 @@ fn a_vmemmap_list_that_runs_in_a_circle_ends_in_an_error() {
     }
     // The log is not lost with it.
     let dump = w.image.dump();
-    assert_eq!(Kernel::open(&dump).unwrap().utsname().unwrap().sysname, "Linux");
+    assert_eq!(Kernel::open(&dump).unwrap().utsname().sysname, "Linux");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_base_that_only_a_variable_holds_is_found_where_it_says_itself() {
     {
         let dump = image.dump();
         let kernel = Kernel::open(&dump).unwrap();
-        assert_eq!((kernel.phys_base(), kernel.utsname().unwrap().sysname.as_str()), (base, "Linux"));
+        assert_eq!((kernel.phys_base(), kernel.utsname().sysname.as_str()), (base, "Linux"));
     }
     // The right place with a wrong number is not the right place, and a header is believed only then.
     image.put64(variable, 0);

@@ -1,11 +1,12 @@
 //! The copy step: what the firmware does between the crash and the reset.
 
+use crate::Firmware;
 use crate::bytes::be_u16;
 use crate::error::Result;
 use crate::extent::{Extent, covers, subtract};
 use crate::faults::{Fault, HpteFault, RegistersFault, pick};
 use crate::hpte::HpteSave;
-use crate::machine::{Cpu, Firmware, Machine};
+use crate::machine::{Cpu, Machine};
 use crate::regsave::{Entry, RegisterSave};
 use crate::structure::{
     ERROR_DESTINATION, ERROR_LENGTH, ERROR_SOURCE, ERROR_TOO_SMALL, ERROR_TYPE, KIND_CPU, KIND_HPTE,

@@ -3,11 +3,12 @@
 //! LoPAR, `ibm,configure-kernel-dump` and `ibm,os-term`; where QEMU's `rtas_configure_kernel_dump` checks less, the
 //! model follows the machine's [`Firmware`].
 
+use crate::Firmware;
 use crate::copy::{self, Outcome};
 use crate::error::Result;
 use crate::extent::{Extent, covers};
 use crate::faults::{Fault, HeaderFault, pick};
-use crate::machine::{Firmware, Machine, Options};
+use crate::machine::{Machine, Options};
 use crate::structure::{HEADER, KIND_CPU, KIND_HPTE, SECTION, Structure};
 
 /// What the hypervisor is about to do when the partition ends.

@@ -4,5 +4,7 @@ pub mod copy;
 pub mod hpte;
 pub mod hypervisor;
 pub mod opal;
+pub(crate) mod opal_sizes;
 pub mod regsave;
 pub mod structure;
+pub(crate) mod vendor;

@@ -2,13 +2,11 @@
 //!
 //! Layouts from skiboot's `opal-dump.h`/`mem-map.h` and Linux' `opal-fadump.h`: all big-endian.
 
+use super::opal_sizes::{METADATA, THREAD_SIZE};
 use crate::bytes::{ByteOrder, Bytes};
 use crate::faults::{Fault, OpalFault, pick};
 use crate::layout::Layout;
 use crate::machine::{Cpu, Machine};
-
-/// Bytes per thread in the CPU data: a header of 18h and 40 entries of 16 bytes, rounded up.
-pub const THREAD_SIZE: u64 = 0x2c0;
 
 /// Entries begin this far after the thread's offset field at 8.
 const ENTRY_OFFSET: u32 = 0x10;
@@ -96,7 +94,7 @@ pub fn kernel_metadata(layout: &Layout, faults: &[Fault]) -> Vec<u8> {
     for (region, destination) in &layout.boot {
         out.u64(region.start).u64(*destination).u64(region.length);
     }
-    out.bytes.resize(crate::layout::OPAL_METADATA as usize, 0);
+    out.bytes.resize(METADATA as usize, 0);
     out.bytes
 }
 

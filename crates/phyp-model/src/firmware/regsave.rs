@@ -4,8 +4,9 @@
 //! of the CPU count, the count, then entries of sixteen bytes, big-endian whatever the kernel. QEMU's
 //! `spapr_fadump.c` puts the count at 10h and the entries right after it, so that they are not aligned.
 
+use crate::Firmware;
 use crate::bytes::{ByteOrder, Bytes};
-use crate::machine::{Cpu, Firmware};
+use crate::machine::Cpu;
 
 /// `REGSAVE` and a NUL.
 pub const MAGIC: u64 = 0x5245_4753_4156_4500;

@@ -7,7 +7,8 @@ use crate::bytes::{ByteOrder, Bytes};
 use crate::error::Result;
 use crate::faults::{CrashInfoFault, Fault, VmcoreinfoFault};
 use crate::layout::Layout;
-use crate::machine::{CrashHeader, Machine};
+use crate::linux::CrashHeader;
+use crate::machine::Machine;
 
 /// `FADMPINF`.
 pub const MAGIC_INF: u64 = 0x4641_444d_5049_4e46;

@@ -2,14 +2,12 @@
 
 use crate::error::{ModelError, Result};
 use crate::extent::{Extent, intersect, merged, total};
+use crate::firmware::opal_sizes;
+use crate::linux::CrashHeader;
 use crate::linux::{AreaEnd, HashParameters};
-use crate::machine::{CrashHeader, Mode, Options};
+use crate::machine::{Mode, Options};
 use crate::regsave;
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_PARAMETER, KIND_REAL_MODE, Section, Structure};
-
-/// Bytes of OPAL's kernel metadata: 10h and 128 regions of 18h (`opal-fadump.h`). What is reserved for it is whole pages
-/// (`opal_fadump_get_metadata_size`).
-pub const OPAL_METADATA: u64 = 0x10 + 128 * 24;
 
 /// Bytes of an ELF header and of a program header.
 const ELF_HEADER: u64 = 64;
@@ -59,9 +57,10 @@ impl Layout {
         let (info_size, metadata) = match options.mode {
             Mode::Phyp2008 => (None, None),
             Mode::Fadump(linux) => (Some(header_size(linux.facts().header, options)), None),
-            Mode::Opal => {
-                (Some(header_size(CrashHeader::Sig, options)), Some(OPAL_METADATA.next_multiple_of(page)))
-            }
+            Mode::Opal => (
+                Some(header_size(CrashHeader::Sig, options)),
+                Some(opal_sizes::METADATA.next_multiple_of(page)),
+            ),
         };
         let (start, size) = if options.mode == Mode::Phyp2008 {
             // The 2008 kernel reserves room for all that the second boot takes, though it asks for 256 MiB.
@@ -146,7 +145,7 @@ pub fn header_size(header: CrashHeader, options: &Options) -> u64 {
 
 /// Bytes of OPAL's CPU data: a header and 34 + 6 entries of 16 bytes a thread.
 pub(crate) fn opal_cpu_size(cpus: u64) -> u64 {
-    cpus * crate::opal::THREAD_SIZE
+    cpus * opal_sizes::THREAD_SIZE
 }
 
 /// The highest free place for Linux's parameter area, in the range that kernel and MMU allow (`fadump_setup_param_area`).

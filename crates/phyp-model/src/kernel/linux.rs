@@ -4,7 +4,14 @@
 //! of 6.1, 6.12 and 7.2. What is the same in all of them is code ([`crate::fadump`], [`crate::release`]); what differs
 //! stands here, a line a kernel.
 
-use crate::machine::CrashHeader;
+/// The two generations of the crash-info header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashHeader {
+    /// Before 6.10: `FADMPINF`, no sizes.
+    Inf,
+    /// Since 6.10: `FADMPSIG`, with version and sizes.
+    Sig,
+}
 
 /// A kernel, or rather all that behave alike. What one does is in its [`Facts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::Firmware;
 use crate::error::Result;
 use crate::extent::Extent;
 use crate::faults::{Fault, SysfsFault};
 use crate::layout::Layout;
-use crate::machine::{Firmware, Mode};
+use crate::machine::Mode;
 use crate::scenario::{Event, Run};
 use crate::shown::surroundings;
 use crate::structure::{KIND_CPU, KIND_HPTE, KIND_PARAMETER, KIND_REAL_MODE};

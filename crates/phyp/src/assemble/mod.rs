@@ -279,7 +279,7 @@ impl<'a> Work<'a> {
     fn read_hptes(&mut self) {
         if let Some(bytes) = self.read_area(SectionKind::Hpte) {
             match HpteArea::parse(&bytes) {
-                Ok(area) => report::hptes(&area, &mut self.findings),
+                Ok(area) => area.report(&mut self.findings),
                 Err(error) => self.findings.warning(error.to_string()),
             }
             self.private.push(private_note(notes::HPTE, bytes));

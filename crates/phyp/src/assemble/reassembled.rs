@@ -118,12 +118,6 @@ impl PhysicalMemory for Reassembled {
         &self.map
     }
 
-    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
-        let mut state = [PageState::Absent];
-        self.read_run(pfn, page, &mut state)?;
-        Ok(state[0])
-    }
-
     fn read_run(&self, first: Pfn, pages: &mut [u8], states: &mut [PageState]) -> Result<(), ReadError> {
         let size = self.map.page_size().len();
         let mut done = 0;

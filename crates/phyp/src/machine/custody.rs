@@ -7,7 +7,7 @@
 //! because what is there afterwards is the running system's.
 
 use crate::kdms::{KernelDump, Section, SectionKind, Status};
-use crate::system::System;
+use crate::system::{RELEASE_MEM, System};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -78,9 +78,6 @@ pub fn probe(root: &Path) -> Option<Probe> {
         _ => None,
     }
 }
-
-/// fadump's release file, relative to the root: as it is called since 5.6, and the link under its older name.
-pub const RELEASE_MEM: [&str; 2] = ["sys/kernel/fadump/release_mem", "sys/kernel/fadump_release_mem"];
 
 /// Decides from what `system` shows and what is `known` beside it.
 pub fn custody(system: &System, known: Known) -> Custody {

@@ -2,5 +2,6 @@
 
 pub mod custody;
 pub mod giveback;
+pub mod meminfo;
 pub mod status;
 pub mod system;

@@ -5,10 +5,10 @@
 //! answers, which only a kernel can ask for, in `opal-mpipl/`, and the machine's identity at the time of registration, in
 //! [`REGISTERED_ON`], without which a migration cannot be noticed.
 
-use crate::custody::RELEASE_MEM;
 use crate::devtree::{DeviceTree, DumpSize, TreeMemory, read_file};
 use crate::giveback::BootFacts;
 use crate::kdms::KernelDump;
+use crate::meminfo;
 use crate::opal::{self, KernelMetadata};
 use crate::{Error, Findings, Leavings, OpalAnswers};
 use std::fs;
@@ -21,6 +21,9 @@ use vmcore::PhysAddr;
 /// Where the identity of the machine that a dump was registered on is kept, relative to the root: the text of the
 /// device tree's `system-id`.
 pub const REGISTERED_ON: &str = "var/lib/hadump/registered-on";
+
+/// fadump's release file, relative to the root: as it is called since 5.6, and the link under its older name.
+pub const RELEASE_MEM: [&str; 2] = ["sys/kernel/fadump/release_mem", "sys/kernel/fadump_release_mem"];
 
 const MAX_TEXT: u64 = 1 << 20;
 const MAX_ANSWER: u64 = 16 << 20;
@@ -299,19 +302,13 @@ impl Look<'_> {
             });
         }
         let meminfo = self.text("proc/meminfo").unwrap_or_default();
-        self.system.memory_total = meminfo_field(&meminfo, "MemTotal");
+        self.system.memory_total = meminfo::field(&meminfo, "MemTotal");
         self.system.page_flags = self.exists("proc/kpageflags");
         self.system.kernel_log = kernel_log(&self.root.join("dev/kmsg"));
         let stat = self.text("proc/stat").unwrap_or_default();
         self.system.boot_time =
             stat.lines().find_map(|l| l.strip_prefix("btime ")).and_then(|t| t.trim().parse().ok());
     }
-}
-
-/// A field of `/proc/meminfo`, in bytes.
-pub fn meminfo_field(text: &str, field: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// What `/dev/kmsg` has of fadump. The device gives a record for each read and an error when there is none left; it must
@@ -345,14 +342,6 @@ fn reserved_above(text: &str) -> Option<PhysAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn meminfo_is_in_kibibytes() {
-        let text = "MemTotal:         262144 kB\nMemFree:            1024 kB\nMemAvailable: 7 kB\n";
-        assert_eq!(meminfo_field(text, "MemTotal"), Some(256 << 20));
-        assert_eq!(meminfo_field(text, "MemAvailable"), Some(7 << 10));
-        assert_eq!(meminfo_field(text, "Mem"), None);
-    }
 
     #[test]
     fn the_kernel_log_is_searched_for_fadump() {

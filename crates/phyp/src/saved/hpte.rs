@@ -14,7 +14,7 @@
 //! long as it stays below 2^32. No kernel reads this area, QEMU does not write it, and radix guests have none.
 
 use crate::bytes::Bytes;
-use crate::{Error, Findings, report};
+use crate::{Error, Findings};
 use std::collections::HashSet;
 
 /// The magic number, `HPTESAVE` as a big-endian number.
@@ -188,8 +188,31 @@ impl HpteArea {
     /// The faults, one sentence per entry.
     pub fn findings(&self) -> Findings {
         let mut findings = Findings::default();
-        report::hptes(self, &mut findings);
+        self.report(&mut findings);
         findings
+    }
+
+    /// Adds them to those of a whole dump.
+    pub(crate) fn report(&self, out: &mut Findings) {
+        for fault in &self.faults {
+            match fault {
+                Fault::Version(v) => {
+                    out.warning(format!("the HPTE save area has version {v}, read as version 0"));
+                }
+                Fault::Offset(at) => {
+                    out.note(format!("the HPTE save area has the unexpected count offset {at:#x}"));
+                }
+                Fault::CountDisagrees { wide, narrow } => out.warning(format!(
+                    "the HPTE save area claims {wide} entries in eight bytes but {narrow} in four"
+                )),
+                Fault::Truncated { claimed, found } => {
+                    out.warning(format!("the HPTE save area claims {claimed} entries but contains {found}"));
+                }
+                Fault::DuplicateIndex(index) => {
+                    out.note(format!("HPTE {index:#x} appears twice in the HPTE save area"));
+                }
+            }
+        }
     }
 }
 

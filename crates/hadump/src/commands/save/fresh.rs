@@ -55,7 +55,7 @@ impl Saving<'_> {
             (_, Some(over)) => (over.name.clone(), None),
             (TargetKind::Directory(parent), None) => {
                 let kernel = kernel::Kernel::open(&opened.dump).ok();
-                let host = kernel.and_then(|kernel| kernel.utsname().ok()).map(|names| names.nodename);
+                let host = kernel.map(|kernel| kernel.utsname().nodename.clone());
                 let here = self.args.root.join("proc/sys/kernel/hostname");
                 let here = std::fs::read_to_string(here).unwrap_or_default();
                 let directory = target::make_directory(parent, host.as_deref().unwrap_or_default(), &here)?;

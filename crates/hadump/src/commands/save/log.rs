@@ -1,8 +1,7 @@
 //! The kernel's log, saved first: it is small, quickly written and often all that is needed.
 
-use super::FORCE;
 use crate::input::lent;
-use crate::output::{self, SinkWriter};
+use crate::output::{self, FORCE, SinkWriter};
 use anyhow::{Context, Result};
 use dumpfile::output::OutputFile;
 use kernel::Kernel;

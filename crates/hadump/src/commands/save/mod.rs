@@ -37,9 +37,6 @@ use std::time::{Duration, Instant};
 use target::{InterruptedSave, TargetKind};
 use vmcore::{Dump, Note, PageSize};
 
-/// The option that replaces existing files.
-const FORCE: &str = "--force";
-
 /// Saves and reports.
 pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
     let threads = args.write.threads.unwrap_or_else(threads::that_fit);
@@ -276,7 +273,7 @@ impl Saving<'_> {
             {
                 anyhow!("{}: already exists; move it away, as --resume replaces no file", path.display())
             }
-            Error::Output(error) => output::explain_existing(error, FORCE),
+            Error::Output(error) => output::explain_existing(error, output::FORCE),
             error => error.into(),
         }
     }

@@ -8,10 +8,10 @@ use ::save::Error;
 use ::save::release::{Ground, ReleaseFile, Releaser};
 use ::save::state::{Alone, Hold, State, names};
 use anyhow::{Context, Result};
-use phyp::custody::RELEASE_MEM;
 use phyp::giveback;
+use phyp::meminfo;
 use phyp::region::Reading;
-use phyp::system::meminfo_field;
+use phyp::system::RELEASE_MEM;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -160,7 +160,7 @@ impl ReleaseMethod {
 
 /// Bytes of memory that the kernel uses.
 fn memory_total(root: &Path) -> Option<u64> {
-    meminfo_field(&std::fs::read_to_string(root.join("proc/meminfo")).ok()?, "MemTotal")
+    meminfo::field(&std::fs::read_to_string(root.join("proc/meminfo")).ok()?, "MemTotal")
 }
 
 /// How long a release waits for those who read the dump. A conversion takes minutes; a boot must not wait for one that is stuck.

@@ -1,9 +1,8 @@
 //! Where a dump goes: from the target that the user named to a file, and to what an earlier run left there.
 
-use super::FORCE;
 use crate::cli::Save;
-use crate::output;
 use crate::output::work::directory_of;
+use crate::output::{self, FORCE};
 use ::save::journal::{History, Journal};
 use ::save::session::{Earlier, find, is_done};
 use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside, journal_of};

@@ -2,9 +2,9 @@
 
 use super::classes::{Classes, Verdict};
 use super::fields::Order;
-use super::scan::CELL;
+use super::region::CELL;
 use super::sound::Sound;
-use vmcore::Reason;
+use vmcore::{Pfn, Reason};
 
 /// Orders of free blocks that are distinguished: all there are (see `Classes`).
 pub(crate) const ORDERS: usize = 24;
@@ -78,6 +78,27 @@ impl Census {
         self.free.iter().zip(0..).map(|(blocks, order)| blocks << order).sum()
     }
 
+    /// Counts frames of which the dump does not hold the `struct page`.
+    pub(super) fn unknown(&mut self, from: Pfn, to: Pfn) {
+        self.unknown += to.0.saturating_sub(from.0);
+    }
+
+    /// Counts frames that have no `struct page`.
+    pub(super) fn uncovered(&mut self, from: Pfn, to: Pfn) {
+        self.unknown(from, to);
+        self.uncovered += to.0.saturating_sub(from.0);
+    }
+
+    /// Counts a free block of 2^`order` pages.
+    pub(super) fn free_block(&mut self, order: u32) {
+        self.free[(order as usize).min(ORDERS - 1)] += 1;
+    }
+
+    /// Counts a page on an LRU list, with all of the block that it is the head of; `next` is the struct page after it.
+    pub(super) fn listed<O: Order>(&mut self, classes: &Classes, page: &[u8], next: Option<&[u8]>) {
+        self.lru += 1 << next.map_or(0, |next| classes.order::<O>(page, next));
+    }
+
     /// Counts a page that was judged and looks like one. `before` and `next` are its neighbours' struct pages, where
     /// they are at hand.
     #[inline(always)]
@@ -99,7 +120,7 @@ impl Census {
                 return;
             }
             Verdict::Drop(Reason::Free, order) => {
-                self.free[(order as usize).min(ORDERS - 1)] += 1;
+                self.free_block(order);
                 return;
             }
             Verdict::Unmade => return,
@@ -122,11 +143,10 @@ impl Census {
             self.lone_heads += u64::from(next.is_some_and(|next| !sound.is_tail::<O>(next)));
         }
         if flags & sound.lru_flag != 0 {
-            let order = order.unwrap_or_else(|| match next {
-                Some(next) => classes.order::<O>(page, next),
-                None => 0,
-            });
-            self.lru += 1 << order;
+            match order {
+                Some(order) => self.lru += 1 << order,
+                None => self.listed::<O>(classes, page, next),
+            }
             self.slab_on_lru += u64::from(slab);
         }
     }

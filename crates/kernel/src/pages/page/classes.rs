@@ -77,27 +77,30 @@ impl Classes {
         remarks: &mut Vec<String>,
     ) -> Result<Self, Error> {
         let layout = Layout::new(info)?;
-        let any_cache = level.has(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE);
-        let cache_private = level.has(DumpLevel::CACHE_PRIVATE);
-        let user = level.has(DumpLevel::USER);
-        let free = level.has(DumpLevel::FREE);
+        let mut classes = Self::bare(&layout, page, level)?;
+        if classes.any_cache || classes.user {
+            classes.add_contents(&layout, remarks)?;
+        }
+        if level.has(DumpLevel::FREE) {
+            classes.add_free(&layout, page)?;
+        }
+        Ok(classes)
+    }
 
+    /// The tests that every level has: of broken and offline pages, of slab, of the parts of a compound page.
+    fn bare(layout: &Layout<'_>, page: PageSize, level: DumpLevel) -> Result<Self, Error> {
         let head = match layout.field("page.compound_head", 8)? {
             None => layout.field("page.compound_info", 8)?,
             head => head,
         };
-        let compound = Compound::new(&layout, page, head)?;
         let mapcount = layout.field("page._mapcount", 4)?;
         let refcount = match layout.field("page._refcount", 4)? {
             None => layout.field("page._count", 4)?,
             refcount => refcount,
         };
         // Without the word that holds types no page has one.
-        let kind = |name: &str| mapcount.and_then(|_| Kind::of(info, name));
-
-        let slab = layout.flag("PG_slab");
-        let slab_kind = kind("PAGE_SLAB_MAPCOUNT_VALUE");
-        let mut classes = Self {
+        let kind = |name: &str| mapcount.and_then(|_| Kind::of(layout.info(), name)).unwrap_or(Kind::NONE);
+        Ok(Self {
             size: layout.size,
             flags: layout.need("page.flags", 8, "classifying pages")?,
             refcount,
@@ -110,54 +113,62 @@ impl Classes {
             swap: 0,
             has_private: 0,
             // Since 6.10 slab is a type and its flag's number means something else: no default replaces it.
-            slab: slab.unwrap_or(0),
-            slab_kind: slab_kind.unwrap_or(Kind::NONE),
+            slab: layout.flag("PG_slab").unwrap_or(0),
+            slab_kind: kind("PAGE_SLAB_MAPCOUNT_VALUE"),
             hwpoison: layout.flag("PG_hwpoison").unwrap_or(0),
-            offline: kind("PAGE_OFFLINE_MAPCOUNT_VALUE").unwrap_or(Kind::NONE),
+            offline: kind("PAGE_OFFLINE_MAPCOUNT_VALUE"),
             buddy: Kind::NONE,
             unaccepted: Kind::NONE,
             free_orders: 0,
-            any_cache,
-            cache_private,
-            user,
+            any_cache: level.has(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE),
+            cache_private: level.has(DumpLevel::CACHE_PRIVATE),
+            user: level.has(DumpLevel::USER),
             by_free_list: false,
-            compound,
-        };
-        if any_cache || user {
-            let purpose = if user { USER } else { CACHE };
-            classes.mapping = layout.need("page.mapping", 8, purpose)?;
-            // Kernels before 3.9 export neither slab nor where map counts are, and have no need to: until 6.2 nothing
-            // that slab writes into `mapping` is odd.
-            if slab.is_none() && slab_kind.is_none() && mapcount.is_some() {
-                return Err(missing("NUMBER(PG_slab)", purpose));
-            }
+            compound: Compound::new(layout, page, head)?,
+        })
+    }
+
+    /// What tells the page cache and the pages of processes apart.
+    fn add_contents(&mut self, layout: &Layout<'_>, remarks: &mut Vec<String>) -> Result<(), Error> {
+        let purpose = if self.user { USER } else { CACHE };
+        self.mapping = layout.need("page.mapping", 8, purpose)?;
+        // Kernels before 3.9 export neither slab nor where map counts are, and have no need to: until 6.2 nothing
+        // that slab writes into `mapping` is odd.
+        let slab = self.slab != 0 || self.slab_kind != Kind::NONE;
+        if !slab && layout.field("page._mapcount", 4)?.is_some() {
+            return Err(missing("NUMBER(PG_slab)", purpose));
         }
-        if any_cache {
-            classes.lru = layout.need_flag("PG_lru", CACHE)?;
-            classes.has_private = layout.need_flag("PG_private", CACHE)?;
-            classes.swap = swap_flags(&layout, classes.has_private, remarks);
+        if self.any_cache {
+            self.lru = layout.need_flag("PG_lru", CACHE)?;
+            self.has_private = layout.need_flag("PG_private", CACHE)?;
+            self.swap = swap_flags(layout, self.has_private, remarks);
         }
-        if user && !compound.tells_hugetlb() {
+        if self.user && !self.compound.tells_hugetlb() {
             remarks.push(
                 "VMCOREINFO does not describe huge pages of hugetlbfs (a kernel without them, or older than 3.17); \
                  if there are any, they are kept"
                     .to_owned(),
             );
         }
-        if free {
-            if info.number("PAGE_BUDDY_MAPCOUNT_VALUE").is_some() {
-                classes.private = layout.need("page.private", 8, FREE)?;
-                layout.need("page._mapcount", 4, FREE)?;
-            }
-            classes.buddy = kind("PAGE_BUDDY_MAPCOUNT_VALUE").unwrap_or(Kind::NONE);
-            classes.by_free_list = classes.buddy == Kind::NONE;
-            classes.unaccepted = kind("PAGE_UNACCEPTED_MAPCOUNT_VALUE").unwrap_or(Kind::NONE);
-            let length = info.length("zone.free_area");
-            classes.free_orders = length
-                .ok_or_else(|| missing("LENGTH(zone.free_area)", FREE))?
-                .min(u64::from(LARGEST - page.shift()) + 1);
+        Ok(())
+    }
+
+    /// How free pages are found.
+    fn add_free(&mut self, layout: &Layout<'_>, page: PageSize) -> Result<(), Error> {
+        if layout.info().number("PAGE_BUDDY_MAPCOUNT_VALUE").is_some() {
+            self.private = layout.need("page.private", 8, FREE)?;
+            layout.need("page._mapcount", 4, FREE)?;
         }
-        Ok(classes)
+        let typed = layout.field("page._mapcount", 4)?.is_some();
+        let kind = |name: &str| Kind::of(layout.info(), name).filter(|_| typed).unwrap_or(Kind::NONE);
+        self.buddy = kind("PAGE_BUDDY_MAPCOUNT_VALUE");
+        self.by_free_list = self.buddy == Kind::NONE;
+        self.unaccepted = kind("PAGE_UNACCEPTED_MAPCOUNT_VALUE");
+        let length = layout.info().length("zone.free_area");
+        self.free_orders = length
+            .ok_or_else(|| missing("LENGTH(zone.free_area)", FREE))?
+            .min(u64::from(LARGEST - page.shift()) + 1);
+        Ok(())
     }
 
     /// Bytes of a `struct page`.

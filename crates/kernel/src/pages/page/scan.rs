@@ -3,15 +3,11 @@
 use super::census::Census;
 use super::classes::{Classes, Verdict};
 use super::fields::{Big, Little, Order};
+use super::region::{CELL, REGION, Regions};
 use super::sound::Sound;
 use crate::pages::walk::Visitor;
 use vmcore::{ByteOrder, CHUNK_FRAMES, Chunk, Pfn, Range, Reason, ReasonCounts};
 
-/// Frames of one cell, which are kept or left out together. Their struct pages fill a page of 4 KiB, and their bits one
-/// word of a chunk.
-pub(crate) const CELL: u64 = 64;
-/// Frames of one region.
-pub(crate) const REGION: u64 = CHUNK_FRAMES / 64;
 /// Cells of a region that may hold nonsense before it is kept whole: an eighth.
 const MOST_BAD: u8 = (REGION / CELL / 8) as u8;
 
@@ -23,9 +19,6 @@ pub(crate) struct Carry {
     /// Why they go.
     pub(crate) reason: Reason,
 }
-
-/// The regions of a chunk, a bit for each.
-pub(crate) type Regions = u64;
 
 /// One chunk being decided.
 pub(crate) struct Scan<'a> {
@@ -71,15 +64,13 @@ impl Visitor for Scan<'_> {
     fn unknown(&mut self, from: Pfn, to: Pfn) {
         let inside = |pfn: Pfn| pfn.0.saturating_sub(self.first).min(CHUNK_FRAMES);
         self.undecided += self.chunk.count_within(inside(from), inside(to));
-        self.census.unknown += to.0.saturating_sub(from.0);
+        self.census.unknown(from, to);
     }
 
     /// Frames that the kernel knows nothing of are kept without a doubt: they were never in one of its classes.
     fn uncovered(&mut self, from: Pfn, to: Pfn) {
-        let frames = to.0.saturating_sub(from.0);
-        self.uncovered += frames;
-        self.census.unknown += frames;
-        self.census.uncovered += frames;
+        self.uncovered += to.0.saturating_sub(from.0);
+        self.census.uncovered(from, to);
     }
 }
 

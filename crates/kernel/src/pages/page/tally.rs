@@ -1,6 +1,6 @@
 //! The walk over arrays of `struct page`s that only counts what the kernel counted.
 
-use super::census::{Census, ORDERS};
+use super::census::Census;
 use super::classes::{Classes, Verdict};
 use super::fields::{Big, Little, Order};
 use super::sound::Sound;
@@ -35,19 +35,13 @@ impl<'a> Tally<'a> {
             let next = bytes.get(at + size..at + 2 * size);
             match classes.judge::<O>(page, next, pfn) {
                 Verdict::Drop(Reason::Free, order) => {
-                    self.census.free[(order as usize).min(ORDERS - 1)] += 1;
+                    self.census.free_block(order);
                     pfn += 1 << order;
                     continue;
                 }
                 Verdict::Tail => {}
-                Verdict::Unmade => {
-                    self.census.unknown += 1;
-                    self.census.uncovered += 1;
-                }
-                _ if listed => {
-                    let order = next.map_or(0, |next| classes.order::<O>(page, next));
-                    self.census.lru += 1 << order;
-                }
+                Verdict::Unmade => self.census.uncovered(Pfn(pfn), Pfn(pfn + 1)),
+                _ if listed => self.census.listed::<O>(classes, page, next),
                 _ => {}
             }
             pfn += 1;
@@ -69,12 +63,10 @@ impl Visitor for Tally<'_> {
     }
 
     fn unknown(&mut self, from: Pfn, to: Pfn) {
-        self.census.unknown += to.0.saturating_sub(from.0);
+        self.census.unknown(from, to);
     }
 
     fn uncovered(&mut self, from: Pfn, to: Pfn) {
-        let frames = to.0.saturating_sub(from.0);
-        self.census.unknown += frames;
-        self.census.uncovered += frames;
+        self.census.uncovered(from, to);
     }
 }

@@ -3,7 +3,7 @@
 use super::FlatTree;
 use crate::bytes::Bytes;
 use crate::devtree::{DeviceTree, read_file};
-use crate::system::meminfo_field;
+use crate::meminfo;
 use crate::{Error, Findings};
 use std::path::Path;
 use vmcore::{ByteOrder, PageSize, PhysAddr, Range};
@@ -54,7 +54,7 @@ impl BootFacts {
             flat_tree: look.flat_tree(),
             page_size: look.page_size(),
             radix: look.text("proc/cpuinfo").as_deref().and_then(radix),
-            cma_total: look.text("proc/meminfo").and_then(|text| meminfo_field(&text, "CmaTotal")),
+            cma_total: look.text("proc/meminfo").and_then(|text| meminfo::field(&text, "CmaTotal")),
             release: look.line("proc/sys/kernel/osrelease"),
             command_line: look.line("proc/cmdline"),
         }

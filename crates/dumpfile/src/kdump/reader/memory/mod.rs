@@ -262,12 +262,6 @@ impl PhysicalMemory for KdumpMemory {
         &self.map
     }
 
-    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
-        let mut state = [PageState::Absent];
-        self.read_run(pfn, page, &mut state)?;
-        Ok(state[0])
-    }
-
     fn read_run(&self, first: Pfn, pages: &mut [u8], states: &mut [PageState]) -> Result<(), ReadError> {
         let size = self.page_size().len();
         let some = (MAX_PAGES / size).max(1);
