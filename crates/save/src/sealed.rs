@@ -8,13 +8,11 @@
 //! [`Skeleton`]: headers, bitmaps and descriptors, no page and no register.
 
 use crate::journal::{Begin, History, Journal};
-use crate::target::{
-    Output, Target, begin_journal, forget_journal, outline_of, paced, resume_journal, sync_directory,
-};
+use crate::target::{Output, Target, begin_journal, forget_journal, outline_of, paced, resume_journal};
 use crate::{Error, trust};
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::kdump::{Outline, Skeleton};
-use dumpfile::output::{OutputFile, Sink};
+use dumpfile::output::{OutputFile, Sink, sync_directory};
 use rustix::fs::OFlags;
 use sealed::{Part, Recipients, Sealer};
 use std::fs::{File, OpenOptions};

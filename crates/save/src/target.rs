@@ -4,9 +4,8 @@ use crate::Paced;
 use crate::journal::{Begin, History, Journal};
 use crate::{Error, trust};
 use dumpfile::kdump::Outline;
-use dumpfile::output::{OutputFile, RawDevice, Sink};
+use dumpfile::output::{OutputFile, RawDevice, Sink, sync_directory};
 use rustix::fs::OFlags;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -284,18 +283,6 @@ pub(crate) fn forget_journal(journal: Journal) -> Result<(), Error> {
     match path.parent().filter(|p| !p.as_os_str().is_empty()) {
         Some(parent) => sync_directory(parent).map_err(|e| failed("make its removal durable", e)),
         None => Ok(()),
-    }
-}
-
-/// Makes the names in `directory` durable, if its file system can.
-///
-/// # Errors
-///
-/// Returns the I/O error of the system.
-pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        other => other,
     }
 }
 

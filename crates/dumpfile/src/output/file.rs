@@ -1,7 +1,7 @@
 //! A file that appears under its name only when it is whole.
 
 use super::direct::Direct;
-use super::{Sink, Syncing, has_no_sync, len_of, over, write_all, write_error, write_parts};
+use super::{Sink, Syncing, len_of, over, sync_directory, write_all, write_error, write_parts};
 use crate::{Error, incomplete};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -395,13 +395,6 @@ fn refuse_existing(target: &Path, force: bool) -> Result<(), Error> {
         return Ok(());
     }
     Err(write_error(target, "replace it unless told to", Errno::EXIST))
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        Err(e) if has_no_sync(&e) => Ok(()),
-        other => other,
-    }
 }
 
 impl Sink for OutputFile {

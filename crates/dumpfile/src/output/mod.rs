@@ -11,6 +11,7 @@ mod over;
 
 pub use device::RawDevice;
 pub use file::OutputFile;
+pub use over::directory_of;
 
 use crate::Error;
 use rustix::fs::OFlags;
@@ -195,6 +196,18 @@ fn write_parts(file: &File, path: &Path, mut offset: u64, mut parts: &[IoSlice<'
 pub fn sync_file(file: &File) -> io::Result<()> {
     match file.sync_all() {
         Err(e) if has_no_sync(&e) => Ok(rustix::fs::syncfs(file)?),
+        other => other,
+    }
+}
+
+/// Makes the names in `directory` durable, if its file system can.
+///
+/// # Errors
+///
+/// Returns the I/O error of the system.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(e) if has_no_sync(&e) => Ok(()),
         other => other,
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// The directory that `target` is in.
-pub(super) fn directory_of(target: &Path) -> PathBuf {
+pub fn directory_of(target: &Path) -> PathBuf {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),

@@ -9,7 +9,7 @@ use crate::output::work;
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
 use dumpfile::kdump::mark_incomplete;
-use dumpfile::output::{Sink, work_file};
+use dumpfile::output::{Sink, directory_of, work_file};
 use sealed::{Identities, Part, Unsealer, is_sealed};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -182,7 +182,7 @@ struct Plaintext {
 
 impl Plaintext {
     fn beside(input: &Path) -> Result<Self> {
-        let directory = work::directory_of(input);
+        let directory = directory_of(input);
         let elsewhere = work::temporary_directory();
         let file = work_file(&directory).or_else(|_| work_file(&elsewhere)).with_context(|| {
             format!(

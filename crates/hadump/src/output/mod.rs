@@ -7,7 +7,7 @@ pub(crate) mod work;
 
 use crate::cli::InputArgs;
 use anyhow::{Context, Result, anyhow, bail};
-use dumpfile::output::{OutputFile, Sink};
+use dumpfile::output::{OutputFile, Sink, directory_of};
 use dumpfile::{Error, Written};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -44,7 +44,7 @@ pub(crate) fn explain(path: &Path, error: Error, option: &str) -> anyhow::Error 
         let inside = path.join("vmcore");
         return anyhow!("{}: a directory; name a file in it, such as {}", path.display(), inside.display());
     }
-    let directory = crate::output::work::directory_of(path);
+    let directory = directory_of(path);
     if !directory.exists() {
         let directory = directory.display();
         return anyhow!("{directory}: there is no such directory; make it first: mkdir -p {directory}");

@@ -1,6 +1,6 @@
 //! Work files: files without a name for what outgrows memory, such as lists of pages.
 
-use dumpfile::output::work_file;
+use dumpfile::output::{directory_of, work_file};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,10 +36,4 @@ pub(crate) fn files(given: Option<&Path>, output: Option<&Path>) -> impl Fn() ->
 pub(crate) fn temporary_directory() -> PathBuf {
     let given = std::env::var_os("TMPDIR").filter(|directory| !directory.is_empty());
     given.map_or_else(|| "/var/tmp".into(), PathBuf::from)
-}
-
-/// The directory that `file` is in.
-pub(crate) fn directory_of(file: &Path) -> PathBuf {
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new(".")).to_owned()
 }

@@ -14,8 +14,8 @@ mod tests;
 pub use history::History;
 pub use record::{Begin, Record};
 
-use crate::target::sync_directory;
 use crate::{Error, trust};
+use dumpfile::output::sync_directory;
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write};

@@ -26,7 +26,7 @@ use ::save::target::{Target, free_space, journal_beside, journal_of};
 use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
 use dumpfile::kdump;
-use dumpfile::output::RawDevice;
+use dumpfile::output::{RawDevice, directory_of};
 use release::{Levels, ReleaseMethod};
 use report::say;
 use rustix::fs::OFlags;
@@ -239,7 +239,7 @@ impl Saving<'_> {
     fn room(&self, kind: &TargetKind, name: &Path) -> Result<impl Fn(u64) -> Option<u64> + Sync + use<>> {
         let reserve = self.args.reserve_space;
         let encrypted = self.args.write.is_encrypted();
-        let directory = work::directory_of(name);
+        let directory = directory_of(name);
         let capacity = match kind {
             TargetKind::Device(device) => Some(RawDevice::open(device)?.capacity()),
             TargetKind::Stream => Some(u64::MAX),

@@ -7,12 +7,13 @@ use super::release::ReleaseMethod;
 use super::target::TargetKind;
 use crate::cli::Format;
 use crate::input::with_virtual_addresses;
+use crate::output;
 use crate::output::destination::{Destination, WriteJob, WriteOutcome};
-use crate::output::{self, work};
 use crate::show::progress;
 use ::save::engine::End;
 use ::save::journal::Journal;
 use anyhow::{Context, Result};
+use dumpfile::output::{directory_of, sync_directory};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -63,8 +64,8 @@ impl Saving<'_> {
         if !matches!(kind, TargetKind::Stream)
             && let Some(name) = names.first()
         {
-            let parent = work::directory_of(Path::new(name));
-            match ::save::target::sync_directory(&parent) {
+            let parent = directory_of(Path::new(name));
+            match sync_directory(&parent) {
                 // An incomplete dump releases nothing, and is worth no less for that.
                 Err(error) if !whole => {
                     self.remark(format!("{}: cannot make the name durable: {error}", parent.display()));

@@ -1,7 +1,6 @@
 //! Where a dump goes: from the target that the user named to a file, and to what an earlier run left there.
 
 use crate::cli::Save;
-use crate::output::work::directory_of;
 use crate::output::{self, FORCE};
 use ::save::journal::{History, Journal};
 use ::save::session::{Earlier, find, is_done};
@@ -9,7 +8,7 @@ use ::save::target::{DeviceTarget, FileTarget, Target, journal_beside, journal_o
 use ::save::{Error, SealedTarget};
 use anyhow::{Context, Result, bail};
 use dumpfile::kdump::Outline;
-use dumpfile::output::RawDevice;
+use dumpfile::output::{RawDevice, directory_of, sync_directory};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::{Access, OFlags};
@@ -200,7 +199,7 @@ pub(super) fn make_directory(parent: &Path, host: &str, here: &str) -> Result<Pa
             }
         }
     }
-    ::save::target::sync_directory(parent)
+    sync_directory(parent)
         .with_context(|| format!("{}: cannot make the new directory durable", parent.display()))?;
     Ok(directory)
 }

@@ -4,16 +4,10 @@ use std::fmt::Write as _;
 
 use crate::synth::dump::arch::{Arch, Orders, Space, image};
 use crate::synth::dump::generation::{Compound, Generation, Type};
+use crate::synth::dump::page::destructor;
 use crate::synth::dump::place::Sections;
 use crate::synth::dump::zone;
 use crate::synth::dump::{Model, Spec};
-
-/// Addresses of functions that 3.19 and older keep in the second page of a compound page.
-pub(crate) fn destructor(id: u8) -> u64 {
-    const FREE_COMPOUND_PAGE: u64 = 0xffff_ffff_8117_1230;
-    const FREE_HUGE_PAGE: u64 = 0xffff_ffff_811b_4560;
-    if id == 2 { FREE_HUGE_PAGE } else { FREE_COMPOUND_PAGE }
-}
 
 /// Where the name is in `uts_namespace`: after a counter until 5.10.
 pub(crate) fn uts_name(generation: Generation) -> u64 {

@@ -4,6 +4,13 @@ use crate::bytes::ByteOrder;
 use crate::synth::dump::arch::Arch;
 use crate::synth::dump::generation::{Compound, Generation, Layout, Type};
 
+/// Addresses of functions that 3.19 and older keep in the second page of a compound page.
+pub(crate) fn destructor(id: u8) -> u64 {
+    const FREE_COMPOUND_PAGE: u64 = 0xffff_ffff_8117_1230;
+    const FREE_HUGE_PAGE: u64 = 0xffff_ffff_811b_4560;
+    if id == 2 { FREE_HUGE_PAGE } else { FREE_COMPOUND_PAGE }
+}
+
 /// Fields that all layouts have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
@@ -212,7 +219,7 @@ impl Map {
         let lru = self.layout.lru;
         match self.generation.compound() {
             Compound::List => {
-                self.put64(frame, lru, super::note::destructor(destructor));
+                self.put64(frame, lru, self::destructor(destructor));
                 self.put64(frame, lru + 8, order.into());
             }
             Compound::Words => {
