@@ -5,6 +5,13 @@
 //! and passes ([`skip`]); where `CI` is set it fails.
 //!
 //! Helpers of tests panic: a corpus that cannot be read is a failed test, not a case to handle.
+//!
+//! ```
+//! if let Some(dump) = corpus::dump(corpus::POWER) {
+//!     assert_eq!(dump.page_size, 0x10000);
+//!     assert!(dump.elf.exists());
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -8,6 +8,12 @@
 //!
 //! To add a target: a module in `target/` with a `Target` constant, and a line in [`TARGETS`]. `tests/smoke.rs` then runs it
 //! a little with every `cargo test`, `cargo xtask fuzz` as long as one likes.
+//!
+//! ```
+//! let target = fuzz::TARGETS.iter().find(|target| target.name == "elf").expect("a reader");
+//! let runner = fuzz::Runner::new(target);
+//! assert!(runner.run(0..4).is_ok());
+//! ```
 
 #![forbid(unsafe_code)]
 #![expect(clippy::single_range_in_vec_init, reason = "the parts of a seed that matter are ranges, often one")]

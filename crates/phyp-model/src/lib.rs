@@ -14,20 +14,31 @@
 //! The model is for tests, the demonstration and benchmarks and is never linked into the program. It writes every
 //! layout by its own definitions and shares none with the code that reads them, so that a wrong layout cannot cancel
 //! itself out.
+//!
+//! ```
+//! use phyp_model::hypervisor::End;
+//! use phyp_model::scenario::{self, Dirt, Event};
+//! use phyp_model::{Machine, Options};
+//!
+//! let machine = Machine::new(Options::small_fadump())?;
+//! let run = scenario::run(machine, Event::End(End::OsTerm), &[], Dirt::default())?;
+//! assert!(run.dump_waits());
+//! # Ok::<(), phyp_model::ModelError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
-pub mod again;
 mod base;
-pub mod catalogue;
-pub mod faults;
-mod firmware;
-pub mod invariants;
-mod kernel;
 pub mod machine;
 pub mod registers;
+pub mod faults;
 pub mod scenario;
+mod kernel;
+mod firmware;
 mod shown;
+pub mod again;
+pub mod invariants;
+pub mod catalogue;
 pub mod synth;
 pub mod task;
 

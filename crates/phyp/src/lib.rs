@@ -15,17 +15,31 @@
 //!
 //! No file format is read here: memory comes in as a [`vmcore::PhysicalMemory`] that the program opened. Nothing is ever
 //! written, to memory or to the system, but for the question that [`custody::probe`] asks the kernel.
+//!
+//! ```
+//! use phyp::{custody, system::System};
+//!
+//! // The root of a machine that no hypervisor left a dump for.
+//! # let place = tempfile::tempdir()?;
+//! # let root = place.path();
+//! let system = System::look(root)?;
+//! assert!(system.leavings.kernel_dump.is_none());
+//!
+//! let owner = custody::custody(&system, custody::Known::default()).owner;
+//! assert_eq!(owner, custody::Owner::NoDump);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
-mod assemble;
-mod bytes;
 mod error;
-mod finding;
-mod firmware;
+mod bytes;
 mod machine;
-mod report;
+mod firmware;
 mod saved;
+mod finding;
+mod report;
+mod assemble;
 #[cfg(test)]
 mod testimage;
 

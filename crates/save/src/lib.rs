@@ -1,21 +1,36 @@
 //! Saves a dump from the machine that crashed, in steps that survive another crash, and releases its memory.
+//!
+//! ```
+//! // What is known of a dump by what it holds, whatever it is called.
+//! # let place = tempfile::tempdir()?;
+//! # let (one, other) = (place.path().join("one"), place.path().join("other"));
+//! std::fs::write(&one, [7; 0x3000])?;
+//! std::fs::write(&other, [7; 0x4000])?;
+//! let open = |path| {
+//!     let machine = vmcore::Machine::from_name("x86_64").expect("it is known");
+//!     dumpfile::open_raw(path, machine, Some(vmcore::PageSize::K4), None)
+//! };
+//! assert_eq!(save::identity(&open(&one)?), save::identity(&open(&one)?));
+//! assert_ne!(save::identity(&open(&one)?), save::identity(&open(&other)?));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
-pub mod engine;
 mod error;
-mod estimate;
+pub mod trust;
+pub mod state;
 mod guard;
-pub mod journal;
+mod estimate;
 mod level;
+pub mod target;
+mod sealed;
+pub mod session;
+pub mod engine;
+mod segment;
+pub mod journal;
 mod line;
 pub mod pace;
 pub mod release;
-mod sealed;
-mod segment;
-pub mod session;
-pub mod state;
-pub mod target;
-pub mod trust;
 
 pub use error::Error;
 pub use estimate::{Estimate, estimate};

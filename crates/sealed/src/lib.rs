@@ -7,6 +7,18 @@
 //! An interrupted save must be resumed without the private key, so an encrypted dump is a set of files, each complete on
 //! its own: [`Part`] names them, a [`Sealer`] writes one, an [`Unsealer`] reads them as one stream, which is a flattened
 //! dump.
+//!
+//! ```
+//! use sealed::{Recipients, Sealer, is_sealed};
+//! use std::io::Write;
+//!
+//! let recipients =
+//!     Recipients::parse(&["age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa"])?;
+//! let mut sealer = Sealer::new(&recipients, Vec::new())?;
+//! sealer.write_all(b"memory with passwords in it")?;
+//! assert!(is_sealed(&sealer.finish()?));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

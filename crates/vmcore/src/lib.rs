@@ -7,23 +7,32 @@
 //! Every other crate of the workspace speaks in these types, so nothing here knows a file format or decides
 //! which page is worth keeping. Machine, byte order, word size and page size are values read from the input,
 //! never properties of the program.
+//!
+//! ```
+//! use vmcore::{MemoryMap, PageSize, Pfn, PhysAddr, Range};
+//!
+//! let bytes = [Range::new(PhysAddr(0), PhysAddr(0x2800))].into_iter().collect();
+//! let map = MemoryMap::new(PageSize::K4, bytes);
+//! assert_eq!(map.max_pfn(), Pfn(3));
+//! assert_eq!(map.partial_frames(), 1);
+//! ```
 
 #![forbid(unsafe_code)]
 
-mod addr;
-mod chunk;
-mod dump;
 mod error;
-mod level;
+mod addr;
+mod ranges;
 mod machine;
+mod zero;
 mod map;
 mod memory;
-mod note;
-mod ranges;
+mod chunk;
 mod repaged;
-mod selection;
+mod note;
 mod vmcoreinfo;
-mod zero;
+mod dump;
+mod level;
+mod selection;
 
 pub use addr::{PageSize, Pfn, PhysAddr, VirtAddr};
 pub use chunk::{CHUNK_FRAMES, Chunk};
