@@ -12,9 +12,9 @@ demo *arguments:
 test *arguments:
     cargo xtask test {{arguments}}
 
-# Crash a real POWER machine in QEMU and save its dump there; `just boot --list` names what can be done to it
-boot *arguments:
-    cargo xtask boot power {{arguments}}
+# Crash a real machine in QEMU and save its dump there; `just boot power --list` names what can be done to it
+boot machine="power" *arguments:
+    cargo xtask boot {{machine}} {{arguments}}
 
 # Formatting, clippy, licences
 lint:

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cargo;
+mod guest;
 mod pages;
 mod task;
 
@@ -51,6 +52,9 @@ enum Task {
     /// Runs a command and prints the time and memory it took, as JSON; `bench` starts itself with it
     #[command(hide = true)]
     Measure(task::measure::Measure),
+    /// Does what `bench --capture` has planned; it starts itself so in its guests
+    #[command(hide = true)]
+    Capture(task::bench::Capture),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +84,7 @@ fn run() -> anyhow::Result<()> {
         }
         Task::Testdata(testdata) => testdata.run(),
         Task::Measure(measure) => measure.run(),
+        Task::Capture(capture) => capture.run(),
     }
 }
 

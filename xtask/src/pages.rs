@@ -21,6 +21,38 @@ pub(crate) struct Compared {
     pub(crate) left_out: u64,
 }
 
+/// Which pages two dumps have, whatever is in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sets {
+    /// Pages of both.
+    pub(crate) both: u64,
+    /// Pages of the first one alone.
+    pub(crate) first: u64,
+    /// Pages of the second one alone, and the lowest frame among them.
+    pub(crate) second: u64,
+    pub(crate) missing: Option<u64>,
+}
+
+impl Sets {
+    /// Those of two kdump files.
+    pub(crate) fn of(first: &Path, second: &Path) -> Self {
+        let (first, second) = (Kdump::open(first), Kdump::open(second));
+        let mut sets = Self::default();
+        for pfn in 0..first.max_mapnr.max(second.max_mapnr) {
+            match (bit(&first.bitmap2, pfn), bit(&second.bitmap2, pfn)) {
+                (true, true) => sets.both += 1,
+                (true, false) => sets.first += 1,
+                (false, true) => {
+                    sets.second += 1;
+                    sets.missing.get_or_insert(pfn);
+                }
+                (false, false) => {}
+            }
+        }
+        sets
+    }
+}
+
 /// Compares each page of `dump` with that of `raw`.
 ///
 /// # Errors

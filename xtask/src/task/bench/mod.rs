@@ -4,11 +4,14 @@
 //! cache before the first run, and write into the same directory. hadump's times include its fsync. makedumpfile has
 //! none: what a `sync` of its output takes afterwards is measured too and shown by itself.
 
+mod auto;
+mod capture;
 mod chart;
 mod classify;
 mod job;
 mod limits;
 mod peer;
+mod processors;
 mod scaling;
 mod scaling_chart;
 mod table;
@@ -17,6 +20,7 @@ mod work;
 use super::amplify::{amplify, parse_size};
 use crate::cargo::build_hadump;
 use anyhow::{Context, Result, ensure};
+pub(crate) use capture::Capture;
 use classify::Classification;
 use job::{Job, Side};
 use limits::Limits;
@@ -27,6 +31,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use work::Work;
+
+/// What --auto limits a disk to, in bytes a second.
+const SLOW_DISK: u64 = 50_000_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Bench {
@@ -68,6 +75,24 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "SIZE,...", value_delimiter = ',', value_parser = parse_size, num_args = 0..,
           default_missing_value = "1G,4G,16G")]
     scaling: Vec<u64>,
+    /// Compare `-c auto` with each method that it chooses from, on a disk that is limited to --disk (50 MB/s) and in memory;
+    /// as root, levels 31 and 1 unless --levels names others
+    #[arg(long, conflicts_with_all = ["capture", "scaling", "processors"])]
+    auto: bool,
+    /// Simulate the pipeline with these numbers of processors, from rates that are measured here, and say where it stops
+    /// scaling
+    #[arg(long, value_name = "N,...", value_delimiter = ',', num_args = 0.., default_missing_value = "16,64,192",
+          conflicts_with_all = ["capture", "scaling"])]
+    processors: Vec<NonZeroUsize>,
+    /// With --processors and --auto: a disk that takes so many bytes a second
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    disk: Option<u64>,
+    /// Run both programs in the capture kernel of an x86_64 machine in QEMU, as root: there instructions are counted, and
+    /// processors, time and memory are those of where dumps are taken. Levels 31 and 1 unless --levels names others
+    #[arg(long, conflicts_with_all = ["input", "power", "makedumpfile", "peer_threads", "scaling", "json", "svg"])]
+    capture: bool,
+    #[command(flatten)]
+    guest: capture::Options,
     /// Write every run to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -96,10 +121,26 @@ impl Bench {
             self.levels.retain(|level| *level > 0);
         }
         ensure!(self.runs > 0, "--runs 0: nothing to measure");
+        if !self.processors.is_empty() {
+            let directory = tempfile::tempdir_in(work::directory()?)?;
+            let processors: Vec<usize> = self.processors.iter().map(|count| count.get()).collect();
+            let input = work::unpacked(self.input.as_ref().unwrap_or(&self.original()))?;
+            return processors::run(&input, directory.path(), &processors, self.disk);
+        }
         let hadump = match &self.hadump {
             Some(path) => fs::canonicalize(path).with_context(|| path.display().to_string())?,
             None => build_hadump()?,
         };
+        if self.capture {
+            self.levels.retain(|level| *level > 0);
+            return capture::run(&hadump, &self.guest, &self.levels, self.methods.as_deref(), self.runs);
+        }
+        if self.auto {
+            self.levels.retain(|level| *level > 0);
+            let directory = tempfile::tempdir_in(work::directory()?)?;
+            let disk = self.disk.unwrap_or(SLOW_DISK);
+            return auto::run(&hadump, &self.input()?, directory.path(), &self.levels, self.runs, disk);
+        }
         if !self.scaling.is_empty() {
             return scaling::run(&hadump, &self.original(), &self.scaling, self.runs, self.svg.as_deref());
         }

@@ -47,6 +47,11 @@ impl Peer {
         Ok(Some(Self { command, version, tree }))
     }
 
+    /// The peer that a guest has under this name and that says this of its version there.
+    pub(super) fn of_guest(program: String, version: String) -> Self {
+        Self { command: vec![program], version, tree: None }
+    }
+
     /// Its version, for people.
     pub(super) fn describe(&self) -> String {
         self.version.lines().next().unwrap_or_default().to_owned()

@@ -54,7 +54,7 @@ pub(super) fn run(
                     "|{:.1}|{threads}|{level}|{method}|{:.3}|{:.3}|{:.1}|",
                     point.gib,
                     point.wall,
-                    figure(|run| run.cpu),
+                    figure(|run| run.cpu()),
                     point.peak,
                 );
                 points.push(point);

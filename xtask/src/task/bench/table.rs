@@ -23,7 +23,7 @@ pub(super) fn row(job: &Job) {
     let (all, one) = (job.all.wall(), job.one.wall());
     let serial = job.serial.as_ref().map(Side::wall);
     let threads = job.threads.as_ref().map(Side::wall);
-    let cpu = |side: &Side| side.median(|run| run.cpu);
+    let cpu = |side: &Side| side.median(|run| run.cpu());
     let peak = |side: &Side| side.median(|run| mib(run.peak));
     let cells = [
         job.level.to_string(),

@@ -14,6 +14,12 @@ exec </dev/console >/dev/console 2>&1
 # Of the kernel's messages only what is a fault: those of the OOM killer would fill a slow console.
 dmesg -n 4
 
+# In the order of their names.
+for module in /modules/*; do
+    [ -e "$module" ] && { insmod "$module" || echo "@@ cannot load $module"; }
+done
+# Where the disks' driver is a module, it goes on looking for them when it is loaded.
+for try in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vda ] || sleep 1; done
 mount -t ext4 /dev/vda /sysroot || echo "@@ cannot mount the root file system"
 boot=$(($(cat /sysroot/boots) + 1))
 echo $boot >/sysroot/boots

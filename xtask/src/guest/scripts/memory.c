@@ -1,7 +1,9 @@
 /*
  * What the guests of `cargo xtask boot` do with their memory.
  *
- *   memory inhabit MIB    makes pages of all classes that dump levels know, MIB of them or so, and stays in the background
+ *   memory inhabit MIB [FILE]
+ *                         makes pages of all classes that dump levels know, MIB of them or so, and stays in the background;
+ *                         they hold what FILE holds, over and over again, and without one what does not compress
  *   memory fill SECONDS   writes every free page and reads it back, again and again for that long; exits with 1 when a
  *                         page does not hold what was written to it
  *
@@ -25,6 +27,9 @@
 #define MIB (1UL << 20)
 
 static size_t page_size;
+/* What the pages hold, if a file was named, and its length in pages. */
+static const char *content;
+static size_t content_pages;
 
 static void fail(const char *what)
 {
@@ -53,6 +58,14 @@ static void write_page(char *at, uint64_t round, size_t page)
 
 	for (size_t i = 0; i < page_size / 8; i++)
 		words[i] = word(round, page, i);
+}
+
+static void inhabit_page(char *at, uint64_t which, size_t page)
+{
+	if (content)
+		memcpy(at, content + (which * 1000 + page) % content_pages * page_size, page_size);
+	else
+		write_page(at, which, page);
 }
 
 static int holds(const char *at, uint64_t round, size_t page)
@@ -153,7 +166,7 @@ static void cache(const char *path, size_t length)
 		fail(path);
 	for (size_t done = 0; done < length; done += MIB) {
 		for (size_t page = 0; page < MIB / page_size; page++)
-			write_page(block + page * page_size, 100, done / page_size + page);
+			inhabit_page(block + page * page_size, 100, done / page_size + page);
 		if (write(file, block, MIB) < 0)
 			fail(path);
 	}
@@ -172,7 +185,7 @@ static void inhabitant(uint64_t which, size_t length, int huge)
 	if (huge)
 		madvise(at, length, MADV_HUGEPAGE);
 	for (size_t page = 0; page < length / page_size; page++)
-		write_page(at + page * page_size, which, page);
+		inhabit_page(at + page * page_size, which, page);
 	kill(getppid(), SIGUSR1);
 	for (;;)
 		pause();
@@ -199,18 +212,35 @@ static int inhabit(size_t mib)
 	/* Free pages that are not zero. */
 	at = map(share, MAP_PRIVATE);
 	for (size_t page = 0; page < share / page_size; page++)
-		write_page(at + page * page_size, 200, page);
+		inhabit_page(at + page * page_size, 200, page);
 	munmap(at, share);
 	return 0;
+}
+
+static void take_content(const char *path)
+{
+	int file = open(path, O_RDONLY);
+	off_t length = file < 0 ? -1 : lseek(file, 0, SEEK_END);
+	void *at;
+
+	if (length < (off_t)page_size)
+		fail(path);
+	content_pages = length / page_size;
+	at = mmap(NULL, content_pages * page_size, PROT_READ, MAP_PRIVATE, file, 0);
+	if (at == MAP_FAILED)
+		fail(path);
+	content = at;
 }
 
 int main(int count, char **argument)
 {
 	page_size = sysconf(_SC_PAGESIZE);
-	if (count == 3 && !strcmp(argument[1], "inhabit"))
+	if (count == 4 && !strcmp(argument[1], "inhabit"))
+		take_content(argument[3]);
+	if ((count == 3 || count == 4) && !strcmp(argument[1], "inhabit"))
 		return inhabit(strtoul(argument[2], NULL, 10));
 	if (count == 3 && !strcmp(argument[1], "fill"))
 		return fill(strtoul(argument[2], NULL, 10));
-	fprintf(stderr, "memory inhabit MIB | memory fill SECONDS\n");
+	fprintf(stderr, "memory inhabit MIB [FILE] | memory fill SECONDS\n");
 	return 2;
 }

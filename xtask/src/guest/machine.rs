@@ -1,7 +1,7 @@
-//! A POWER machine: QEMU's `pseries`, whose firmware keeps a dump over the reset, and its console.
+//! A machine of QEMU, which keeps a dump over a crash in its own way, and its console.
 
+use super::Platform;
 use super::console::is_fault;
-use super::tree::Tree;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -20,11 +20,10 @@ const LAST_LINES: usize = 40;
 /// A machine that is switched off.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
-    pub(crate) tree: &'a Tree,
+    pub(crate) platform: &'a Platform<'a>,
     /// Where the console's log and QEMU's own go.
     pub(crate) directory: &'a Path,
-    pub(crate) kernel: &'a Path,
-    pub(crate) initramfs: &'a Path,
+    pub(crate) initramfs: PathBuf,
     pub(crate) command_line: String,
     /// In MiB.
     pub(crate) memory: u32,
@@ -95,14 +94,15 @@ impl Machine<'_> {
     fn start(&self) -> Result<Child> {
         let socket = self.directory.join("monitor");
         let _ = fs::remove_file(&socket);
-        let mut qemu = self.tree.command("qemu-system-ppc64");
-        qemu.args(["-nodefaults", "-machine", "pseries", "-accel", "tcg,thread=multi", "-cpu", "POWER9"]);
-        qemu.args(["-smp", "2", "-display", "none", "-nic", "none", "-m"]).arg(format!("{}M", self.memory));
-        let inside = |path: &Path| Ok::<_, anyhow::Error>(self.tree.inside(path)?.display().to_string());
+        let tree = self.platform.tree;
+        let mut qemu = tree.command(self.platform.qemu);
+        qemu.arg("-nodefaults").args(&self.platform.arguments);
+        qemu.args(["-display", "none", "-nic", "none", "-m"]).arg(format!("{}M", self.memory));
+        let inside = |path: &Path| Ok::<_, anyhow::Error>(tree.inside(path)?.display().to_string());
         qemu.arg("-chardev").arg(format!("file,id=console,append=on,path={}", inside(&self.console())?));
         qemu.args(["-serial", "chardev:console"]);
         qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", inside(&socket)?));
-        qemu.arg("-kernel").arg(inside(self.kernel)?).arg("-initrd").arg(inside(self.initramfs)?);
+        qemu.arg("-kernel").arg(inside(&self.platform.kernel)?).arg("-initrd").arg(inside(&self.initramfs)?);
         qemu.arg("-append").arg(&self.command_line);
         for disk in &self.disks {
             let name = disk.file_name().unwrap_or_default().to_string_lossy();

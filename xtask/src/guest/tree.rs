@@ -8,14 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-/// The first QEMU whose `pseries` machine was seen to keep a dump over the reset.
-const QEMU: (u32, u32) = (11, 1);
 /// Where Debian comes from; its own redirector picks a mirror.
 const MIRROR: &str = "http://deb.debian.org/debian";
 /// Enters the tree: mounts what programs need there, and runs one.
-const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/task/boot/enter.sh");
+const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guest/enter.sh");
 /// The tree's apt: sid's indexes may be older than they say on a mirror that lags, and nothing is installed for comfort.
 const APT: &str = "\
 Acquire::Check-Valid-Until \"false\";
@@ -70,7 +68,8 @@ impl Tree {
         Ok(tree)
     }
 
-    fn root(&self) -> PathBuf {
+    /// Its root directory, on the host.
+    pub(crate) fn root(&self) -> PathBuf {
         self.work.join("sid")
     }
 
@@ -78,10 +77,11 @@ impl Tree {
     pub(crate) fn install(&self, name: &str, packages: &[&str]) -> Result<()> {
         self.once(&self.root().join("var").join(name), packages, |tree| {
             println!("boot: installing {}", packages.join(" "));
-            let script = "dpkg --add-architecture ppc64el && apt-get --quiet update && \
-                          exec apt-get --quiet --yes install \"$@\"";
+            let foreign = packages.iter().any(|package| package.ends_with(":ppc64el"));
+            let script = if foreign { "dpkg --add-architecture ppc64el && " } else { "" }.to_owned()
+                + "apt-get --quiet update && exec apt-get --quiet --yes install \"$@\"";
             let mut install = tree.command("sh");
-            install.args(["-c", script, "sh"]).args(packages);
+            install.args(["-c", &script, "sh"]).args(packages);
             install.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
             logged(&mut install, &tree.work.join("apt.log"))
         })
@@ -130,25 +130,21 @@ impl Tree {
             .join(below.with_context(|| format!("{} is not below target/boot", path.display()))?))
     }
 
-    /// The version of the tree's QEMU, if it is one that can keep a dump.
-    pub(crate) fn qemu(&self) -> Result<String> {
-        let output =
-            self.command("qemu-system-ppc64").arg("--version").output().context("cannot run unshare")?;
+    /// The version of a QEMU of the tree, if it is at least `least`.
+    pub(crate) fn qemu(&self, program: &str, least: (u32, u32)) -> Result<String> {
+        let output = self.command(program).arg("--version").output().context("cannot run unshare")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = parse_version(&text);
         let Some(version) = version else {
-            bail!(
-                "qemu-system-ppc64 --version prints {text:?}, {:?}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            bail!("{program} --version prints {text:?}, {:?}", String::from_utf8_lossy(&output.stderr));
         };
         ensure!(
-            version >= QEMU,
-            "the tree's QEMU is {}.{}; firmware-assisted dumps need {}.{} or newer: remove {} to make it anew",
+            version >= least,
+            "the tree's QEMU is {}.{}; these boots need {}.{} or newer: remove {} to make it anew",
             version.0,
             version.1,
-            QEMU.0,
-            QEMU.1,
+            least.0,
+            least.1,
             self.root().display()
         );
         Ok(text.lines().next().unwrap_or_default().to_owned())
@@ -182,17 +178,22 @@ fn install_debootstrap() -> Result<()> {
 /// Runs a command whose output nobody reads unless it fails.
 pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
     let file = fs::File::create(log).with_context(|| log.display().to_string())?;
-    run(command.stdin(std::process::Stdio::null()).stderr(file.try_clone()?).stdout(file)).with_context(
-        || {
-            let text = fs::read_to_string(log).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            format!(
-                "{}, which ends with\n{}",
-                log.display(),
-                lines[lines.len().saturating_sub(20)..].join("\n")
-            )
-        },
-    )
+    let ran = run(command.stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file));
+    ran.with_context(|| last_lines(log))
+}
+
+/// As [`logged`], for a command whose standard output counts.
+pub(crate) fn logged_output(command: &mut Command, log: &Path) -> Result<String> {
+    let file = fs::File::create(log).with_context(|| log.display().to_string())?;
+    let output = command.stdin(Stdio::null()).stderr(file).output().context("cannot run unshare")?;
+    ensure!(output.status.success(), "{command:?}: {}; {}", output.status, last_lines(log));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    format!("{}, which ends with\n{}", log.display(), lines[lines.len().saturating_sub(20)..].join("\n"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What other programs make of a saved dump: drgn on the host, and crash of the guest's architecture.
 
-use super::tree::Tree;
+use crate::guest::tree::Tree;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::Path;

@@ -1,14 +1,15 @@
 //! What runs in the guest: hadump as the sources are now, busybox, makedumpfile, and the program that uses memory.
 
-use super::tree::{Tree, logged};
 use crate::cargo::{cargo, run};
+use crate::guest::tree::{Tree, logged};
+use crate::guest::{Program, memory};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The guest's architecture in cargo's words.
 const TARGET: &str = "powerpc64le-unknown-linux-gnu";
-/// The packages of the cross compilers; QEMU and the makers of disks are there for [`super::machine`].
+/// The packages of the cross compilers; QEMU and the makers of disks.
 const PACKAGES: [&str; 7] = [
     "qemu-system-ppc",
     "e2fsprogs",
@@ -19,22 +20,20 @@ const PACKAGES: [&str; 7] = [
     "libstd-rust-dev:ppc64el",
 ];
 
-/// Where the guest's programs are, on the host.
-#[derive(Debug)]
-pub(crate) struct Programs {
-    pub(crate) hadump: PathBuf,
-    pub(crate) memory: PathBuf,
-    pub(crate) busybox: PathBuf,
-}
+/// The first QEMU whose `pseries` machine was seen to keep a dump over the reset.
+const QEMU: (u32, u32) = (11, 1);
 
-impl Programs {
-    /// Makes those that are missing or older than their sources.
-    pub(crate) fn make(tree: &Tree, work: &Path) -> Result<Self> {
-        tree.install("boots", &PACKAGES)?;
-        println!("boot: {}", tree.qemu()?);
-        let busybox = tree.unpack("busybox", &["busybox-static:ppc64el"])?.join("usr/bin/busybox");
-        Ok(Self { hadump: hadump(tree, work)?, memory: memory(tree, work)?, busybox })
-    }
+/// The guest's programs, made where they are missing or older than their sources, and where it has them.
+pub(crate) fn make(tree: &Tree, work: &Path) -> Result<Vec<Program>> {
+    tree.install("boots", &PACKAGES)?;
+    println!("boot: {}", tree.qemu("qemu-system-ppc64", QEMU)?);
+    let busybox = tree.unpack("busybox", &["busybox-static:ppc64el"])?.join("usr/bin/busybox");
+    Ok(vec![
+        ("bin/busybox".to_owned(), busybox),
+        ("bin/hadump".to_owned(), hadump(tree, work)?),
+        ("bin/memory".to_owned(), memory(tree, work, "powerpc64le-linux-gnu-gcc")?),
+        ("usr/sbin/hadump-boot".to_owned(), crate::root().join("dist/hadump-boot")),
+    ])
 }
 
 /// hadump, static and quick to build rather than small: the boots are about what it does, not how fast.
@@ -77,14 +76,4 @@ fn vendor(work: &Path) -> Result<()> {
     run(vendor.arg(work.join("vendor")).stdout(std::process::Stdio::null()))?;
     fs::write(done, lock)?;
     Ok(())
-}
-
-/// The program of `guest/memory.c`.
-fn memory(tree: &Tree, work: &Path) -> Result<PathBuf> {
-    let program = work.join("memory");
-    let mut compile = tree.command("powerpc64le-linux-gnu-gcc");
-    compile.args(["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", "/boots/memory"]);
-    compile.arg("/hadump/xtask/src/task/boot/guest/memory.c");
-    logged(&mut compile, &work.join("build.log"))?;
-    Ok(program)
 }

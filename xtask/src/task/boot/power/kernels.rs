@@ -1,6 +1,6 @@
 //! The kernels that are booted: that of a real dump, and ones built from Debian's sources.
 
-use super::tree::{Tree, logged};
+use crate::guest::tree::{Tree, logged};
 use crate::unpack::unpack;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -105,7 +105,10 @@ impl Kernel {
         fs::write(objects.join("wanted.config"), config)?;
         println!("boot: building the kernel {}; it takes a quarter of an hour", self.name());
         let mut build = tree.command("sh");
-        build.arg("/hadump/xtask/src/task/boot/kernel/build.sh").arg(SOURCE).arg(format!("/boots/{name}"));
+        build
+            .arg("/hadump/xtask/src/task/boot/power/kernel/build.sh")
+            .arg(SOURCE)
+            .arg(format!("/boots/{name}"));
         logged(&mut build, &work.join(format!("{name}.log")))?;
         Ok(objects)
     }

@@ -1,6 +1,7 @@
 //! The scenarios of `cargo xtask boot power`. The first is the one that CI runs.
 
-use super::scenario::{Copy, Scenario, Spare, Step};
+use crate::guest::Spare;
+use crate::guest::scenario::{Copy, Scenario, Step, nothing_more};
 
 /// hadump-boot as it is shipped, asked to register where that is safe.
 const REGISTERS: &str = "HADUMP_REGISTER=yes\n";
@@ -15,12 +16,12 @@ macro_rules! cycle {
     ($second:literal, $settings:expr) => {
         &[
             ("settings.sh", $settings),
-            ("1.sh", include_str!("guest/cycle/1.sh")),
-            ("2-initramfs.sh", include_str!("guest/cycle/2-initramfs.sh")),
-            ("2.sh", include_str!(concat!("guest/", $second, "/2.sh"))),
-            ("3.sh", include_str!("guest/cycle/3.sh")),
-            ("4-initramfs.sh", include_str!("guest/cycle/4-initramfs.sh")),
-            ("4.sh", include_str!("guest/cycle/4.sh")),
+            ("1.sh", include_str!("scripts/cycle/1.sh")),
+            ("2-initramfs.sh", include_str!("scripts/cycle/2-initramfs.sh")),
+            ("2.sh", include_str!(concat!("scripts/", $second, "/2.sh"))),
+            ("3.sh", include_str!("scripts/cycle/3.sh")),
+            ("4-initramfs.sh", include_str!("scripts/cycle/4-initramfs.sh")),
+            ("4.sh", include_str!("scripts/cycle/4.sh")),
         ]
     };
 }
@@ -56,6 +57,7 @@ const DEFAULT: Scenario = Scenario {
         Step::new(4, "verify", 0),
     ],
     copies: &[Copy { below: "crash", filtered: true }, Copy { below: "level0", filtered: false }],
+    more: nothing_more,
     minutes: 20,
 };
 
@@ -94,6 +96,7 @@ const COVERED: Scenario = Scenario {
     scripts: cycle!("given-back", TEN_MINUTES),
     steps: GIVEN_BACK,
     copies: &[Copy { below: "crash", filtered: true }],
+    more: nothing_more,
     minutes: 40,
 };
 
@@ -108,6 +111,7 @@ const ABOVE: Scenario = Scenario {
     scripts: cycle!("given-back", TEN_MINUTES),
     steps: GIVEN_BACK,
     copies: &[Copy { below: "crash", filtered: true }],
+    more: nothing_more,
     minutes: 45,
 };
 
@@ -120,10 +124,10 @@ const BY_HAND: Scenario = Scenario {
     configuration: "",
     disks: &[],
     scripts: &[
-        ("1.sh", include_str!("guest/cycle/1.sh")),
-        ("2.sh", include_str!("guest/released-by-hand/2.sh")),
-        ("3-initramfs.sh", include_str!("guest/released-by-hand/3-initramfs.sh")),
-        ("3.sh", include_str!("guest/released-by-hand/3.sh")),
+        ("1.sh", include_str!("scripts/cycle/1.sh")),
+        ("2.sh", include_str!("scripts/released-by-hand/2.sh")),
+        ("3-initramfs.sh", include_str!("scripts/released-by-hand/3-initramfs.sh")),
+        ("3.sh", include_str!("scripts/released-by-hand/3.sh")),
     ],
     steps: &[
         Step::new(1, "status", 0),
@@ -146,6 +150,7 @@ const BY_HAND: Scenario = Scenario {
         Step::new(3, "status-json", 0).says(&["\"last_boot\": \"refused_by_the_kernel\""]),
     ],
     copies: &[],
+    more: nothing_more,
     minutes: 25,
 };
 
@@ -157,7 +162,7 @@ const DISKS: Scenario = Scenario {
     command_line: "fadump=on",
     configuration: "",
     disks: &[Spare { name: "vdc", mib: 24 }, Spare { name: "vdd", mib: 2048 }],
-    scripts: &[("1.sh", include_str!("guest/cycle/1.sh")), ("2.sh", include_str!("guest/disks/2.sh"))],
+    scripts: &[("1.sh", include_str!("scripts/cycle/1.sh")), ("2.sh", include_str!("scripts/disks/2.sh"))],
     steps: &[
         Step::new(1, "inhabit", 0),
         Step::new(2, "full", 4).says(&["INCOMPLETE"]),
@@ -169,5 +174,6 @@ const DISKS: Scenario = Scenario {
         Step::new(2, "verify", 0),
     ],
     copies: &[],
+    more: nothing_more,
     minutes: 20,
 };
