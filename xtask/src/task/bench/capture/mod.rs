@@ -27,9 +27,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// MiB of the machine that crashes.
-const MEMORY: u32 = 1024;
+const MEMORY: u32 = 768;
 /// MiB that its processes and files fill before.
-const INHABITED: u32 = 320;
+const INHABITED: u32 = 192;
 
 /// What the bench does in capture kernels.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// What has to stay available, in MiB.
 const SPARE: u64 = 20;
-/// How busy each processor has to be while a dump of level 1 is written, to count as at work.
+/// The step with the most work, in which each processor has to be so busy to count as at work.
+const WORK: &str = "level1";
 const AT_WORK: f64 = 0.1;
 /// The first kernel of which makedumpfile 1.7.8 leaves out pages that it should keep: the first tail page of compound pages.
 const PEER_ERRS: (u32, u32) = (7, 1);
@@ -24,7 +25,7 @@ pub(super) fn judge(directory: &Path) -> Result<Vec<String>> {
     ensure!(!said.contains(SHORT), "the capture kernel says {SHORT:?}");
     let log = fs::read_to_string(results.join("log.out"))?;
     let mut seen = vec![compare_logs(&log, &console)?];
-    for step in ["save", "level1"] {
+    for step in ["save", WORK] {
         seen.push(memory_and_processors(step, &results)?);
     }
     for (level, ours) in
@@ -124,7 +125,9 @@ fn memory_and_processors(step: &str, results: &Path) -> Result<String> {
         busy.join(", ")
     );
     ensure!(mib(machine.lowest_available) >= SPARE, "{seen}; {SPARE} MiB have to stay");
-    ensure!(machine.busy.iter().all(|part| *part >= AT_WORK), "{seen}; not all of them had work");
+    // A save at level 31 is over before all of them are busy.
+    let at_work = step != WORK || machine.busy.iter().all(|part| *part >= AT_WORK);
+    ensure!(at_work, "{seen}; not all of them had work");
     Ok(seen)
 }
 

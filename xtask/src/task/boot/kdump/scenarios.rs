@@ -11,7 +11,7 @@ pub(super) const ALL: [Scenario; 1] = [CAPTURE];
 const CAPTURE: Scenario = Scenario {
     name: "capture",
     about: "4 processors, crashkernel=128M: the dump is whole, and memory suffices for all processors",
-    memory: 1024,
+    memory: 768,
     command_line: "crashkernel=128M ignore_loglevel",
     configuration: "",
     disks: &[],
