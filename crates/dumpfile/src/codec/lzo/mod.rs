@@ -3,6 +3,7 @@
 use super::{CodecError, Method};
 
 mod encode;
+mod instruction;
 
 pub(super) use encode::{Encoder, bound};
 
