@@ -20,7 +20,7 @@ use vmcore::{NoteSource, ReadError};
 /// A file may be cut short by this many bytes, or by this many times its own length, before what it claims is taken for
 /// damaged: a dump of a large machine that was cut early still has its notes, and each lost page takes a descriptor.
 const MAX_LOST: u64 = 1 << 44;
-const MAX_LOST_SHARE: u64 = 256;
+const MAX_LOST_SHARE: u64 = 1 << 16;
 
 /// How the bytes of a file are got at; what is read is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

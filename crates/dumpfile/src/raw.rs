@@ -4,7 +4,9 @@ use crate::Error;
 use crate::input::Input;
 use crate::segments::{Content, Piece, SegmentMemory, Table};
 use std::path::Path;
-use vmcore::{Dump, Machine, MemoryMap, Notes, PageSize, PhysAddr, PhysicalMemory, Range, RangeSet, Source};
+use vmcore::{
+    Dump, Machine, MemoryMap, Notes, PageSize, PageSizeBy, PhysAddr, PhysicalMemory, Range, RangeSet, Source,
+};
 
 /// Opens the memory of a machine: any dump that [`open`](crate::open) reads, else a raw image or `/dev/mem`.
 ///
@@ -48,7 +50,8 @@ pub fn open_raw(
     let mut source = Source {
         format: "raw memory image".into(),
         incomplete: lost > 0,
-        page_size_assumed: known.is_none(),
+        map_assumed: ram.is_none(),
+        page_size_by: if known.is_none() { PageSizeBy::Nobody } else { PageSizeBy::Input },
         ..Source::default()
     };
     if lost > 0 {

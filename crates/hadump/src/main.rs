@@ -91,7 +91,8 @@ fn main() -> ExitCode {
         Ok(outcome) => outcome.code().into(),
         // Not where the pipe takes a dump: its reader needs all of it.
         Err(error)
-            if is_closed_pipe(&error) && !matches!(cli.command, Command::Save(_) | Command::Convert(_)) =>
+            if is_closed_pipe(&error)
+                && !matches!(cli.command, Command::Save(_) | Command::Convert(_) | Command::Decrypt(_)) =>
         {
             ExitCode::SUCCESS
         }

@@ -42,6 +42,15 @@ impl Changed {
         self.file.write_all_at(by.as_bytes(), at as u64).unwrap();
     }
 
+    /// As [`Changed::replace`], and in the copy that the kernel's memory has of the notes.
+    fn replace_everywhere(&self, text: &str, by: &str) {
+        self.replace(text, by);
+        let bytes = fs::read(self.path()).unwrap();
+        for at in memchr::memmem::find_iter(&bytes, text) {
+            self.file.write_all_at(by.as_bytes(), at as u64).unwrap();
+        }
+    }
+
     /// Writes a little-endian word to the kernel's memory.
     fn put(&self, kernel: &Kernel<'_>, at: u64, word: u64) {
         let phys = kernel.translate(VirtAddr(at)).unwrap().0;
@@ -147,7 +156,7 @@ fn save(root: &Path, to: &Path, options: &[&str]) -> Command {
 fn a_dump_whose_kernel_is_not_described_is_kept_whole_also_when_its_save_goes_on() {
     let dump = corpus::dump(corpus::POWER).expect("testdata/ holds the POWER dump");
     let changed = Changed::of(&dump);
-    changed.replace("SIZE(page)=", "SIZE(pagf)=");
+    changed.replace_everywhere("SIZE(page)=", "SIZE(pagf)=");
     let place = Scratch::new("vmcore");
     let converted = common::run::convert(changed.path(), &place.directory().join("converted"), &[]);
     assert_eq!(converted.code, Some(3), "{}", converted.stderr);
@@ -222,4 +231,56 @@ fn an_input_that_is_cut_off_is_incomplete_for_every_command() {
     }
     let run = Run::of(ours().args(["-c", "-d", "31"]).arg(cut.path()).arg(out.path()));
     assert_eq!(run.code, Some(1), "{}", run.stdout);
+}
+
+/// A kdump file without checksums in which two pages have bytes in common, as no writer makes it.
+fn with_overlapping_pages() -> Scratch {
+    let dump = corpus::dump(corpus::POWER).expect("testdata/ holds the POWER dump");
+    let file = Scratch::new("vmcore");
+    common::run::convert(&dump.elf, file.path(), &["-d", "31", "-c", "zstd", "--no-checksums"]).ok();
+    let bytes = fs::read(file.path()).unwrap();
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    // `disk_dump_header`: block_size, sub_hdr_size, bitmap_blocks (makedumpfile's diskdump_mod.h).
+    let (block, sub, bitmaps) = (word(428), word(432), word(436));
+    let descriptors = (1 + sub + bitmaps) * block;
+    let offset = |n: usize| u64::from_le_bytes(bytes[descriptors + 24 * n..][..8].try_into().unwrap());
+    let size = |n: usize| word(descriptors + 24 * n + 8);
+    let page = (1..).find(|&n| size(n) > 64 && offset(n) > offset(n - 1)).unwrap();
+    let moved = File::options().write(true).open(file.path()).unwrap();
+    moved.write_all_at(&(offset(page) - 8).to_le_bytes(), (descriptors + 24 * page) as u64).unwrap();
+    file
+}
+
+#[test]
+fn pages_that_overlap_in_a_file_without_checksums_are_told_by_every_command_that_reads_all() {
+    let file = with_overlapping_pages();
+    for command in ["verify", "pages"] {
+        let run = hadump([command.as_ref(), file.path()]);
+        assert_eq!(run.code, Some(4), "{command}: {}", run.stderr);
+        assert!((run.stdout + &run.stderr).contains("pages overlap"), "{command}: {}", run.stderr);
+    }
+    let out = Scratch::new("out");
+    let run = common::run::convert(file.path(), out.path(), &["-d", "31"]);
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    assert!(run.stderr.contains("pages overlap"), "{}", run.stderr);
+    let run = Run::of(ours().args(["-c", "-d", "31", "-f"]).arg(file.path()).arg(out.path()));
+    assert_eq!(run.code, Some(1), "{}", run.stdout);
+}
+
+/// What takes a dump must have taken all of it: the standard library opens the null device in the place of a closed
+/// standard output, which takes everything.
+#[test]
+fn a_closed_standard_output_fails_like_a_full_one_where_a_dump_goes_there() {
+    let dump = corpus::dump(corpus::POWER).expect("testdata/ holds the POWER dump");
+    let closed = |program: &str, args: &[&str]| {
+        Run::of(Command::new("sh").args(["-c", "exec \"$0\" \"$@\" >&-", program]).args(args).arg(&dump.elf))
+    };
+    let makedumpfile = Scratch::new("makedumpfile");
+    symlink(HADUMP, makedumpfile.path()).unwrap();
+    let run = closed(makedumpfile.path().to_str().unwrap(), &["-F", "-c", "-d", "31"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("standard output is closed"), "{}", run.stderr);
+    let run = closed(HADUMP, &["convert", "-o", "-"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("standard output is closed"), "{}", run.stderr);
 }

@@ -114,3 +114,14 @@ fn a_dump_of_any_machine_is_converted_whole_and_without_zero_pages() {
         }
     }
 }
+
+/// ELF has two numbers for ARC, and a kdump header one name.
+#[test]
+fn an_arc_kernel_of_either_kind_is_the_same_as_its_conversion() {
+    for number in [93, 195] {
+        let (file, out) = (Scratch::new("vmcore"), Scratch::new("out"));
+        fs::write(file.path(), core(number, 32, false, 8192, true)).unwrap();
+        convert(file.path(), out.path(), &["-d", "0"]).ok();
+        hadump(["diff".as_ref(), file.path().as_os_str(), out.path().as_os_str()]).ok();
+    }
+}

@@ -88,6 +88,18 @@ fn the_page_size_and_everything_else_come_from_the_vmcoreinfo_in_memory() {
 }
 
 #[test]
+fn verify_misses_the_note_only_where_memory_has_none_either() {
+    let verify = |file: &Scratch| hadump(["verify".as_ref(), file.path().as_os_str()]);
+    for name in [SEVERAL[0], SEVERAL[5], SINGLE[0]] {
+        let (_, stripped) = stripped(name);
+        verify(&stripped).ok();
+        let run = verify(&silent(name).1);
+        assert_eq!(run.code, Some(4), "{name}: {}", run.stdout);
+        assert!(run.stdout.contains("there is no VMCOREINFO"), "{name}: {}", run.stdout);
+    }
+}
+
+#[test]
 fn a_given_vmcoreinfo_is_enough_where_memory_says_nothing() {
     for name in SEVERAL {
         let (made, file) = silent(name);
@@ -140,19 +152,91 @@ fn what_is_given_and_does_not_suffice_leads_to_what_memory_has() {
     }
 }
 
+/// The dump with its note's text changed, and not the one in its memory.
+fn with_note(name: &str, change: impl Fn(&str) -> String) -> (Dump, Scratch) {
+    let mut made = catalogue::build(name).unwrap();
+    let order = Order { big: made.spec.order == ByteOrder::Big };
+    let mut notes = common::notes::sorted(&made.notes, order);
+    let text = change(&made.vmcoreinfo);
+    notes.iter_mut().filter(|note| note.0 == "VMCOREINFO").for_each(|note| note.2 = text.clone().into());
+    made.notes = encode(&notes, order, 4, 0);
+    let file = Scratch::new("vmcore");
+    made.write_elf(file.path()).unwrap();
+    (made, file)
+}
+
+fn with_page_size(text: &str, size: impl std::fmt::Display) -> String {
+    let lines = text.lines().map(|line| match line.starts_with("PAGESIZE=") {
+        true => format!("PAGESIZE={size}\n"),
+        false => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
 #[test]
-fn a_note_whose_page_size_is_none_leads_to_what_memory_has() {
-    for name in [SEVERAL[0], SEVERAL[5], SINGLE[0]] {
-        let mut made = catalogue::build(name).unwrap();
-        let order = Order { big: made.spec.order == ByteOrder::Big };
-        let mut notes = common::notes::sorted(&made.notes, order);
-        let wrong =
-            made.vmcoreinfo.replace(&format!("PAGESIZE={}\n", made.spec.page_size), "PAGESIZE=9999\n");
-        notes.iter_mut().filter(|note| note.0 == "VMCOREINFO").for_each(|note| note.2 = wrong.clone().into());
-        made.notes = encode(&notes, order, 4, 0);
-        let file = Scratch::new("vmcore");
-        made.write_elf(file.path()).unwrap();
-        is_filtered_as_told(&made, file.path(), &[], name);
+fn a_note_whose_page_size_is_none_of_the_machine_leads_to_the_right_one() {
+    for name in [SEVERAL[0], SEVERAL[5], SINGLE[0], SINGLE[1], SINGLE[2]] {
+        for size in ["9999", "8192", "65536x", ""] {
+            if size == "8192" && SEVERAL.contains(&name) {
+                continue;
+            }
+            let (made, file) = with_note(name, |text| with_page_size(text, size));
+            is_filtered_as_told(&made, file.path(), &[], &format!("{name}: {size}"));
+        }
+    }
+}
+
+#[test]
+fn a_note_whose_page_size_is_another_of_the_machine_leads_to_what_memory_has() {
+    for name in SEVERAL {
+        for size in [4096, 16384, 65536] {
+            let (made, file) = with_note(name, |text| with_page_size(text, size));
+            is_filtered_as_told(&made, file.path(), &[], &format!("{name}: {size}"));
+        }
+    }
+}
+
+#[test]
+fn a_note_that_is_cut_short_anywhere_leads_to_what_memory_has() {
+    let cuts =
+        ["SIZE(page)", "OFFSET(page.flags)", "OFFSET(page.mapping)", "NUMBER(PG_lru)", "SYMBOL(mem_section)"];
+    for name in [SINGLE[0], SINGLE[1], SEVERAL[1], SEVERAL[5]] {
+        for cut in cuts {
+            let (made, file) = with_note(name, |text| {
+                let at = text.find(cut).unwrap_or_else(|| panic!("{name} has no {cut}"));
+                text[..at].to_owned()
+            });
+            is_filtered_as_told(&made, file.path(), &[], &format!("{name} before {cut}"));
+        }
+    }
+}
+
+#[test]
+fn the_page_size_that_the_user_gives_goes_before_that_of_the_note_and_is_refused_where_the_kernel_contradicts()
+ {
+    for name in SEVERAL {
+        let told = [4096, 16384, 65536];
+        let (made, file) = with_note(name, str::to_owned);
+        let right = made.spec.page_size.to_string();
+        is_filtered_as_told(&made, file.path(), &["--page-size", &right], name);
+        for wrong in told.into_iter().filter(|&size| size != made.spec.page_size) {
+            let (made, lying) = with_note(name, |text| with_page_size(text, wrong));
+            let what = format!("{name}: {wrong} in the note");
+            is_filtered_as_told(&made, lying.path(), &["--page-size", &right], &what);
+            let out = Scratch::new("out");
+            let run = convert(file.path(), out.path(), &["--page-size", &wrong.to_string()]);
+            assert_eq!(run.code, Some(1), "{name}: {wrong}: {}", run.stderr);
+            let said = |size: u64| format!("{} KiB", size >> 10);
+            assert!(run.stderr.contains(&said(wrong)), "{name}: {}", run.stderr);
+            assert!(run.stderr.contains(&said(made.spec.page_size)), "{name}: {}", run.stderr);
+        }
+    }
+    for name in SINGLE {
+        let (_, file) = with_note(name, str::to_owned);
+        let out = Scratch::new("out");
+        let run = convert(file.path(), out.path(), &["--page-size", "64K"]);
+        assert_eq!(run.code, Some(1), "{name}: {}", run.stderr);
+        assert!(run.stderr.contains("have pages of 4 KiB"), "{name}: {}", run.stderr);
     }
 }
 
@@ -176,4 +260,38 @@ fn a_kdump_file_with_larger_blocks_than_the_kernels_pages_is_written_in_the_kern
         assert_eq!(Kdump::open(&qemus).block_size, blocks.bytes());
         is_filtered_as_told(&made, &qemus, &[], name);
     }
+}
+
+#[test]
+fn two_dumps_of_which_one_does_not_tell_its_page_size_are_compared_with_the_one_that_is_given() {
+    for name in [SEVERAL[2], SEVERAL[4], SEVERAL[7]] {
+        let (made, file) = silent(name);
+        let (out, size) = (Scratch::new("out"), made.spec.page_size.to_string());
+        convert(file.path(), out.path(), &["-d", "0", "--page-size", &size]).ok();
+        let files = [file.path().as_os_str(), out.path().as_os_str()];
+        let run = hadump(["diff".as_ref()].into_iter().chain(files));
+        assert_eq!(run.code, Some(2), "{name}: {}", run.stderr);
+        assert!(run.stderr.contains("--page-size says which"), "{name}: {}", run.stderr);
+        let given = ["diff", "--page-size", &size].map(AsRef::as_ref);
+        hadump(given.into_iter().chain(files)).ok();
+    }
+}
+
+#[test]
+fn what_is_given_as_a_fifo_is_waited_for_aloud_or_refused_where_it_must_be_a_file() {
+    let (_, file) = stripped(SINGLE[0]);
+    let fifo = file.directory().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let out = Scratch::new("out");
+    let run = convert(file.path(), out.path(), &["--vmlinux", fifo.to_str().unwrap()]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("copy it into a file first"), "{}", run.stderr);
+    let info = catalogue::build(SINGLE[0]).unwrap().vmcoreinfo;
+    let writer = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || fs::write(fifo, info).unwrap()
+    });
+    let run = convert(file.path(), out.path(), &["--vmcoreinfo", fifo.to_str().unwrap()]).ok();
+    assert!(run.stderr.contains("waiting for who writes"), "{}", run.stderr);
+    writer.join().unwrap();
 }

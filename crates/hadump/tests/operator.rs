@@ -6,7 +6,7 @@ use common::run::{HADUMP, Run, Scratch, convert, hadump, names};
 use corpus::Dump;
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -371,4 +371,53 @@ fn a_name_that_an_earlier_dump_has_does_not_lose_the_next_one() {
     assert_eq!(fs::read(place.path()).unwrap(), b"the dump of an earlier crash");
     save(&["--force"]).ok();
     assert!(fs::metadata(place.path()).unwrap().len() > 1 << 20);
+}
+
+/// In a directory that others may write to anybody can make a file of any name; in one's own something may be left over.
+#[test]
+fn a_save_is_never_lost_because_of_what_has_a_name_beside_its_own() {
+    let dump = small();
+    let root = root(&dump.elf);
+    let encrypted: &[&str] =
+        &["--encrypt-to", "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa"];
+    let cases: [(&str, u32, &[&str]); 6] = [
+        ("crash-incomplete", 0o1777, &[]),
+        ("crash-incomplete", 0o700, &[]),
+        ("crash-incomplete", 0o700, &["--resume"]),
+        ("crash.journal", 0o700, &[]),
+        ("crash.journal", 0o700, &["--resume"]),
+        ("crash.skeleton-incomplete", 0o700, encrypted),
+    ];
+    for (planted, mode, options) in cases {
+        let place = Scratch::new("crash");
+        let directory = place.directory();
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(directory.join(planted), "no save left this\n").unwrap();
+        let mut command = Command::new(HADUMP);
+        command.args(["save", "--json", "--root"]).arg(root.path()).arg("--to").arg(place.path());
+        let run = Run::of(command.args(options)).ok();
+        let path = json(&run)["output"]["path"].as_str().unwrap().to_owned();
+        assert!(path.starts_with(directory.join("crash.2").to_str().unwrap()), "{planted}: {path}");
+        assert!(run.stderr.contains(planted), "{planted}: {}", run.stderr);
+        assert_eq!(fs::read(directory.join(planted)).unwrap(), b"no save left this\n");
+    }
+}
+
+#[test]
+fn a_finished_save_is_reported_again_where_it_is_resumed() {
+    let dump = small();
+    let (root, place) = (root(&dump.elf), Scratch::new("crash"));
+    let boot = root.path().join("proc/sys/kernel/random");
+    fs::create_dir_all(&boot).unwrap();
+    fs::write(boot.join("boot_id"), "0d2f0c3a-7a1e-4b57-9f67-27b3a4f2b5c1\n").unwrap();
+    let save = |options: &[&str]| {
+        let mut command = Command::new(HADUMP);
+        command.args(["save", "--json", "--root"]).arg(root.path()).arg("--to").arg(place.path());
+        json(&Run::of(command.args(options)).ok())
+    };
+    let (first, again) = (save(&[]), save(&["--resume"]));
+    assert_eq!((&again["ended"], &again["exit_code"]), (&"before".into(), &0.into()), "{again}");
+    for field in ["path", "paths", "bytes", "dump_level", "complete"] {
+        assert_eq!(again["output"][field], first["output"][field], "{field}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use vmcore::{PageState, PhysAddr, ReadError, SelectionError, VirtAddr};
+use vmcore::{PageSize, PageState, PhysAddr, ReadError, SelectionError, VirtAddr};
 
 /// Why something could not be learned from the dumped kernel.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,17 @@ pub enum Error {
         path: PathBuf,
         /// Both kernels by what distinguishes them.
         why: String,
+    },
+    /// The page size that the user gave is not that of the kernel.
+    #[error(
+        "pages of {given} were given (--page-size), but VMCOREINFO says {stated}, and it leads to its kernel only with \
+         these; leave --page-size away"
+    )]
+    PageSize {
+        /// What the user gave.
+        given: PageSize,
+        /// What the kernel says.
+        stated: PageSize,
     },
     /// A description of the kernel's types contradicts itself.
     #[error("{what} at offset {offset:#x} is damaged: {why}")]

@@ -106,6 +106,11 @@ impl<'d> Kernel<'d> {
         self.dump.memory.map()
     }
 
+    /// Whether the dump takes for memory what may be a hole between memory.
+    pub(crate) fn map_is_assumed(&self) -> bool {
+        self.dump.source.map_assumed
+    }
+
     pub(crate) fn mem_model(&self) -> Result<MemModel, Error> {
         self.translator.check(self.dump, self.info, &self.physical)?;
         MemModel::open(self)

@@ -32,6 +32,18 @@ pub struct Utsname {
     pub domainname: String,
 }
 
+/// Who says how large the kernel's pages are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PageSizeBy {
+    /// The input, or the architecture, which has no other size.
+    #[default]
+    Input,
+    /// Nobody: the smallest size was taken until something says it.
+    Nobody,
+    /// The user, who comes before the input.
+    User,
+}
+
 /// What kind of input a dump was read from, and what that input says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
@@ -56,8 +68,10 @@ pub struct Source {
     pub destroyed: RangeSet<Pfn>,
     /// What shows that the input is not what its writer wrote, besides pages that cannot be read: one sentence per entry.
     pub problems: Vec<String>,
-    /// Nothing said how large the kernel's pages are, and the smallest size was taken until something does.
-    pub page_size_assumed: bool,
+    /// Who says how large the kernel's pages are.
+    pub page_size_by: PageSizeBy,
+    /// Nothing says where the machine has memory: all of the input was taken for it, with the holes between.
+    pub map_assumed: bool,
     /// What was wrong with the input and was tolerated, one sentence per entry.
     pub remarks: Vec<String>,
 }
@@ -118,7 +132,7 @@ impl Dump {
     }
 
     /// The page size to assume when neither VMCOREINFO nor a header gives one: only architectures whose Linux
-    /// has a single page size have an answer.
+    /// has a single page size have an answer, and those of [`Arch::Other`] whose kernels mostly have one.
     pub fn only_page_size(arch: Arch) -> Option<PageSize> {
         let single = matches!(arch, Arch::X86_64 | Arch::I386 | Arch::Arm | Arch::S390x | Arch::Riscv64);
         match arch {

@@ -36,7 +36,7 @@ mod selection;
 
 pub use addr::{PageSize, Pfn, PhysAddr, VirtAddr};
 pub use chunk::{CHUNK_FRAMES, Chunk};
-pub use dump::{Dump, Source, Utsname, VirtSegment};
+pub use dump::{Dump, PageSizeBy, Source, Utsname, VirtSegment};
 pub use error::ReadError;
 pub use level::{DumpLevel, Reason, ReasonCounts};
 pub use machine::{Arch, ByteOrder, Machine, WordSize};

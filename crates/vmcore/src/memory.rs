@@ -137,6 +137,16 @@ pub trait PhysicalMemory: Send + Sync {
         Ok(Check::default())
     }
 
+    /// What of an input without checksums cannot be, by what its tables say of where pages are: a part of
+    /// [`PhysicalMemory::check`] that reads no page.
+    ///
+    /// # Errors
+    ///
+    /// When the input cannot be read.
+    fn contradictions(&self) -> Result<Vec<String>, ReadError> {
+        Ok(Vec::new())
+    }
+
     /// Fills `bytes` from physical address `addr` on, across frames if need be.
     ///
     /// Returns [`PageState::Present`] when every byte is known (frames of zeros included), else the state of the

@@ -138,6 +138,10 @@ impl PhysicalMemory for Repaged {
         self.inner.damage()
     }
 
+    fn contradictions(&self) -> Result<Vec<String>, ReadError> {
+        self.inner.contradictions()
+    }
+
     fn check(&self) -> Result<Check, ReadError> {
         self.inner.check()
     }

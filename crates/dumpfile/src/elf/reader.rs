@@ -8,8 +8,8 @@ use crate::notes::NoteReader;
 use crate::segments::{Content, Piece, SegmentMemory, Table};
 use crate::{Assume, Error};
 use vmcore::{
-    Arch, Dump, DumpLevel, MemoryMap, NotePlace, Notes, PageSize, PhysAddr, Range, Source, Utsname, VirtAddr,
-    VirtSegment, VmcoreInfo,
+    Arch, Dump, DumpLevel, MemoryMap, NotePlace, Notes, PageSize, PageSizeBy, PhysAddr, Range, Source,
+    Utsname, VirtAddr, VirtSegment, VmcoreInfo,
 };
 
 /// `e_flags` of a core that its writer could not finish (makedumpfile's `DUMP_ELF_INCOMPLETE`). On POWER the field
@@ -95,7 +95,7 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
             utsname: own.as_ref().map(|n| n.utsname.clone()).filter(known),
             phys_base: own.as_ref().map(|n| n.phys_base).filter(|base| *base != 0),
             erase_info,
-            page_size_assumed: stated.is_none(),
+            page_size_by: if stated.is_none() { PageSizeBy::Nobody } else { PageSizeBy::Input },
             remarks,
             ..Source::default()
         },
@@ -218,30 +218,26 @@ impl Outline {
     }
 }
 
-/// The page size that the kernel states, the user gives, or that is the only one of its architecture; `None` when none of
+/// The page size that the user gives, the kernel states, or that is the only one of its architecture; `None` when none of
 /// them does: memory may say it.
 fn page_size(
     arch: Arch,
     info: Option<&VmcoreInfo>,
-    assumed: Option<PageSize>,
+    given: Option<PageSize>,
     remarks: &mut Vec<String>,
 ) -> Option<PageSize> {
-    if let Some(info) = info
-        && let Some(stated) = info.get("PAGESIZE")
-    {
-        let Some(size) = info.page_size() else {
-            // The note does not suffice; what comes after it may.
-            remarks.push(format!("VMCOREINFO says PAGESIZE={stated}, which is not a page size"));
-            return Dump::only_page_size(arch).or(assumed);
-        };
-        if let Some(given) = assumed.filter(|given| *given != size) {
-            remarks.push(format!(
-                "VMCOREINFO says that pages have {size}; {given}, which was given, is not used"
-            ));
-        }
-        return Some(size);
+    let only = Dump::only_page_size(arch);
+    let known = given.or(only);
+    let Some((info, stated)) = info.and_then(|info| Some((info, info.get("PAGESIZE")?))) else {
+        return known;
+    };
+    let machines = only.filter(|_| !matches!(arch, Arch::Other(_)));
+    let size = info.page_size().filter(|&size| machines.is_none_or(|machines| machines == size));
+    if size.is_none() {
+        // The note does not suffice; what comes after it may.
+        remarks.push(format!("VMCOREINFO says PAGESIZE={stated}, which is no page size of this machine"));
     }
-    Dump::only_page_size(arch).or(assumed)
+    given.or(size).or(only)
 }
 
 /// Makes a table of the PT_LOADs, whose tails without bytes in the file are `tails`.

@@ -39,7 +39,7 @@ pub(crate) struct InputArgs {
     /// address n, and --memory-map says where there is memory, by default everywhere
     #[arg(long, value_name = "NAME", value_parser = parse::machine, help_heading = KERNEL)]
     pub(crate) machine: Option<Machine>,
-    /// Page size of the crashed kernel, for a dump whose VMCOREINFO is missing
+    /// Page size of the crashed kernel, where VMCOREINFO is missing or wrong; refused where the kernel proves another
     #[arg(long, value_name = "BYTES", value_parser = parse::page_size, help_heading = KERNEL)]
     pub(crate) page_size: Option<PageSize>,
     /// Read what the firmware copied (boot memory with the kernel's log, and the registers) of a dump whose memory was given

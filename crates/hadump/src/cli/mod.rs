@@ -14,6 +14,7 @@ pub(crate) use write::{Compression, Format, WriteArgs};
 use clap::{Args, Parser, Subcommand};
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use vmcore::PageSize;
 
 const AFTER_HELP: &str = "\
 `hadump makedumpfile ...`, or hadump called as makedumpfile, takes makedumpfile's command line; -h lists its options.
@@ -269,6 +270,9 @@ pub(crate) struct Diff {
     /// it, do not count; lost ones do
     #[arg(long)]
     pub(crate) common: bool,
+    /// Page size of both, where one of them does not say it
+    #[arg(long, value_name = "BYTES", value_parser = parse::page_size)]
+    pub(crate) page_size: Option<PageSize>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -36,7 +36,7 @@ pub(crate) struct Save {
     /// vmlinux of the crashed kernel with debug information, as for `convert`
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
-    /// Page size of the crashed kernel, if VMCOREINFO is missing
+    /// Page size of the crashed kernel, as for `convert`
     #[arg(long, value_name = "BYTES", value_parser = parse::page_size)]
     page_size: Option<PageSize>,
     /// How the dump is read; the bytes are the same

@@ -24,7 +24,8 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
 
 fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     let (opened, (dump, filled)) = timed(|| {
-        let dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
+        let mut dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
+        input::find_contradictions(&mut dump, &args.input)?;
         if args.write.fill_crash_notes {
             crash_notes::fill(dump, &args.input)
         } else {

@@ -13,6 +13,7 @@ pub(crate) fn run(args: &cli::Decrypt) -> Result<Outcome> {
         bail!("{}: not encrypted with age", args.input[0].display());
     };
     if cli::is_stream(&args.output) {
+        output::check_not_closed()?;
         let mut out = io::stdout().lock();
         io::copy(&mut encrypted.stream(), &mut out).context("cannot decrypt to standard output")?;
         out.flush().context("standard output: cannot write to it")?;

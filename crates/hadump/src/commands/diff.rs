@@ -38,12 +38,23 @@ enum Verdict {
 /// Compares and reports. An error means that the two could not be compared.
 pub(crate) fn run(args: &cli::Diff, quiet: bool) -> Result<Outcome> {
     let open = |path: &Path| {
-        let input = InputArgs { identity: args.identity.clone(), ..InputArgs::path(path) };
+        let input =
+            InputArgs { identity: args.identity.clone(), page_size: args.page_size, ..InputArgs::path(path) };
         input::open(&input, Prefer::Vmcore)
     };
     let (a, b) = (open(&args.a)?, open(&args.b)?);
     let name = |dump: &Dump| format!("{} with pages of {}", dump.machine, dump.page_size());
-    if a.page_size() != b.page_size() || a.machine != b.machine {
+    if a.page_size() != b.page_size() && args.page_size.is_none() && a.machine.name() == b.machine.name() {
+        bail!(
+            "{} is of {}, {} of {}; --page-size says which of the two it is",
+            args.a.display(),
+            name(&a),
+            args.b.display(),
+            name(&b)
+        );
+    }
+    // By name: a kdump header has nothing else, and two of ELF's numbers are called alike (ARC).
+    if a.page_size() != b.page_size() || a.machine.name() != b.machine.name() {
         bail!(
             "{} is of {}, {} of {}: there is nothing to compare",
             args.a.display(),

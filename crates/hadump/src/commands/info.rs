@@ -60,11 +60,7 @@ struct NoteFacts {
 
 /// Prints what the dump is.
 pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
-    // What a dump without VMCOREINFO is of is in its memory, as for `convert`. It is shown also where nothing is found.
-    let dump = match input::open(&args.input, Prefer::Vmcore)? {
-        dump if dump.vmcoreinfo.is_some() => dump,
-        dump => input::open_for_kernel(&args.input, Prefer::Vmcore).unwrap_or(dump),
-    };
+    let dump = input::open_to_show(&args.input, Prefer::Vmcore)?;
     let mut remarks = dump.source.remarks.clone();
     // A kdump header has the names; those of an ELF file are in the kernel's memory.
     let names = dump.source.utsname.clone().or_else(|| {

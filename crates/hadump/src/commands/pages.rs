@@ -61,7 +61,8 @@ impl Run {
 
 /// Prints the pages.
 pub(crate) fn run(args: &cli::Pages, quiet: bool) -> Result<Outcome> {
-    let dump = input::open(&args.input, Prefer::Vmcore)?;
+    let mut dump = input::open(&args.input, Prefer::Vmcore)?;
+    input::find_contradictions(&mut dump, &args.input)?;
     let size = dump.page_size().len();
     let look = |first: Pfn, states: &[PageState], bytes: &[u8]| {
         let mut runs: Vec<Run> = Vec::with_capacity(if args.json { 16 } else { states.len() });

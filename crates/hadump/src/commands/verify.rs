@@ -42,7 +42,8 @@ struct Seen {
 
 /// Reads and reports.
 pub(crate) fn run(args: &cli::Verify, quiet: bool) -> Result<Outcome> {
-    let dump = input::open(&args.input, Prefer::Vmcore)?;
+    // What readers find without the note is no problem.
+    let dump = input::open_to_show(&args.input, Prefer::Vmcore)?;
     let verdict = verify(args, &dump, quiet)?;
     if args.json {
         report::print_json(&verdict)?;
@@ -126,7 +127,10 @@ fn notes(dump: &Dump) -> Vec<String> {
         problems.push(format!("the NT_PRSTATUS notes differ in length: {sizes:?} bytes"));
     }
     match &dump.vmcoreinfo {
-        None => problems.push("there is no VMCOREINFO note, so readers do not know the kernel".into()),
+        None => problems.push(
+            "there is no VMCOREINFO, neither as a note nor in memory, so readers do not know the kernel"
+                .into(),
+        ),
         Some(info) if info.release().is_none() => {
             problems.push("VMCOREINFO lacks the kernel's release (OSRELEASE)".into());
         }

@@ -18,7 +18,7 @@ use phyp::region::Reading;
 use phyp::{Leavings, Options, Severity};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use vmcore::{Dump, Machine, PhysAddr, RangeSet};
+use vmcore::{Arch, Dump, Machine, PageSizeBy, PhysAddr, RangeSet};
 
 /// Which source is read when a machine's root offers the same memory twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,9 @@ pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
 pub(crate) fn open_held(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
     let dump = open_as_it_is(args, prefer, reading)?;
     let given = args.knowledge();
-    let as_it_is = given.vmcoreinfo.is_none() && given.vmlinux.is_none() && !dump.source.page_size_assumed;
+    let as_it_is = given.vmcoreinfo.is_none()
+        && given.vmlinux.is_none()
+        && dump.source.page_size_by == PageSizeBy::Input;
     if as_it_is { Ok(dump) } else { complete(dump, args) }
 }
 
@@ -48,8 +50,35 @@ pub(crate) fn open_for_kernel(args: &InputArgs, prefer: Prefer) -> Result<Dump> 
     complete(open_as_it_is(args, prefer, None)?, args)
 }
 
+/// As [`open`], for commands that say what a dump is: one without VMCOREINFO is searched for it, and shown also where
+/// nothing is found.
+pub(crate) fn open_to_show(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
+    let dump = open(args, prefer)?;
+    if dump.vmcoreinfo.is_some() {
+        return Ok(dump);
+    }
+    Ok(open_for_kernel(args, prefer).unwrap_or(dump))
+}
+
+/// Looks for what cannot be in an input without checksums, before its pages are copied or listed: what was found makes the
+/// dump an incomplete one.
+pub(crate) fn find_contradictions(dump: &mut Dump, args: &InputArgs) -> Result<()> {
+    let found = dump.memory.contradictions()?;
+    for problem in &found {
+        tracing::error!("{}: {problem}", args.name());
+    }
+    dump.source.incomplete |= !found.is_empty();
+    dump.source.problems.extend(found);
+    Ok(())
+}
+
 /// Adds the VMCOREINFO that the dump lacks.
 fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
+    if let Some(path) = &args.vmcoreinfo
+        && path.metadata().is_ok_and(|meta| meta.file_type().is_fifo())
+    {
+        tracing::warn!("{}: a FIFO or a pipe; waiting for who writes VMCOREINFO to it", path.display());
+    }
     let what = format!("{}: looking for what describes its kernel", args.name());
     let completed =
         progress::patiently(&what, false, || kernel::knowledge::complete(&mut dump, &args.knowledge()));
@@ -64,6 +93,25 @@ fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
 
 /// As [`open_held`], for a caller that completes what is known of the kernel itself.
 pub(crate) fn open_as_it_is(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
+    let mut dump = open_source(args, prefer, reading)?;
+    if let Some(given) = args.page_size {
+        let only = Dump::only_page_size(dump.machine.arch)
+            .filter(|only| *only != given && !matches!(dump.machine.arch, Arch::Other(_)));
+        if let Some(only) = only {
+            bail!(
+                "{}: --page-size {given} cannot be: kernels of {} have pages of {only}",
+                args.name(),
+                dump.machine
+            );
+        }
+        dump.set_page_size(given);
+        dump.source.page_size_by = PageSizeBy::User;
+    }
+    Ok(dump)
+}
+
+/// Opens the input, whose pages have the size that it says itself.
+fn open_source(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
     match (&args.memory, &args.input[..]) {
         (Some(memory), _) => {
             let reading = hold_for(std::slice::from_ref(memory))?;
@@ -279,8 +327,17 @@ fn assemble(args: &InputArgs, leavings: &Leavings, memory: &Path) -> Result<Dump
         boot_memory_end: args.boot_memory_end,
         page_size: args.page_size,
     };
-    let (dump, findings) = phyp::assemble(leavings, image, &options)
-        .with_context(|| format!("{}: cannot assemble the dump", memory.display()))?;
+    let (dump, findings) = phyp::assemble(leavings, image, &options).with_context(|| {
+        let name = memory.display();
+        let nothing =
+            leavings.kernel_dump.is_none() && leavings.release_region.is_none() && leavings.opal.is_none();
+        match nothing {
+            true => format!(
+                "{name}: no dump; plain memory of a virtual machine needs --machine NAME, such as x86_64"
+            ),
+            false => format!("{name}: cannot assemble the dump"),
+        }
+    })?;
     for finding in findings.iter() {
         match finding.severity {
             Severity::Note => tracing::info!("{}", finding.text),

@@ -82,6 +82,7 @@ fn stream() -> Result<FlattenedSink<File>> {
     if stdout.is_terminal() {
         bail!("refusing to write a dump to a terminal; redirect standard output");
     }
+    output::check_not_closed()?;
     // Not through the buffer of `Stdout`, which looks for line ends.
     let file = stdout.as_fd().try_clone_to_owned().context("standard output cannot be written to")?;
     Ok(FlattenedSink::new(File::from(file), STDOUT)?)

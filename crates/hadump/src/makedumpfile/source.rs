@@ -55,7 +55,8 @@ pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Sour
 pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
     let access = if options.non_mmap { Access::Read } else { Access::Usual };
     let args = InputArgs { access, ..args };
-    let dump = input::open_as_it_is(&args, Prefer::Vmcore, None)?;
+    let mut dump = input::open_as_it_is(&args, Prefer::Vmcore, None)?;
+    input::find_contradictions(&mut dump, &args)?;
     let debugging = say.level().has(MessageLevel::DEBUG);
     if debugging {
         say.debug(headers::text(&args.input, &dump).trim_end());

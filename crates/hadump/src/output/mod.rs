@@ -9,6 +9,7 @@ use crate::cli::InputArgs;
 use anyhow::{Context, Result, anyhow, bail};
 use dumpfile::output::{OutputFile, Sink, directory_of};
 use dumpfile::{Error, Written};
+use rustix::fs::OFlags;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -115,12 +116,33 @@ pub(crate) fn check_standard_output() -> Result<()> {
     if stdout.is_terminal() {
         bail!("standard output is a terminal, which a dump is not for: send it into a pipe or a file");
     }
-    let stat = rustix::fs::fstat(&stdout).context("standard output cannot be looked at")?;
-    let null = rustix::fs::makedev(1, 3);
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == null {
+    if null_output()?.is_some() {
         bail!("standard output is closed or the null device, which keeps nothing of a dump");
     }
     Ok(())
+}
+
+/// Refuses a standard output that was closed when the program began; the null device may be meant.
+///
+/// The standard library opens the null device in the place of what is closed, for reading and writing; who sends something
+/// there opens it for writing.
+pub(crate) fn check_not_closed() -> Result<()> {
+    if null_output()?.is_some_and(|mode| mode == OFlags::RDWR) {
+        bail!("standard output is closed, so nothing can be written to it");
+    }
+    Ok(())
+}
+
+/// How the null device was opened, if that is what standard output is.
+fn null_output() -> Result<Option<OFlags>> {
+    let stdout = io::stdout();
+    let stat = rustix::fs::fstat(&stdout).context("standard output cannot be looked at")?;
+    let null = rustix::fs::makedev(1, 3);
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device() || stat.st_rdev != null {
+        return Ok(None);
+    }
+    let flags = rustix::fs::fcntl_getfl(&stdout).context("standard output cannot be looked at")?;
+    Ok(Some(flags & OFlags::ACCMODE))
 }
 
 /// Whether a file may take the place of what `path` names: directories, devices, pipes and sockets stay.

@@ -1,7 +1,8 @@
 //! What the user gives, and whether it is of the kernel that crashed.
 
 use super::image::{self, Image, Outcome, Wanted};
-use super::in_memory::{self, FIRST_KEY, prove_info};
+use super::in_memory::{self, FIRST_KEY};
+use super::proof::prove_info;
 use crate::dwarf::Dwarf;
 use crate::knowledge::vmcoreinfo;
 use crate::vmlinux::{Vmlinux, candidates};
@@ -31,7 +32,7 @@ pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error>
     let given = info.clone();
     let why = match prove_info(dump, info) {
         Ok(()) => return Ok(text),
-        Err(Error::Read(error)) => return Err(error.into()),
+        Err(error @ (Error::Read(_) | Error::PageSize { .. })) => return Err(error),
         Err(error) => error,
     };
     let release = given.release().unwrap_or_default().to_owned();
@@ -163,7 +164,7 @@ fn refuse_another_build(
             path: path.to_owned(),
             why: format!("it belongs to the kernel with {what} {theirs}, the dump to the one with {ours}"),
         }),
-        Err(Error::Read(error)) => Err(error.into()),
+        Err(error @ (Error::Read(_) | Error::PageSize { .. })) => Err(error),
         Err(_) => Ok(()),
     };
     if differ(release, own.release()) {

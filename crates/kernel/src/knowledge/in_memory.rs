@@ -3,9 +3,11 @@
 //! The kernel writes the text when it starts, and a note around it (`vmcoreinfo_note`), which it brings up to date when
 //! it crashes. Both are at places that only the kernel's symbols give, so all memory is searched for the first line.
 
+use super::proof::prove_info;
 use super::scan::find_all;
-use crate::{Error, Kernel};
-use vmcore::{Dump, PageSize, PhysAddr, PhysicalMemory, VmcoreInfo};
+use crate::Error;
+use std::collections::HashSet;
+use vmcore::{Dump, PhysAddr, PhysicalMemory, VmcoreInfo};
 
 /// The first key of every VMCOREINFO.
 pub(super) const FIRST_KEY: &[u8] = b"OSRELEASE=";
@@ -32,22 +34,23 @@ pub(super) struct Found {
 pub(super) fn find(dump: &mut Dump) -> Result<Option<Found>, Error> {
     let places = find_all(&*dump.memory, &[FIRST_KEY])?.remove(0);
     let mut found: Vec<Found> = Vec::new();
+    let mut texts = HashSet::new();
     for at in places {
         let Some(candidate) = read(&*dump.memory, dump.machine, at)? else { continue };
-        if !found.iter().any(|f| f.text == candidate.text) {
+        if texts.insert(candidate.text.clone()) {
             found.push(candidate);
         }
     }
-    let before = (dump.page_size(), dump.source.page_size_assumed);
+    let before = (dump.page_size(), dump.source.page_size_by);
     let mut proven = Vec::new();
     for candidate in found {
         match prove_info(dump, VmcoreInfo::parse(&candidate.text)) {
             Ok(()) => proven.push(candidate),
-            Err(Error::Read(error)) => return Err(error.into()),
+            Err(error @ (Error::Read(_) | Error::PageSize { .. })) => return Err(error),
             Err(error) => tracing::debug!("the text at {} is not that of this kernel: {error}", candidate.at),
         }
         dump.set_page_size(before.0);
-        dump.source.page_size_assumed = before.1;
+        dump.source.page_size_by = before.1;
     }
     let best = best(proven)?;
     if let Some(found) = &best {
@@ -96,68 +99,6 @@ fn read(memory: &dyn PhysicalMemory, machine: vmcore::Machine, at: PhysAddr) -> 
     Ok(plausible.then_some(Found { at, text, in_note }))
 }
 
-/// Proves that `info` leads to the kernel that it names, and lets the dump have the page size of that kernel. The dump
-/// keeps its own VMCOREINFO; when this fails, its page size as well.
-pub(super) fn prove_info(dump: &mut Dump, info: VmcoreInfo) -> Result<(), Error> {
-    let before = dump.page_size();
-    let sizes = match info.page_size() {
-        Some(size) => vec![size],
-        None if dump.source.page_size_assumed => PAGE_SIZES.to_vec(),
-        None => vec![before],
-    };
-    let own = dump.vmcoreinfo.replace(info);
-    let mut fits = Vec::new();
-    let mut failed = None;
-    for size in sizes {
-        dump.set_page_size(size);
-        match prove(dump) {
-            Ok(()) => fits.push(size),
-            Err(error) => failed = Some(error),
-        }
-        if matches!(failed, Some(Error::Read(_))) {
-            break;
-        }
-    }
-    dump.vmcoreinfo = own;
-    dump.set_page_size(before);
-    match (&fits[..], failed) {
-        (_, Some(Error::Read(error))) => Err(error.into()),
-        (&[size], _) => {
-            dump.set_page_size(size);
-            dump.source.page_size_assumed = false;
-            Ok(())
-        }
-        ([], Some(error)) => Err(error),
-        // Where memory is mapped in one piece, addresses lead to the kernel whatever its pages are.
-        _ => Err(Error::Unsupported(
-            "it has no PAGESIZE, and several sizes of pages lead to its kernel; --page-size can say which"
-                .into(),
-        )),
-    }
-}
-
-/// The sizes of pages of the kernels of machines that have several.
-const PAGE_SIZES: [PageSize; 3] = [PageSize::K4, PageSize::K16, PageSize::K64];
-
-/// Proves that VMCOREINFO of `dump` leads to the kernel that it names.
-fn prove(dump: &Dump) -> Result<(), Error> {
-    let info = dump.vmcoreinfo.as_ref();
-    let (page, theirs) = (dump.page_size(), info.and_then(VmcoreInfo::page_size));
-    if let Some(theirs) = theirs.filter(|&theirs| theirs != page) {
-        return Err(Error::Unsupported(format!("its pages have {theirs}, those of the dump {page}")));
-    }
-    let found = Kernel::open(dump)?.utsname().release.clone();
-    match info.and_then(VmcoreInfo::release) {
-        Some(release) if release != found => Err(Error::Implausible {
-            what: "the kernel's release".into(),
-            addr: info.and_then(|info| info.symbol("init_uts_ns")).unwrap_or_default(),
-            found,
-            expected: release.to_owned(),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// The text of the kernel that crashed. A kernel that crashed by its own will wrote the time; the one that was loaded to
 /// take the dump did not, and its note is no younger than its text.
 fn best(proven: Vec<Found>) -> Result<Option<Found>, Error> {
@@ -192,7 +133,7 @@ mod tests {
     use super::*;
     use crate::testing::{BE64, LE64};
     use proptest::prelude::*;
-    use vmcore::{MemoryMap, PageState, Pfn, Range, ReadError};
+    use vmcore::{MemoryMap, PageSize, PageState, Pfn, Range, ReadError};
 
     /// Two frames of memory, and a third that was left out.
     struct Memory(MemoryMap, Vec<u8>);

@@ -8,18 +8,20 @@
 mod given;
 mod image;
 mod in_memory;
+mod proof;
 mod scan;
 pub mod vmcoreinfo;
 
 use crate::btf::Btf;
 use crate::dwarf::Dwarf;
 use crate::kallsyms::Kallsyms;
+use crate::pages::page::Classes;
 use crate::symbols::{Relocated, Symbols, WithInfo};
 use crate::types::Types;
 use crate::vmlinux::Vmlinux;
 use crate::{Error, Kernel, KernelMemory};
 use std::path::Path;
-use vmcore::{Arch, Dump, Note, VmcoreInfo};
+use vmcore::{Arch, Dump, DumpLevel, Note, PageSizeBy, VmcoreInfo, WordSize};
 
 /// What the user gives beside a dump.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,12 +69,30 @@ pub fn complete(dump: &mut Dump, given: &Given<'_>) -> Result<Vec<String>, Error
     }
     remarks.extend(without_kernel(dump));
     remarks.extend(enlarge(dump, vmlinux.as_ref())?);
+    if let Some(more) = more_in_memory(dump) {
+        remarks.push(more);
+        remarks.extend(enlarge(dump, vmlinux.as_ref())?);
+    }
+    remarks.extend(settle_page_size(dump));
     Ok(remarks)
+}
+
+/// Lets VMCOREINFO, as far as it is known and not the note, say the page size that was settled on.
+fn settle_page_size(dump: &mut Dump) -> Option<String> {
+    let (size, info) = (dump.page_size(), dump.vmcoreinfo.as_ref()?);
+    let stated = info.get("PAGESIZE").filter(|_| info.page_size() != Some(size))?;
+    let why = match dump.source.page_size_by {
+        PageSizeBy::User => "which was given, is used",
+        PageSizeBy::Input | PageSizeBy::Nobody => "with which it leads to its kernel, is used",
+    };
+    let remark = format!("VMCOREINFO says PAGESIZE={stated}; {size}, {why}");
+    add_lines(dump, &format!("PAGESIZE={}\n", size.bytes()));
+    Some(remark)
 }
 
 /// What is said of the page size that was taken where nothing tells it.
 fn without_kernel(dump: &Dump) -> Option<String> {
-    dump.source.page_size_assumed.then(|| {
+    (dump.source.page_size_by == PageSizeBy::Nobody).then(|| {
         format!(
             "nothing says how large the kernel's pages are; {} was taken, and --page-size gives another size",
             dump.page_size()
@@ -124,6 +144,13 @@ fn ask_all(
         remarks.push(format!("{why}; its VMCOREINFO was found in memory at {at}"));
         return Ok(None);
     }
+    if let Some(own) = dump.vmcoreinfo.clone()
+        && dump.source.page_size_by == PageSizeBy::Input
+        && proof::prove_without_size(dump, own).is_ok()
+    {
+        remarks.extend(failed.map(|error| error.to_string()));
+        return Ok(None);
+    }
     if failed.is_none() {
         let help = if dump.vmcoreinfo.is_some() {
             "and none that is right was found in memory"
@@ -138,7 +165,9 @@ fn ask_all(
 /// The error that a source does not lead to the kernel, so that the next one may; any other ends the search.
 fn insufficient(error: Error) -> Result<Error, Error> {
     match error {
-        Error::Read(_) | Error::File { .. } | Error::AnotherKernel { .. } => Err(error),
+        Error::Read(_) | Error::File { .. } | Error::AnotherKernel { .. } | Error::PageSize { .. } => {
+            Err(error)
+        }
         other => Ok(other),
     }
 }
@@ -148,11 +177,48 @@ fn is_wrong(dump: &mut Dump) -> Result<Option<String>, Error> {
     let Some(own) = dump.vmcoreinfo.clone() else {
         return Ok(Some("the dump has no VMCOREINFO note".to_owned()));
     };
-    match in_memory::prove_info(dump, own) {
+    match proof::prove_info(dump, own) {
         Ok(()) => Ok(None),
-        Err(Error::Read(error)) => Err(error.into()),
+        Err(error @ (Error::Read(_) | Error::PageSize { .. })) => Err(error),
         // It leads to memory that holds something else, or to none, or lacks what leads anywhere.
         Err(error) => Ok(Some(format!("the dump's VMCOREINFO does not lead to its kernel ({error})"))),
+    }
+}
+
+/// Takes the VMCOREINFO in memory where the dump's own leads to its kernel and then lacks what pages are told apart by, as
+/// one that was cut short does.
+fn more_in_memory(dump: &mut Dump) -> Option<String> {
+    let why = undescribed(dump)?;
+    // The dump's own is right as far as it goes: what hinders the search is no reason to refuse the dump.
+    let found = in_memory::find(dump).unwrap_or_else(|error| {
+        tracing::debug!("no other VMCOREINFO: {error}");
+        None
+    })?;
+    let own = dump.vmcoreinfo.clone()?;
+    let notes = dump.notes.clone();
+    let info = VmcoreInfo::parse(&found.text);
+    if info.release() != own.release() {
+        return None;
+    }
+    replace(dump, found.text);
+    if undescribed(dump).is_some_and(|still| still == why) {
+        (dump.vmcoreinfo, dump.notes) = (Some(own), notes);
+        return None;
+    }
+    Some(format!("the dump's VMCOREINFO does not suffice ({why}); the one in memory at {} is used", found.at))
+}
+
+/// What VMCOREINFO lacks for telling pages apart, if anything.
+fn undescribed(dump: &Dump) -> Option<String> {
+    let info = dump.vmcoreinfo.as_ref().filter(|_| dump.machine.word == WordSize::Bits64)?;
+    let all = DumpLevel::new(31)?;
+    let mut remarks = Vec::new();
+    if let Err(error) = Classes::new(info, dump.page_size(), all, &mut remarks) {
+        return Some(error.to_string());
+    }
+    match Kernel::open(dump).and_then(|kernel| kernel.mem_model().map(|_| ())) {
+        Err(error @ Error::MissingKey { .. }) => Some(error.to_string()),
+        _ => remarks.into_iter().next(),
     }
 }
 
@@ -193,18 +259,26 @@ fn enlarge(dump: &mut Dump, vmlinux: Option<&Vmlinux>) -> Result<Vec<String>, Er
 /// Adds lines of VMCOREINFO to what is known, and returns a remark that names their keys.
 fn add_keys(dump: &mut Dump, more: &str, source: &str) -> Option<String> {
     let keys: Vec<&str> = more.lines().filter_map(|line| line.split_once('=').map(|(key, _)| key)).collect();
-    let info = dump.vmcoreinfo.as_ref().filter(|_| !keys.is_empty())?;
+    if keys.is_empty() {
+        return None;
+    }
     let shown = keys.len().min(SHOWN);
     let rest = keys.len() - shown;
     let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     let remark = format!("VMCOREINFO lacks keys that {source} gave: {}{rest}", keys[..shown].join(", "));
+    add_lines(dump, more);
+    Some(remark)
+}
+
+/// Adds lines to what is known of VMCOREINFO, which go before those of the same key.
+fn add_lines(dump: &mut Dump, more: &str) {
+    let Some(info) = &dump.vmcoreinfo else { return };
     let mut text = info.text().to_vec();
     if !text.ends_with(b"\n") {
         text.push(b'\n');
     }
     text.extend(more.as_bytes());
     dump.vmcoreinfo = Some(VmcoreInfo::parse(&text));
-    Some(remark)
 }
 
 /// What a vmlinux says of the kernel beside VMCOREINFO.

@@ -7,8 +7,9 @@ use vmcore::{PageState, Pfn, PhysAddr, PhysicalMemory};
 /// Bytes that are read at once by each thread.
 const PIECE: u64 = 1 << 20;
 
-/// The most places that are remembered: only a hand-made dump has more.
-const MAX_PLACES: usize = 4096;
+/// The most places that are remembered. A kernel's name is in memory once for each container that runs, and once for each
+/// program that asked for it.
+const MAX_PLACES: usize = 1 << 18;
 
 /// Where the `needles` stand in memory, ascending, for each of them. A needle that crosses from one frame into the next is
 /// found if the frames are neighbours.
@@ -65,5 +66,38 @@ pub(super) fn find_all(memory: &dyn PhysicalMemory, needles: &[&[u8]]) -> Result
                 found.push(addr);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmcore::{MemoryMap, PageSize, Range, ReadError};
+
+    /// Memory that is full of one text.
+    struct Full(MemoryMap, &'static [u8; 16]);
+
+    impl PhysicalMemory for Full {
+        fn map(&self) -> &MemoryMap {
+            &self.0
+        }
+
+        fn read_page(&self, _: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+            page.chunks_exact_mut(16).for_each(|part| part.copy_from_slice(self.1));
+            Ok(PageState::Present)
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_hundred_thousand_containers_are_all_looked_at_and_a_quarter_of_a_million_in_all() {
+        let places = |bytes: u64| {
+            let all = [Range::new(PhysAddr(0), PhysAddr(bytes))].into_iter().collect();
+            let memory = Full(MemoryMap::new(PageSize::K4, all), b"OSRELEASE=6.12.\n");
+            find_all(&memory, &[b"OSRELEASE="]).unwrap().remove(0)
+        };
+        let found = places(16 * 100_352);
+        assert_eq!(found.len(), 100_352);
+        assert_eq!(found.last(), Some(&PhysAddr(16 * 100_351)));
+        assert_eq!(places(8 << 20).len(), MAX_PLACES);
     }
 }

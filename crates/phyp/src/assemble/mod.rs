@@ -61,7 +61,7 @@ pub struct Options {
     pub memory_map: Option<RangeSet<PhysAddr>>,
     /// The first address that the second boot has not used; goes before what the generation's rules give.
     pub boot_memory_end: Option<PhysAddr>,
-    /// The page size, for a dump without VMCOREINFO.
+    /// The page size; goes before what VMCOREINFO says.
     pub page_size: Option<PageSize>,
 }
 
@@ -375,10 +375,13 @@ impl<'a> Work<'a> {
     }
 
     fn page_size(&mut self, info: Option<&Note>) -> PageSize {
+        if let Some(given) = self.options.page_size {
+            return given;
+        }
         if let Some(size) = info.and_then(|n| VmcoreInfo::parse(&n.desc).page_size()) {
             return size;
         }
-        let size = self.options.page_size.unwrap_or(PageSize::K4);
+        let size = PageSize::K4;
         self.findings.warning(format!("VMCOREINFO does not give the page size; pages of {size} are assumed"));
         size
     }

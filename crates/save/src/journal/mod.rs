@@ -140,6 +140,16 @@ impl Journal {
         Ok(read(&open(path, OFlags::RDONLY)?, path)?.0)
     }
 
+    /// Whether the file at `path` cannot be what a save left: it is no journal, and no crash tore it.
+    pub fn is_foreign(path: &Path) -> bool {
+        let Ok(file) = open(path, OFlags::RDONLY) else { return false };
+        match read(&file, path) {
+            Err(Error::NotAJournal { .. }) => true,
+            Ok((None, _)) => matches!(is_torn_begin(&file, path), Ok(false)),
+            _ => false,
+        }
+    }
+
     /// The file, for messages.
     pub fn path(&self) -> &Path {
         &self.path

@@ -21,7 +21,9 @@ use crate::{Assume, Error};
 use index::Bitmaps;
 use memory::KdumpMemory;
 use part::Member;
-use vmcore::{Dump, DumpLevel, MemoryMap, Note, NotePlace, Notes, Range, ReadError, Source, VmcoreInfo};
+use vmcore::{
+    Arch, Dump, DumpLevel, MemoryMap, Note, NotePlace, Notes, Range, ReadError, Source, VmcoreInfo,
+};
 
 /// The most bytes of VMCOREINFO or eraseinfo that are believed. The kernel's page of VMCOREINFO has 64 KiB at most, and a
 /// line of eraseinfo some 50 bytes for each range that was erased.
@@ -115,7 +117,9 @@ fn open_with(inputs: Vec<Input>, assume: &Assume, checked: bool) -> Result<Dump,
         remarks,
         ..Source::default()
     };
-    let kernels = vmcoreinfo.as_ref().and_then(VmcoreInfo::page_size).or(assume.page_size);
+    let only = Dump::only_page_size(machine.arch).filter(|_| !matches!(machine.arch, Arch::Other(_)));
+    let stated = vmcoreinfo.as_ref().and_then(VmcoreInfo::page_size);
+    let kernels = assume.page_size.or(stated.filter(|&size| only.is_none_or(|only| only == size)));
     let memory = Box::new(memory);
     let mut dump = Dump { machine, memory, notes, vmcoreinfo, virt: Vec::new(), elf_flags: 0, source };
     if let Some(size) = kernels {

@@ -85,14 +85,11 @@ struct Opened {
 impl Saving<'_> {
     fn run(mut self) -> Result<Outcome> {
         let mut kind = TargetKind::of(self.args)?;
-        if let Some(taken) = kind.move_aside(self.args)
-            && let TargetKind::File(name) = &kind
+        let finished = if self.args.resume { self.already_saved(&kind)? } else { None };
+        if finished.is_none()
+            && let Some(why) = kind.move_aside(self.args)
         {
-            self.remark(format!(
-                "{}: an earlier dump has this name; this one is saved as {}",
-                taken.display(),
-                name.display()
-            ));
+            self.remark(why);
         }
         let earlier = match &kind {
             // A new save gets a directory of its own, and leaves others in the same place alone.
@@ -119,14 +116,16 @@ impl Saving<'_> {
                 self.begin(&kind, None)
             }
             None => {
-                if self.args.resume
-                    && let Some(saved) = self.already_saved(&kind)?
-                {
+                if let Some(saved) = finished {
                     self.say(
                         "resume",
                         &format!("{}: the dump was saved in this boot", saved.files[0].display()),
                     );
-                    return Ok(Outcome::of(saved.complete, false));
+                    let outcome = Outcome::of(saved.complete, false);
+                    if self.args.json {
+                        report::saved_before(&saved, outcome)?;
+                    }
+                    return Ok(outcome);
                 }
                 if self.args.resume {
                     self.say("resume", "no interrupted save of this dump found; starting a new one");
@@ -136,8 +135,8 @@ impl Saving<'_> {
         }
     }
 
-    /// What was saved of this dump in this boot at this target, if that is still there and nothing is left to be released for it: a boot unit
-    /// that always passes `--resume` then has nothing to do.
+    /// What was saved of this dump in this boot at this target, if that is still there and nothing is left to be released
+    /// for it: a boot unit that always passes `--resume` then has nothing to do.
     fn already_saved(&self, kind: &TargetKind) -> Result<Option<Saved>> {
         let (TargetKind::Directory(target) | TargetKind::File(target)) = kind else { return Ok(None) };
         let target = end::absolute(target);

@@ -86,9 +86,12 @@ impl Saving<'_> {
             method = ReleaseMethod::None(Some(why));
         }
         let mut releaser = method.releaser(&self.args.root, self.reading.as_ref(), &Default::default());
-        if let Some(releaser) = &mut releaser {
-            // Such a save is never resumed, so it needs no journal; other commands find the note in the root.
-            releaser.rest(&mut Journal::nowhere())?;
+        // Such a save is never resumed, so it needs no journal; other commands find the note in the root. The dump is worth no
+        // less where the release fails.
+        let rest = releaser.as_mut().map(|releaser| releaser.rest(&mut Journal::nowhere()));
+        let mut released = method.released(releaser.as_ref());
+        if let Some(Err(error)) = rest {
+            released.refused = Some(format!("memory is not released: {:#}", anyhow::Error::from(error)));
         }
         let wrote = Wrote {
             end,
@@ -98,7 +101,7 @@ impl Saving<'_> {
             format: if elf { "ELF core" } else { self.format() },
             compression: self.options().method,
             took: started.elapsed(),
-            released: method.released(releaser.as_ref()),
+            released,
             arrived,
             resumable: None,
         };

@@ -1,9 +1,12 @@
 //! What a save did, for people and as JSON.
 
-use crate::show::report::{Gate, Input, Output, Pages, Seconds, words};
+use crate::outcome::Outcome;
+use crate::show::report::{self, Gate, Input, Output, Pages, Seconds, words};
 use crate::show::terminal::{self, Line};
 use crate::show::units;
 use ::save::Estimate;
+use ::save::state::Saved;
+use anyhow::Result;
 use serde::Serialize;
 use std::io::Write;
 use std::time::Duration;
@@ -177,4 +180,22 @@ impl Report {
         line("time", units::time(Duration::from_secs_f64(total)));
         Ok(())
     }
+}
+
+/// Prints what is known of a save that was finished before, in the fields that a save's report has for it.
+pub(super) fn saved_before(saved: &Saved, outcome: Outcome) -> Result<()> {
+    let paths: Vec<String> = saved.files.iter().map(|file| file.display().to_string()).collect();
+    report::print_json(&serde_json::json!({
+        "ended": "before",
+        "output": {
+            "path": paths.first(),
+            "paths": paths,
+            "bytes": crate::output::length_of(&paths),
+            "disk_bytes": crate::output::room_of(&paths),
+            "dump_level": saved.level.bits(),
+            "complete": saved.complete,
+        },
+        "asked_level": saved.asked.bits(),
+        "exit_code": outcome.code(),
+    }))
 }

@@ -70,29 +70,66 @@ impl TargetKind {
     }
 }
 
+/// What is there of a name that a dump would have.
+enum Leftover {
+    /// A file of the very name, or the first of an encrypted dump.
+    Dump(PathBuf),
+    /// One that a save would write before it is whole.
+    Unfinished(PathBuf),
+}
+
+impl Leftover {
+    fn of(name: &Path, args: &Save) -> Option<Self> {
+        let there = |path: PathBuf| path.symlink_metadata().is_ok().then_some(path);
+        let encrypted = args.write.is_encrypted();
+        let first_part = || there(Part { dump: name.to_owned(), number: 0 }.path()).filter(|_| encrypted);
+        if let Some(dump) = there(name.to_owned()).or_else(first_part) {
+            return Some(Self::Dump(dump));
+        }
+        let mut written = name.to_owned().into_os_string();
+        if encrypted {
+            written.push(".skeleton");
+        }
+        let unfinished = dumpfile::output::OutputFile::incomplete_name(Path::new(&written)).ok()?;
+        there(unfinished).map(Self::Unfinished)
+    }
+}
+
 impl TargetKind {
-    /// Takes the first free name beside the one that was given where an earlier dump has that, and returns the one that was
-    /// given: what waits now is lost if it is not saved, whatever is there. An interrupted save keeps its name.
-    pub(super) fn move_aside(&mut self, args: &Save) -> Option<PathBuf> {
+    /// Takes the first free name beside the one that was given where something has that, and returns why: what waits now is
+    /// lost if it is not saved, whatever is there. An interrupted save keeps its name.
+    pub(super) fn move_aside(&mut self, args: &Save) -> Option<String> {
         let Self::File(name) = self else { return None };
-        let journal = |name: &Path| args.journal.clone().unwrap_or_else(|| journal_beside(name));
-        let is_there = |path: &Path| path.symlink_metadata().is_ok();
-        let first_part = |name: &Path| Part { dump: name.to_owned(), number: 0 }.path();
-        let taken = |name: &Path| is_there(name) || args.write.is_encrypted() && is_there(&first_part(name));
-        if args.force || args.cut().is_some() || !taken(name) || is_there(&journal(name)) {
+        if args.force || args.cut().is_some() {
             return None;
         }
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        // Beside another user's journal the save has one of another name.
+        let journal = args.journal.clone().unwrap_or_else(|| journal_of(name));
+        let has_journal = is_there(&journal);
+        if has_journal && (args.journal.is_some() || !Journal::is_foreign(&journal)) {
+            return None;
+        }
+        let why = match Leftover::of(name, args) {
+            Some(Leftover::Dump(dump)) => format!("{}: an earlier dump has this name", dump.display()),
+            Some(Leftover::Unfinished(file)) => {
+                format!("{}: no interrupted save of this dump, as it has no journal", file.display())
+            }
+            None if has_journal => format!("{}: no journal of a save", journal.display()),
+            None => return None,
+        };
         let numbered = |n: u32| {
             let mut numbered = name.clone().into_os_string();
             numbered.push(format!(".{n}"));
             PathBuf::from(numbered)
         };
         let is_free = |name: &PathBuf| {
-            let unfinished = dumpfile::output::OutputFile::incomplete_name(name);
-            !taken(name) && !is_there(&journal(name)) && !unfinished.is_ok_and(|name| is_there(&name))
+            let journal = args.journal.clone().unwrap_or_else(|| journal_beside(name));
+            !is_there(&journal) && Leftover::of(name, args).is_none()
         };
         let free = (2..=u32::MAX).map(numbered).find(is_free)?;
-        Some(std::mem::replace(name, free))
+        *name = free;
+        Some(format!("{why}; this dump is saved as {}", name.display()))
     }
 
     /// Whether the dump becomes a file.

@@ -8,6 +8,7 @@ use crate::{Error, Kernel, KernelMemory};
 use flat::Flat;
 use nodes::Nodes;
 use sparse::Sparse;
+pub(crate) use sparse::fits as fits_sections;
 use vmcore::{Pfn, Range, VirtAddr};
 
 /// Frames whose `struct page`s stand one after another.

@@ -6,12 +6,14 @@
 
 use super::{PageRun, missing, page_struct};
 use crate::{Error, Kernel, KernelMemory};
-use vmcore::{Arch, PageSize, Pfn, Range, VirtAddr};
+use vmcore::{Arch, PageSize, Pfn, Range, VirtAddr, VmcoreInfo};
 
 /// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`.
 const VALID: u64 = 0b11;
 /// Sections looked at to distinguish the table from a pointer to it.
 const SAMPLE: usize = 64;
+/// The bits of a section's size: none is smaller than 1 MiB.
+const SECTION_BITS: std::ops::RangeInclusive<u64> = 20..=40;
 
 /// The table of sections.
 #[derive(Debug)]
@@ -82,17 +84,11 @@ impl Sparse {
         }
         let per_root = page.bytes() / entry;
         let length = info.length("mem_section");
-        // None is smaller than 16 MiB.
-        let fits = 20..=40;
-        let pairs = bits(kernel)?;
-        if let Some((section_bits, _)) = pairs.iter().find(|(section, _)| !fits.contains(section)) {
+        let pairs = bits(info, kernel.machine().arch, page)?;
+        if let Some((section_bits, _)) = pairs.iter().find(|(section, _)| !SECTION_BITS.contains(section)) {
             return Err(implausible("NUMBER(SECTION_SIZE_BITS)", *section_bits, "20 to 40"));
         }
-        let possible: Vec<(u32, u64)> = pairs
-            .iter()
-            .filter(|(section, physmem)| (*section..=60).contains(physmem))
-            .map(|&(section, physmem)| (section as u32, 1 << (physmem - section)))
-            .collect();
+        let possible: Vec<(u32, u64)> = tables(&pairs).collect();
         // Roots are used unless the length says that every section is in the table. An unknown length means
         // roots: kernels that leave it out (4.15) allocate them at run time.
         let extreme = |n: u64| length.is_none_or(|l| l == n.div_ceil(per_root));
@@ -270,10 +266,31 @@ impl Sparse {
     }
 }
 
+/// Whether the kernel's table of sections can have the length that VMCOREINFO gives if the kernel's pages have the size
+/// `page`: a root is a page, so their number tells. `true` also where nothing is said of the table.
+pub(crate) fn fits(info: &VmcoreInfo, arch: Arch, page: PageSize) -> bool {
+    let (Some(entry), Some(length)) = (info.size("mem_section"), info.length("mem_section")) else {
+        return true;
+    };
+    let Ok(pairs) = bits(info, arch, page) else { return true };
+    if !(8..=page.bytes()).contains(&entry)
+        || !pairs.iter().all(|(section, _)| SECTION_BITS.contains(section))
+    {
+        return true;
+    }
+    let per_root = page.bytes() / entry;
+    tables(&pairs).any(|(_, sections)| length == sections || length == sections.div_ceil(per_root))
+}
+
+/// The bits of a section's size and the number of sections of each pair that can be.
+fn tables(pairs: &[(u64, u64)]) -> impl Iterator<Item = (u32, u64)> {
+    let possible = pairs.iter().filter(|(section, physmem)| (*section..=60).contains(physmem));
+    possible.map(|&(section, physmem)| (section as u32, 1 << (physmem - section)))
+}
+
 /// The bits of a section's size and of physical addresses: those that VMCOREINFO gives, or all pairs that are possible.
-fn bits(kernel: &Kernel<'_>) -> Result<Vec<(u64, u64)>, Error> {
-    let info = kernel.info();
-    let (sections, physmem) = before_the_note_told(kernel.machine().arch, kernel.physical().page_size());
+fn bits(info: &VmcoreInfo, arch: Arch, page: PageSize) -> Result<Vec<(u64, u64)>, Error> {
+    let (sections, physmem) = before_the_note_told(arch, page);
     // Only the length of the table distinguishes the pairs.
     let length = info.length("mem_section").is_some();
     let told = |key: &str, before: &[u32]| match info.number(key) {

@@ -15,6 +15,7 @@ use crate::Error;
 use object::CompressionFormat;
 use part::Part;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use stream::{At, Bytes};
 use vmcore::Machine;
@@ -50,6 +51,13 @@ impl Vmlinux {
     ///
     /// When the file cannot be read, is not an ELF file of a machine that runs Linux, or is damaged.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        // Opening a FIFO waits for somebody who writes to it, and a vmlinux is not read from front to back.
+        if path.metadata().is_ok_and(|meta| meta.file_type().is_fifo()) {
+            return Err(Error::Given {
+                path: path.to_owned(),
+                why: "a FIFO or a pipe, and a vmlinux is read at random: copy it into a file first".into(),
+            });
+        }
         let mut vmlinux = Self { path: path.to_owned(), parts: vec![Part::open(path)?] };
         for companion in find::companions(path, &vmlinux.parts[0]) {
             if vmlinux.is_whole() {

@@ -53,7 +53,7 @@ impl Guard {
     pub(crate) fn judge(&self, level: DumpLevel, found: &Found<'_>) -> Gate {
         let mut sum = found.inside.clone();
         sum.merge(found.outside);
-        let mut checks = vec![sense(&sum), coverage(found), own(found), compounds(&sum), odd(&sum)];
+        let mut checks = vec![sense(&sum), self.coverage(found), own(found), compounds(&sum), odd(&sum)];
         if level.has(DumpLevel::FREE) {
             checks.push(match found.by_free_list {
                 true => skipped(FREE_PAGES, "free pages are found by the lists that the kernel counts"),
@@ -124,6 +124,21 @@ impl Guard {
         decided(LRU_LISTS, passed, text)
     }
 
+    /// Memory has struct pages. Where holes cannot be told from memory, the kernel's own pages have.
+    fn coverage(&self, found: &Found<'_>) -> Check {
+        let Found { frames, uncovered, .. } = found;
+        let text = format!("{uncovered} of {frames} frames have no struct page");
+        match self.known_uncovered {
+            None => decided(MEM_MAP, uncovered.saturating_mul(UNCOVERED) <= *frames, text),
+            Some((without, known)) => {
+                let text = format!(
+                    "{text}, which may be holes between memory; {without} of {known} of the kernel's own have none"
+                );
+                decided(MEM_MAP, known > 0 && without.saturating_mul(UNCOVERED) <= known, text)
+            }
+        }
+    }
+
     fn zones(&self, name: Name) -> Result<&Zones, Check> {
         self.zones.as_ref().map_err(|unknown| match unknown {
             Unknown::Untold(why) => skipped(name, format!("the kernel's own count is not available: {why}")),
@@ -139,13 +154,6 @@ fn sense(sum: &Census) -> Check {
     let Census { cells, bad_cells, .. } = sum;
     let text = format!("{bad_cells} of {cells} groups of {CELL} struct pages hold what no struct page does");
     decided(STRUCT_PAGES, bad_cells * NONSENSE <= *cells || *bad_cells < 4, text)
-}
-
-/// Memory has struct pages.
-fn coverage(found: &Found<'_>) -> Check {
-    let Found { frames, uncovered, .. } = found;
-    let text = format!("{uncovered} of {frames} frames have no struct page");
-    decided(MEM_MAP, uncovered.saturating_mul(UNCOVERED) <= *frames, text)
 }
 
 /// The kernel's own pages are not marked as something else.

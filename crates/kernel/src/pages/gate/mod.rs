@@ -6,6 +6,7 @@
 //! `docs/gate.md` says what is checked and what follows.
 
 mod judge;
+mod nodes;
 mod outside;
 mod zones;
 
@@ -85,6 +86,8 @@ pub(crate) struct Guard {
     zones: Result<Zones, Unknown>,
     /// Frames that belong to the kernel whatever their struct pages say.
     pub(crate) known: RangeSet<Pfn>,
+    /// How many of a sample of them have no `struct page`, and how many there are, where the dump's memory map is only assumed.
+    known_uncovered: Option<(u64, u64)>,
     cpus: u64,
     /// The kernel exports how many pages a compound has.
     sizes: bool,
@@ -110,7 +113,9 @@ impl Guard {
         let arrays = frames::arrays(kernel, model, classes.size() as u64)?;
         let image = frames::image(kernel)?;
         let known = [tables, arrays, image].iter().flat_map(RangeSet::iter).collect();
-        Ok(Self { sound, zones, known, cpus, sizes: classes.tells_sizes() })
+        let known_uncovered =
+            kernel.map_is_assumed().then(|| uncovered(kernel, model, &known)).transpose()?;
+        Ok(Self { sound, zones, known, known_uncovered, cpus, sizes: classes.tells_sizes() })
     }
 
     /// Counts what the crashed kernel counted in memory that the dump lacks.
@@ -129,6 +134,27 @@ impl Guard {
             Err(_) => Ok(Census::default()),
         }
     }
+}
+
+/// The frames of a sample of `known` without a `struct page`, and all of the sample.
+fn uncovered(kernel: &Kernel<'_>, model: &MemModel, known: &RangeSet<Pfn>) -> Result<(u64, u64), Error> {
+    const SAMPLES: u64 = 4096;
+    let step = (known.total() / SAMPLES).max(1);
+    let (mut without, mut all) = (0, 0);
+    let mut runs = Vec::new();
+    let mut skip = 0;
+    for range in known.iter() {
+        while skip < range.len() {
+            let pfn = Pfn(range.start.0 + skip);
+            skip += step;
+            runs.clear();
+            model.runs(kernel, Range::new(pfn, Pfn(pfn.0 + 1)), &mut runs)?;
+            all += 1;
+            without += u64::from(runs.is_empty());
+        }
+        skip -= range.len();
+    }
+    Ok((without, all))
 }
 
 /// Reports whether the topmost bits of flags are node numbers: all but a few of a sample of pages have one that exists.

@@ -3,6 +3,7 @@
 //! `node_data[]->node_zones[]` (`include/linux/mmzone.h`): `free_area[order].nr_free` is exact; `vm_stat[]` lacks what
 //! each CPU has not added yet, which is below a threshold (`calculate_normal_threshold` of `mm/vmstat.c`).
 
+use super::nodes::NodeData;
 use crate::pages::page::ORDERS;
 use crate::{Error, Kernel, KernelMemory};
 use vmcore::{Pfn, Range, RangeSet, VirtAddr, VmcoreInfo};
@@ -122,14 +123,14 @@ impl Zones {
             lru: keys.vm_stat.map(|_| (0, Some(0))),
             ..Self::default()
         };
-        let pointers = match (info.symbol("node_data"), info.length("node_data")) {
-            (Some(table), Some(count)) => {
+        let pointers = match NodeData::find(kernel)?.ok_or_else(|| missing("SYMBOL(node_data)"))? {
+            NodeData::Table(table, count) => {
                 zones.most_nodes = count;
                 let word = kernel.machine().word.bytes() as u64;
                 let pointer = |i: u64| kernel.read_word(VirtAddr(table.0.wrapping_add(i * word)));
                 (0..count.min(MOST_NODES)).map(pointer).collect::<Result<Vec<u64>, Error>>()?
             }
-            _ => vec![info.symbol("contig_page_data").ok_or_else(|| missing("SYMBOL(node_data)"))?.0],
+            NodeData::Only(node) => vec![node.0],
         };
         let mut frames = Vec::new();
         for (number, pointer) in pointers.into_iter().enumerate().filter(|(_, pointer)| *pointer != 0) {

@@ -30,10 +30,25 @@ pub(super) fn check(memory: &KdumpMemory) -> Result<Check, ReadError> {
                 plausible(file, memory.order)?
             }
         };
-        let name = |text| if several { format!("{}: {text}", file.input.path().display()) } else { text };
-        check.problems.extend(problems.into_iter().map(name));
+        check.problems.extend(problems.into_iter().map(|text| named(file, text, several)));
     }
     Ok(check)
+}
+
+/// What cannot be in those of the files that have no checksums.
+pub(super) fn contradictions(memory: &KdumpMemory) -> Result<Vec<String>, ReadError> {
+    let several = memory.files.len() > 1;
+    let mut all = Vec::new();
+    for file in memory.files.iter().filter(|file| file.sums.is_none()) {
+        let found = plausible(file, memory.order)?;
+        all.extend(found.into_iter().map(|text| named(file, text, several)));
+    }
+    Ok(all)
+}
+
+/// A text about one of several files names it.
+fn named(file: &PartFile, text: String, several: bool) -> String {
+    if several { format!("{}: {text}", file.input.path().display()) } else { text }
 }
 
 /// The first of some texts, and how many there are when these are not all.

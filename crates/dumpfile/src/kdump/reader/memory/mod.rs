@@ -339,6 +339,10 @@ impl PhysicalMemory for KdumpMemory {
         self.damage.get()
     }
 
+    fn contradictions(&self) -> Result<Vec<String>, ReadError> {
+        check::contradictions(self)
+    }
+
     fn check(&self) -> Result<Check, ReadError> {
         check::check(self)
     }

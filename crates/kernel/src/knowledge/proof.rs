@@ -1,0 +1,123 @@
+//! Whether a VMCOREINFO leads to the kernel that it names, and with which size of pages.
+//!
+//! The kernel's name is read where it leads. That proves the size of pages wherever the way there goes through page tables;
+//! where memory is mapped in one piece (POWER with hash tables, direct maps), the length of the table of sections tells it.
+//! A size that the user gives goes before all others, unless the kernel proves it wrong.
+
+use crate::address::memmodel::fits_sections;
+use crate::{Error, Kernel};
+use vmcore::{Arch, Dump, PageSize, PageSizeBy, VmcoreInfo};
+
+/// The sizes of pages of the kernels of machines that have several.
+const PAGE_SIZES: [PageSize; 3] = [PageSize::K4, PageSize::K16, PageSize::K64];
+
+/// Proves that `info` leads to the kernel that it names, and lets the dump have the page size of that kernel. The dump
+/// keeps its own VMCOREINFO; when this fails, its page size as well.
+///
+/// # Errors
+///
+/// When it does not lead there, when the dump is damaged, and [`Error::PageSize`] when it leads there only with another
+/// size of pages than the user's.
+pub(super) fn prove_info(dump: &mut Dump, info: VmcoreInfo) -> Result<(), Error> {
+    let before = dump.page_size();
+    let stated = stated(dump.machine.arch, &info);
+    let sizes = match (dump.source.page_size_by, stated) {
+        (PageSizeBy::User, _) => vec![before],
+        (_, Some(size)) => vec![size],
+        (PageSizeBy::Nobody, None) => PAGE_SIZES.to_vec(),
+        (PageSizeBy::Input, None) => vec![before],
+    };
+    let given = dump.source.page_size_by == PageSizeBy::User;
+    let other = stated.filter(|&stated| given && stated != before);
+    match (settle(dump, info.clone(), &sizes), other) {
+        (Err(why), Some(stated)) if !matches!(why, Error::Read(_)) => {
+            let leads = fitting(dump, info, &[stated])?.0;
+            Err(if leads.is_empty() { why } else { Error::PageSize { given: before, stated } })
+        }
+        (result, _) => result,
+    }
+}
+
+/// As [`prove_info`], for a text whose page size proved to be wrong: the one with which it leads to its kernel.
+pub(super) fn prove_without_size(dump: &mut Dump, info: VmcoreInfo) -> Result<(), Error> {
+    match Dump::only_page_size(dump.machine.arch) {
+        Some(_) => prove_info(dump, info),
+        None => settle(dump, info, &PAGE_SIZES),
+    }
+}
+
+/// The page size that `info` states, or that is the only one of the architecture.
+pub(super) fn stated(arch: Arch, info: &VmcoreInfo) -> Option<PageSize> {
+    Dump::only_page_size(arch).or_else(|| info.page_size())
+}
+
+/// Lets the dump have the one of `sizes` with which `info` leads to its kernel.
+fn settle(dump: &mut Dump, info: VmcoreInfo, sizes: &[PageSize]) -> Result<(), Error> {
+    match fitting(dump, info, sizes)? {
+        (fits, _) if fits.len() == 1 => {
+            dump.set_page_size(fits[0]);
+            if dump.source.page_size_by == PageSizeBy::Nobody {
+                dump.source.page_size_by = PageSizeBy::Input;
+            }
+            Ok(())
+        }
+        (fits, Some(why)) if fits.is_empty() => Err(why),
+        // Where memory is mapped in one piece, addresses lead to the kernel whatever its pages are.
+        _ => Err(Error::Unsupported(
+            "it has no PAGESIZE, and several sizes of pages lead to its kernel; --page-size can say which"
+                .into(),
+        )),
+    }
+}
+
+/// Those of `sizes` with which `info` leads to its kernel, and why another does not. The dump stays as it is.
+fn fitting(
+    dump: &mut Dump,
+    info: VmcoreInfo,
+    sizes: &[PageSize],
+) -> Result<(Vec<PageSize>, Option<Error>), Error> {
+    let before = dump.page_size();
+    let own = dump.vmcoreinfo.replace(info);
+    let mut fits = Vec::new();
+    let mut failed = None;
+    for &size in sizes {
+        dump.set_page_size(size);
+        match prove(dump) {
+            Ok(()) => fits.push(size),
+            Err(error) => failed = Some(error),
+        }
+        if matches!(failed, Some(Error::Read(_))) {
+            break;
+        }
+    }
+    dump.vmcoreinfo = own;
+    dump.set_page_size(before);
+    match failed {
+        Some(Error::Read(error)) => Err(error.into()),
+        failed => Ok((fits, failed)),
+    }
+}
+
+/// Proves that VMCOREINFO of `dump` leads to the kernel that it names.
+fn prove(dump: &Dump) -> Result<(), Error> {
+    let info = dump.vmcoreinfo.as_ref();
+    let found = Kernel::open(dump)?.utsname().release.clone();
+    match info.and_then(VmcoreInfo::release) {
+        Some(release) if release != found => {
+            return Err(Error::Implausible {
+                what: "the kernel's release".into(),
+                addr: info.and_then(|info| info.symbol("init_uts_ns")).unwrap_or_default(),
+                found,
+                expected: release.to_owned(),
+            });
+        }
+        _ => {}
+    }
+    let page = dump.page_size();
+    if info.is_some_and(|info| !fits_sections(info, dump.machine.arch, page)) {
+        return Err(Error::Unsupported(format!(
+            "its table of sections (LENGTH(mem_section)) is not that of a kernel with pages of {page}"
+        )));
+    }
+    Ok(())
+}
