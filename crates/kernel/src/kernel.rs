@@ -4,7 +4,7 @@ use crate::address::memmodel::MemModel;
 use crate::address::physical::Physical;
 use crate::address::translate::{Mapping, Stop, TableVisitor, Translator};
 use crate::{Error, KernelMemory, uts};
-use vmcore::{Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VirtSegment, VmcoreInfo};
+use vmcore::{Arch, Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VirtSegment, VmcoreInfo};
 
 /// The crashed kernel of a dump: what can be learned once, and access to the rest.
 ///
@@ -31,6 +31,12 @@ impl<'d> Kernel<'d> {
                 "the dump has no VMCOREINFO note, so nothing is known of its kernel".to_owned(),
             )
         })?;
+        if let Arch::Other(_) = dump.machine.arch {
+            return Err(Error::Unsupported(format!(
+                "kernels of {} are not understood, only converted; dump levels 0 and 1 need no more",
+                dump.machine.name()
+            )));
+        }
         let physical = Physical::new(&*dump.memory);
         let translator = Translator::choose(dump, info, &physical)?;
         let mut kernel = Self { dump, info, physical, translator, utsname: Utsname::default() };

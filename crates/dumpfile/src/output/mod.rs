@@ -7,10 +7,12 @@ mod contents;
 mod device;
 mod direct;
 mod file;
+mod gathered;
 mod over;
 
 pub use device::RawDevice;
 pub use file::OutputFile;
+pub use gathered::Gathered;
 pub use over::directory_of;
 
 use crate::Error;

@@ -57,7 +57,14 @@ pub(crate) fn choose(
             // Level 0 and 1 do not need the kernel.
             let undecided = if zeros == level { 0 } else { selection.kept() };
             let except = if zeros.bits() == 0 { "" } else { " except zero pages" };
-            let remarks = vec![format!("{error:#}: all pages are kept{except}")];
+            let remarks = match zeros == level {
+                // Nothing else was asked for.
+                true => Vec::new(),
+                false => vec![format!("{error:#}: all pages are kept{except}")],
+            };
+            if remarks.is_empty() {
+                tracing::info!("{error:#}; dump level {level} does not need it");
+            }
             Ok(Chosen { selection, facts, undecided, gate: Gate::default(), remarks })
         }
         chosen => chosen,

@@ -8,7 +8,7 @@ use crate::show::{report, units};
 use anyhow::{Context, Result, bail};
 use dumpfile::flattened::{Covered, StreamEnd, Unflattened, unflatten};
 use dumpfile::kdump::mark_incomplete;
-use dumpfile::output::{OutputFile, Sink};
+use dumpfile::output::{Gathered, OutputFile, Sink};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sealed::{Identities, Unsealer};
 use serde::Serialize;
@@ -20,6 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How long a stream may pause before what has arrived is made durable, and how often signals are looked at.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Bytes that are read at once: records may be single bytes.
+const BUFFER: usize = 1 << 17;
 
 /// What arrived. `docs/json.md` describes the fields.
 #[derive(Debug, Serialize)]
@@ -58,11 +61,20 @@ pub(crate) fn run(args: &cli::Receive, quiet: bool) -> Result<Outcome> {
     }
     let identities = Identities::read(&args.identity)?;
     let output = output::create_resumable(&args.file, args.force, output::FORCE)?;
-    let sink = Counted { out: &output, bytes: AtomicU64::new(0) };
+    let gathered = Gathered::new(&output);
+    let sink = Counted { out: &gathered, bytes: AtomicU64::new(0) };
     let pausing = || if args.ack { acknowledge(&sink) } else { Ok(()) };
     let waiting = Waiting::new(quiet);
-    let mut input = Patient { input: io::stdin(), stop: &stop, pausing: &pausing, waiting: Some(waiting) };
-    let arrived = match read(&mut input, &identities, &sink) {
+    let mut input = Patient {
+        input: io::stdin(),
+        buffer: Vec::new(),
+        at: 0,
+        stop: &stop,
+        pausing: &pausing,
+        waiting: Some(waiting),
+    };
+    let arrived = read(&mut input, &identities, &sink);
+    let arrived = match arrived.and_then(|arrived| Ok(gathered.flush().map(|()| arrived)?)) {
         Ok(arrived) => arrived,
         Err(error) => return stopped_writing(args, output, &error, quiet),
     };
@@ -239,7 +251,7 @@ fn print(line: &str) -> io::Result<()> {
 
 /// A sink that counts the bytes written to it.
 struct Counted<'a> {
-    out: &'a OutputFile,
+    out: &'a Gathered<'a>,
     bytes: AtomicU64,
 }
 
@@ -269,6 +281,9 @@ impl Sink for Counted<'_> {
 /// Standard input that a signal can stop and that calls back when it pauses.
 struct Patient<'a> {
     input: Stdin,
+    /// What was read and not asked for yet begins at `at`.
+    buffer: Vec<u8>,
+    at: usize,
     stop: &'a AtomicBool,
     /// Called once in each pause of [`PAUSE`] or longer.
     pausing: &'a dyn Fn() -> io::Result<()>,
@@ -276,14 +291,28 @@ struct Patient<'a> {
     waiting: Option<Waiting>,
 }
 
+impl Patient<'_> {
+    /// Hands out of what was read.
+    fn take(&mut self, bytes: &mut [u8]) -> usize {
+        let there = &self.buffer[self.at..];
+        let count = there.len().min(bytes.len());
+        bytes[..count].copy_from_slice(&there[..count]);
+        self.at += count;
+        count
+    }
+}
+
 impl Read for Patient<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut said = false;
+        if self.at < self.buffer.len() {
+            return Ok(self.take(bytes));
+        }
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(ErrorKind::ConnectionAborted.into());
             }
-            // Read without the standard library's buffer, whose content `poll` does not see.
+            // Without the standard library's buffer, whose content `poll` does not see.
             let ready = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&PAUSE));
             if let (Ok(0), Some(waiting)) = (&ready, &mut self.waiting) {
                 waiting.say("waiting for a dump on standard input");
@@ -296,7 +325,12 @@ impl Read for Patient<'_> {
                 }
                 Ok(_) => {
                     self.waiting = None;
-                    return Ok(rustix::io::read(&self.input, bytes)?);
+                    self.at = 0;
+                    self.buffer.resize(BUFFER, 0);
+                    let have = rustix::io::read(&self.input, &mut self.buffer[..]);
+                    self.buffer.truncate(have.unwrap_or(0));
+                    have?;
+                    return Ok(self.take(bytes));
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

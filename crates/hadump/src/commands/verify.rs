@@ -9,7 +9,7 @@ use crate::show::report;
 use anyhow::Result;
 use serde::Serialize;
 use std::io::Write;
-use vmcore::{Dump, PageState, Pfn, Range};
+use vmcore::{Arch, Dump, PageState, Pfn, Range};
 
 /// What was found. `docs/json.md` describes the fields.
 #[derive(Debug, Serialize)]
@@ -134,6 +134,8 @@ fn notes(dump: &Dump) -> Vec<String> {
         Some(info) if info.release().is_none() => {
             problems.push("VMCOREINFO lacks the kernel's release (OSRELEASE)".into());
         }
+        // Of other machines no kernel is.
+        Some(_) if matches!(dump.machine.arch, Arch::Other(_)) => {}
         Some(_) => {
             if let Err(error) = kernel::Kernel::open(dump) {
                 problems.push(format!("the kernel cannot be understood: {error}"));

@@ -8,7 +8,7 @@ use crate::outcome::Outcome;
 use crate::output::received;
 use anyhow::{Result, bail};
 use dumpfile::flattened::{StreamEnd, unflatten};
-use dumpfile::output::{OutputFile, Sink};
+use dumpfile::output::{Gathered, OutputFile, Sink};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,9 @@ pub(super) fn rearrange(options: &Options, output: &Path, say: Messages) -> Resu
         bail!("-R: standard input is a terminal, and a stream comes through a pipe");
     }
     let file = out::begin(options, None, output)?;
-    let what = match unflatten(&mut io::stdin().lock(), &file) {
+    let gathered = Gathered::new(&file);
+    let arrived = unflatten(&mut io::stdin().lock(), &gathered);
+    let what = match arrived.and_then(|arrived| gathered.flush().map(|()| arrived)) {
         Ok(arrived) if arrived.foreign.is_some() => {
             bail!("standard input is not a flattened dump; nothing is saved")
         }
