@@ -67,11 +67,11 @@ pub(super) fn print(all: &Measured) {
             "| MiB available on four processors | at least {AVAILABLE:.0} | {left:.0} | {} |",
             if left >= AVAILABLE { "reached" } else { "**not reached**" }
         );
-        let busy = ours
-            .iter()
-            .filter_map(|taken| taken.machine.as_ref())
-            .map(|machine| machine.busy.iter().filter(|part| **part >= AT_WORK).count());
-        let least = busy.min().unwrap_or_default();
+        // The run with the most to do; a short one is over before all have begun.
+        let longest = ours.iter().max_by(|a, b| a.cpu().total_cmp(&b.cpu()));
+        let machine = longest.and_then(|taken| taken.machine.as_ref());
+        let at_work = |part: &&f64| **part >= AT_WORK;
+        let least = machine.map_or(0, |machine| machine.busy.iter().filter(at_work).count());
         println!(
             "| processors at work of four | at least 4 | {least} | {} |",
             if least >= 4 { "reached" } else { "**not reached**" }

@@ -85,7 +85,7 @@ pub(super) fn disk(directory: &Path) -> Result<Disk> {
     let bandwidth = WRITTEN as f64 / several.min(one);
     let pieces = (WRITTEN / PIECE as u64) as f64;
     let latency = (one / pieces - PIECE as f64 / bandwidth).max(0.0);
-    Ok(Disk { thread: copy_cost(), latency, bandwidth })
+    Ok(Disk { thread: copy_cost()?, latency, bandwidth })
 }
 
 /// The seconds that it takes to write [`WRITTEN`] bytes with so many writes in flight.
@@ -109,13 +109,13 @@ fn write_all(file: &File, depth: u64) -> Result<f64> {
 }
 
 /// Seconds for each byte that a writing thread copies into its aligned buffer.
-fn copy_cost() -> f64 {
-    let source = vec![1u8; 64 << 20];
+fn copy_cost() -> Result<f64> {
+    let source = vec![1u8; 256 << 20];
     let mut target = vec![0u8; PIECE];
-    let begun = Instant::now();
+    let begun = thread_seconds()?;
     for piece in source.chunks_exact(PIECE) {
         target.copy_from_slice(std::hint::black_box(piece));
         std::hint::black_box(&target);
     }
-    begun.elapsed().as_secs_f64() / source.len() as f64
+    Ok((thread_seconds()? - begun) / source.len() as f64)
 }
