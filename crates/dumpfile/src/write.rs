@@ -1,5 +1,6 @@
 //! What every writer takes and answers, whatever the format.
 
+use crate::codec::Method;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vmcore::{Note, Utsname};
 
@@ -53,8 +54,11 @@ pub struct Written {
     pub data_pages: u64,
     /// Pages of zeros.
     pub zero_pages: u64,
-    /// Of the data pages, those stored as they are because compression did not shrink them.
+    /// Of the data pages, those stored as they are because compression did not shrink them, or was left out on purpose where
+    /// it is chosen as time allows.
     pub raw_pages: u64,
+    /// Of the data pages, those compressed by each of [`Method::ALL`].
+    pub compressed_pages: [u64; Method::ALL.len()],
     /// Of the data pages, those that share the bytes of an equal one; of a resumed file, those that the last
     /// writer found.
     pub shared_pages: u64,
@@ -82,6 +86,9 @@ impl Written {
         self.data_pages += other.data_pages;
         self.zero_pages += other.zero_pages;
         self.raw_pages += other.raw_pages;
+        for (pages, more) in self.compressed_pages.iter_mut().zip(other.compressed_pages) {
+            *pages += more;
+        }
         self.shared_pages += other.shared_pages;
         self.lost_pages += other.lost_pages;
         self.missing_pages += other.missing_pages;

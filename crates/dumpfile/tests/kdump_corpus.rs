@@ -1,6 +1,6 @@
 //! The real dumps through the kdump format.
 
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method};
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress, kdump};
 use std::path::Path;
@@ -17,7 +17,7 @@ fn write(dump: &Dump, method: Option<Method>, path: &Path) {
     let utsname = dump.source.utsname.clone().unwrap_or_default();
     let facts = Facts { utsname, ..Facts::default() };
     let out = OutputFile::create(path, true).unwrap();
-    let options = kdump::Options { method, ..Default::default() };
+    let options = kdump::Options { method: Choice::One(method), ..Default::default() };
     let written = kdump::write(dump, &selection, &facts, &options, &out, &Progress::default()).unwrap();
     assert_eq!(written.lost_pages + written.missing_pages, 0);
     out.commit().unwrap();

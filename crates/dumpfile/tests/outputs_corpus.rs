@@ -1,6 +1,6 @@
 //! Streams and split sets of a real dump, put together by makedumpfile.
 
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method};
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::output::OutputFile;
 use dumpfile::split::{Parts, plan};
@@ -37,7 +37,7 @@ fn same(a: &Path, b: &Path) -> bool {
 fn makedumpfile_makes_the_same_file_of_a_stream() {
     let Some((dump, mut makedumpfile)) = dump_and_peer() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let options = kdump::Options { method: Some(Method::Zlib), ..Default::default() };
+    let options = kdump::Options { method: Choice::One(Some(Method::Zlib)), ..Default::default() };
     let [plain, flat, rearranged] = ["plain", "flat", "rearranged"].map(|name| dir.path().join(name));
     write_file(&dump, options, &plain);
     let sink = FlattenedSink::new(File::create(&flat).unwrap(), &flat).unwrap();
@@ -57,7 +57,7 @@ fn makedumpfile_makes_the_same_file_of_a_stream() {
 fn makedumpfile_makes_the_same_file_of_a_split_set() {
     let Some((dump, mut makedumpfile)) = dump_and_peer() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let options = kdump::Options { method: Some(Method::Zlib), ..Default::default() };
+    let options = kdump::Options { method: Choice::One(Some(Method::Zlib)), ..Default::default() };
     let [plain, reassembled] = ["plain", "reassembled"].map(|name| dir.path().join(name));
     write_file(&dump, options, &plain);
     let parts = plan(&selection(&dump), Parts::Count(3)).unwrap();

@@ -1,6 +1,6 @@
 //! A small machine, and its dumps in every format.
 
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method};
 use dumpfile::output::Sink;
 use dumpfile::{Error, Facts, Progress, elf, kdump};
 use std::path::Path;
@@ -118,12 +118,15 @@ fn written(write: impl FnOnce(&Selection, &dyn Sink), dump: &Dump) -> Vec<u8> {
 
 /// The sample as a kdump-compressed file, or a part of a split set with these frames.
 pub(crate) fn kdump(dump: &Dump, method: Option<Method>, part: Option<Range<Pfn>>) -> Vec<u8> {
-    kdump_as(dump, kdump::Options { method, part, ..kdump::Options::default() })
+    kdump_as(dump, kdump::Options { method: Choice::One(method), part, ..kdump::Options::default() })
 }
 
 /// As [`kdump`] with checksums.
 pub(crate) fn kdump_with_checksums(dump: &Dump, method: Option<Method>, part: Option<Range<Pfn>>) -> Vec<u8> {
-    kdump_as(dump, kdump::Options { method, part, checksums: true, ..kdump::Options::default() })
+    kdump_as(
+        dump,
+        kdump::Options { method: Choice::One(method), part, checksums: true, ..kdump::Options::default() },
+    )
 }
 
 fn kdump_as(dump: &Dump, options: kdump::Options) -> Vec<u8> {

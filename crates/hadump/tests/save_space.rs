@@ -155,6 +155,25 @@ fn a_dump_that_does_not_fit_at_all_keeps_what_is_worth_most_opens_and_goes_on_wh
 }
 
 #[test]
+fn where_uncompressed_pages_would_not_fit_all_are_compressed_as_well_as_can_be() {
+    let Some(small) = Small::of("16m") else { return };
+    let root = machine(80 * MIB, 4096, Mix::default(), Fill::OneIn(4));
+    let target = small.0.path().join("vmcore");
+    let mut command = Command::new(HADUMP);
+    command
+        .args(["save", "-c", "auto", "-d", "1", "--json", "--root"])
+        .arg(root.path())
+        .arg("--to")
+        .arg(target);
+    let report = json(&Output::of(&mut command));
+    assert_eq!(report["output"]["compression"], "zstd", "{report}");
+    let remarks = report["remarks"].as_array().unwrap();
+    let said =
+        |remark: &Value| remark.as_str().unwrap().ends_with("are stored with zstd, and not as time allows");
+    assert!(remarks.iter().any(said), "{report}");
+}
+
+#[test]
 fn a_target_that_does_not_tell_its_size_takes_the_dump_as_it_is() {
     let Some(unlimited) = Small::of("0") else { return };
     let stat = rustix::fs::statvfs(unlimited.0.path()).expect("a file system");

@@ -4,6 +4,7 @@ mod common;
 
 use common::run::Run as Output;
 use common::saving::{command, fadump, json, released, same_pages, save};
+use dumpfile::codec::Choice;
 use save::journal::{Begin, Journal, Record};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -100,7 +101,7 @@ fn journal(root: &Path, path: &Path, records: &[Record]) {
         dump: ::save::identity(&dump),
         boot: BOOT.into(),
         output: path.with_file_name("vmcore-incomplete"),
-        method: None,
+        method: Choice::One(None),
         level: None,
         asked: DumpLevel::default(),
         more_kept: false,

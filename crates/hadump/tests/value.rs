@@ -40,8 +40,10 @@ fn essential(dump: &Dump) -> Scratch {
     let facts = Facts { utsname: kernel.utsname().clone(), phys_base: kernel.phys_base(), notes: Vec::new() };
     let scratch = Scratch::new("essential.kdump");
     let output = OutputFile::create(scratch.path(), false).unwrap();
-    let options =
-        dumpfile::kdump::Options { method: Some(dumpfile::codec::Method::Snappy), ..Default::default() };
+    let options = dumpfile::kdump::Options {
+        method: dumpfile::codec::Choice::One(Some(dumpfile::codec::Method::Snappy)),
+        ..Default::default()
+    };
     dumpfile::kdump::write(&opened, selection, &facts, &options, &output, &Progress::default()).unwrap();
     output.commit().unwrap();
     scratch

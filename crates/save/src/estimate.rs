@@ -1,7 +1,7 @@
 //! How large a dump will be, and how long it will take, from a sample of its pages.
 
 use crate::{DESCRIPTOR_LEN, Error};
-use dumpfile::codec::Encoder;
+use dumpfile::codec::{Choice, Encoder};
 use dumpfile::kdump;
 use std::time::{Duration, Instant};
 use vmcore::{Dump, PageState, Pfn, Selection, is_zero};
@@ -20,7 +20,8 @@ pub struct Estimate {
     pub zero: u64,
     /// The expected size of the file in bytes.
     pub bytes: u64,
-    /// A size in bytes that it exceeds in one case of fifty, if the sample is like the rest.
+    /// A size in bytes that it exceeds in one case of fifty, if the sample is like the rest. Where the compression is chosen as time
+    /// allows, the size without one.
     pub at_most: u64,
     /// The time that reading and compressing all pages takes one thread.
     pub work: Duration,
@@ -28,7 +29,8 @@ pub struct Estimate {
 
 /// Estimates a kdump file of `selection`.
 ///
-/// Pages are taken evenly from all that are kept, so that each class has its share.
+/// Pages are taken evenly from all that are kept, so that each class has its share. Where the compression is chosen as time
+/// allows, the strongest is assumed.
 ///
 /// # Errors
 ///
@@ -39,8 +41,8 @@ pub fn estimate(dump: &Dump, selection: &Selection, options: &kdump::Options) ->
         let encoder = Encoder::new(method, options.level, page)?;
         if options.checksums { encoder.with_checksum() } else { Ok(encoder) }
     };
-    let mut encoder = options
-        .method
+    let strongest = options.method.strongest();
+    let mut encoder = strongest
         .map(make)
         .transpose()
         .map_err(|error| dumpfile::Error::Unsupported { path: "-".into(), what: error.to_string() })?;
@@ -69,6 +71,10 @@ pub fn estimate(dump: &Dump, selection: &Selection, options: &kdump::Options) ->
     let notes = dump.notes.total().next_multiple_of(page.bytes());
     let fixed = 3 * page.bytes() + notes + bitmaps + DESCRIPTOR_LEN * pages;
     let (mean, error) = mean(&sizes);
+    let most = match options.method {
+        Choice::One(_) => mean + 2.0 * error,
+        Choice::Auto(_) => page.bytes() as f64,
+    };
     let total = |each: f64| fixed.saturating_add((each * pages as f64) as u64);
     let sampled = sizes.len() as u64;
     let scale = if sampled == 0 { 0.0 } else { pages as f64 / sampled as f64 };
@@ -77,7 +83,7 @@ pub fn estimate(dump: &Dump, selection: &Selection, options: &kdump::Options) ->
         sampled,
         zero,
         bytes: total(mean),
-        at_most: total((mean + 2.0 * error).min(page.bytes() as f64)),
+        at_most: total(most.min(page.bytes() as f64)),
         work: spent.mul_f64(scale),
     })
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::disk::{Disk, Steps};
 use common::machine::{Patient, Random, same_pages, some_pages, two_parts};
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method};
 use dumpfile::kdump::{self, Options, Unfinished};
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress};
@@ -19,8 +19,13 @@ use std::path::Path;
 use std::sync::Arc;
 use vmcore::{Dump, RangeSet, Selection};
 
-const OPTIONS: Options =
-    Options { method: Some(Method::Snappy), level: None, part: None, dedup: false, checksums: true };
+const OPTIONS: Options = Options {
+    method: Choice::One(Some(Method::Snappy)),
+    level: None,
+    part: None,
+    dedup: false,
+    checksums: true,
+};
 
 /// One machine, the pages of it that are saved, and a plain conversion of them.
 struct Case {

@@ -6,7 +6,7 @@ mod common;
 
 use age::secrecy::ExposeSecret;
 use common::machine::{Patient, Random, same_pages, some_pages};
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method};
 use dumpfile::flattened::{StreamEnd, unflatten};
 use dumpfile::kdump::{self, Checkpoint, Options, Unfinished, Writer};
 use dumpfile::output::OutputFile;
@@ -19,8 +19,13 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, PageState, Pfn, Selection};
 
-const OPTIONS: Options =
-    Options { method: Some(Method::Snappy), level: None, part: None, dedup: false, checksums: true };
+const OPTIONS: Options = Options {
+    method: Choice::One(Some(Method::Snappy)),
+    level: None,
+    part: None,
+    dedup: false,
+    checksums: true,
+};
 
 struct Case {
     directory: tempfile::TempDir,

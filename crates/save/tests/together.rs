@@ -5,6 +5,7 @@
 mod common;
 
 use common::machine::{Patient, Random};
+use dumpfile::codec::Choice;
 use dumpfile::kdump::{self, Options};
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress};
@@ -21,7 +22,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use vmcore::{Dump, DumpLevel, Pfn, PhysAddr, Range, RangeSet, Selection};
 
-const OPTIONS: Options = Options { method: None, level: None, part: None, dedup: false, checksums: true };
+const OPTIONS: Options =
+    Options { method: Choice::One(None), level: None, part: None, dedup: false, checksums: true };
 
 /// Lets one tool at a time take a step.
 #[derive(Default)]

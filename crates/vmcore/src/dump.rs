@@ -49,7 +49,7 @@ pub enum PageSizeBy {
 pub struct Source {
     /// The format for people: `ELF64 core`, `kdump-compressed v6 (zstd)`.
     pub format: String,
-    /// How most of its pages are compressed, by the name of the method; `None` when they are not.
+    /// How its pages are compressed, by the name of the method, the last of several; `None` when they are not.
     pub compression: Option<&'static str>,
     /// The dump level that was applied before, as far as the input says so.
     pub dump_level: Option<crate::DumpLevel>,

@@ -1,6 +1,7 @@
 //! Random access to the physical memory of a crashed machine.
 
 use crate::{Chunk, MemoryMap, PageSize, Pfn, PhysAddr, ReadError};
+use std::collections::BTreeMap;
 
 /// What is known about one page frame.
 ///
@@ -57,6 +58,9 @@ pub struct Check {
     pub proved: bool,
     /// What does not fit, one sentence per entry.
     pub problems: Vec<String>,
+    /// How many pages with content are stored in which way, by the names of compressions, and `none`; empty where the format has
+    /// one way only.
+    pub stored: BTreeMap<&'static str, u64>,
 }
 
 /// Random access to physical memory, shared by all worker threads.

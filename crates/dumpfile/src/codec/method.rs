@@ -36,6 +36,16 @@ impl Method {
         Self::ALL.into_iter().find(|method| method.flag() == flag)
     }
 
+    /// Its place in [`Method::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::Zlib => 0,
+            Self::Lzo => 1,
+            Self::Snappy => 2,
+            Self::Zstd => 3,
+        }
+    }
+
     /// The name as users write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -86,6 +96,7 @@ mod tests {
         for method in Method::ALL {
             assert_eq!(Method::from_flag(method.flag()), Some(method));
             assert_eq!(Method::from_name(method.name()), Some(method));
+            assert_eq!(Method::ALL[method.index()], method);
         }
         for flag in [0, 0x3, 0x8, 0x10, 0x40, 0x21] {
             assert_eq!(Method::from_flag(flag), None, "{flag:#x}");

@@ -7,6 +7,7 @@
 //!
 //! This module knows nothing of descriptors or files, and it never decides which method a page gets.
 
+mod choice;
 mod deflate;
 mod error;
 mod lzo;
@@ -15,6 +16,7 @@ mod snappy;
 mod zlib;
 mod zstd;
 
+pub use choice::{Choice, Methods, NoChoice};
 pub use error::CodecError;
 pub use method::Method;
 

@@ -50,7 +50,8 @@ pub(crate) trait PageJob: Sync {
     fn place(&self, layout: &mut Self::Layout, batch: &Batch, record: &mut Self::Record)
     -> Result<(), Error>;
 
-    /// Writes records that have their places, in batch order, while other batches are encoded: as many as are ready.
+    /// Writes records that have their places, in batch order, while other batches are encoded: several that are ready, at most
+    /// half of all that are on their way.
     fn write(&self, slots: &mut [Box<Slot<Self::Record>>]) -> Result<(), Error>;
 }
 
@@ -96,7 +97,7 @@ pub(crate) fn run<'m, J: PageJob>(
         taken: 0,
         placed: 0,
         ready: VecDeque::new(),
-        to_write: Vec::new(),
+        to_write: VecDeque::new(),
         free: Vec::new(),
         outstanding: 0,
         exhausted: false,
@@ -140,7 +141,7 @@ struct State<'m, J: PageJob> {
     /// Finished batches from number `placed` on; `None` where one is still being worked on.
     ready: VecDeque<Option<Box<Slot<J::Record>>>>,
     /// Batches with a place, in order.
-    to_write: Vec<Box<Slot<J::Record>>>,
+    to_write: VecDeque<Box<Slot<J::Record>>>,
     free: Vec<Box<Slot<J::Record>>>,
     /// Batches taken and not yet written.
     outstanding: usize,
@@ -213,7 +214,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             slot.batch.load(self.memory)?;
             self.job.encode(&mut worker, &slot.batch, &mut slot.record)?;
             self.submit(slot)?;
-            let mut slots = std::mem::take(&mut self.lock().to_write);
+            let mut slots: Vec<_> = self.lock().to_write.drain(..).collect();
             self.write(&mut slots)?;
             let mut state = self.lock();
             state.outstanding -= slots.len();
@@ -247,7 +248,9 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             if state.stopped || state.to_write.is_empty() {
                 return Ok(());
             }
-            std::mem::swap(&mut slots, &mut state.to_write);
+            // Not all: while these are written there should be others to go on with, and room for the workers.
+            let count = state.to_write.len().min(self.window / 2);
+            slots.extend(state.to_write.drain(..count));
             drop(state);
             self.write(&mut slots)?;
         }
@@ -309,7 +312,7 @@ impl<'m, J: PageJob> Pipeline<'m, J> {
             let Some(Some(mut slot)) = state.ready.pop_front() else { break };
             self.job.place(state.layout, &slot.batch, &mut slot.record)?;
             state.placed += 1;
-            state.to_write.push(slot);
+            state.to_write.push_back(slot);
         }
         if !state.to_write.is_empty() {
             self.placed.notify_one();

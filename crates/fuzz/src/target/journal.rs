@@ -4,7 +4,7 @@
 
 use super::{Seed, Target};
 use dumpfile::Written;
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method};
 use dumpfile::kdump::Checkpoint;
 use save::journal::{Begin, History, Journal, Record, Storage};
 use std::fmt::Write as _;
@@ -47,13 +47,13 @@ fn seeds() -> Vec<Seed> {
         dump: 0x5f3a_90c1_d2e4_b687,
         boot: "2f1c9a52-0000".into(),
         output: "/var/crash/a name%".into(),
-        method: Some(Method::Zstd),
+        method: Choice::One(Some(Method::Zstd)),
         level: Some(-3),
         asked: DumpLevel::new(31).expect("a level"),
         more_kept: true,
         replace: false,
     };
-    let plain = Begin { method: None, level: None, boot: String::new(), ..begin.clone() };
+    let plain = Begin { method: Choice::One(None), level: None, boot: String::new(), ..begin.clone() };
     let checkpoint = |next_offset: u64| {
         Record::Checkpoint(Checkpoint {
             next_offset,

@@ -128,6 +128,12 @@ impl Convert {
         if names > 1 && self.shard.is_some() {
             return Some("--shard writes one file: give one name".into());
         }
+        if self.shard.is_some() && self.write.compression() == Compression::Auto {
+            return Some(
+                "--shard needs the same bytes on every machine, which -c auto does not give: name one method"
+                    .into(),
+            );
+        }
         if in_parts && self.write.format == Format::Elf {
             return Some(
                 "an ELF file cannot be split: leave out --split or --shard, or use --format kdump".into(),

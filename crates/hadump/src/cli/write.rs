@@ -3,7 +3,7 @@
 use super::parse;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method, Methods};
 use sealed::Recipients;
 use std::num::NonZeroUsize;
 use vmcore::DumpLevel;
@@ -16,6 +16,9 @@ pub(crate) struct WriteArgs {
     /// Compression method [default: zstd]
     #[arg(short, long, value_name = "METHOD")]
     pub(crate) compression: Option<Compression>,
+    /// What -c auto chooses from [default: none,lzo,zstd, or none,zlib,zstd in a build without LZO]
+    #[arg(long, value_name = "METHOD,...", value_delimiter = ',')]
+    pub(crate) methods: Vec<Compression>,
     /// Compression level (zlib 1..9, zstd -5..19)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) compression_level: Option<i32>,
@@ -48,6 +51,7 @@ impl WriteArgs {
         Self {
             level: LevelArgs { level: DumpLevel::new(0), exclude: Vec::new(), no_gate: false },
             compression: Some(compression),
+            methods: Vec::new(),
             compression_level: None,
             format: Format::Kdump,
             dedup: false,
@@ -63,6 +67,16 @@ impl WriteArgs {
         match self.format {
             Format::Kdump => self.compression.unwrap_or(Compression::Zstd),
             Format::Elf => Compression::None,
+        }
+    }
+
+    /// The same for a writer.
+    pub(crate) fn choice(&self) -> Choice {
+        match self.compression() {
+            Compression::Auto => {
+                Choice::Auto(Methods::of(self.methods.iter().map(|way| way.method())).unwrap_or_default())
+            }
+            one => Choice::One(one.method()),
         }
     }
 
@@ -89,13 +103,22 @@ impl WriteArgs {
                     "only kdump files have checksums: leave out --no-checksums or use --format kdump".into(),
                 );
             }
-            let compressed = self.compression.is_some_and(|c| c != Compression::None);
+            let compressed =
+                self.compression.is_some_and(|c| c != Compression::None) || !self.methods.is_empty();
             return (compressed || self.compression_level.is_some()).then(|| {
                 "an ELF file is never compressed: use --format kdump or no compression options".into()
             });
         }
-        let level = self.compression_level?;
         let compression = self.compression();
+        if !self.methods.is_empty() && compression != Compression::Auto {
+            return Some(
+                "--methods is what -c auto chooses from: add -c auto, or leave out --methods".into(),
+            );
+        }
+        if self.methods.contains(&Compression::Auto) {
+            return Some("--methods takes the methods that -c auto chooses from, not auto itself".into());
+        }
+        let level = self.compression_level?;
         let levels = compression.method().and_then(Method::levels);
         let name = compression.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
         match levels {
@@ -191,17 +214,19 @@ pub(crate) enum Compression {
     Snappy,
     /// No compression
     None,
+    /// For each batch of pages what disk and processors have time for; the same input then gives files that differ
+    Auto,
 }
 
 impl Compression {
-    /// The codec; `None` to store pages as they are.
+    /// The codec; `None` to store pages as they are, and for `auto`, which is none.
     pub(crate) fn method(self) -> Option<Method> {
         match self {
             Self::Zstd => Some(Method::Zstd),
             Self::Zlib => Some(Method::Zlib),
             Self::Lzo => Some(Method::Lzo),
             Self::Snappy => Some(Method::Snappy),
-            Self::None => None,
+            Self::None | Self::Auto => None,
         }
     }
 }
@@ -240,6 +265,8 @@ mod tests {
             &["-c", "zlib", "--compression-level", "9"][..],
             &["--compression-level=-5"],
             &["--format", "elf"],
+            &["-c", "auto"],
+            &["-c", "auto", "--methods", "none,zlib"],
         ] {
             assert_eq!(contradiction(good), None);
         }
@@ -250,6 +277,11 @@ mod tests {
             &["--format", "elf", "-c", "zlib"],
             &["--format", "elf", "--compression-level", "1"],
             &["--format", "elf", "--no-checksums"],
+            &["--format", "elf", "-c", "auto"],
+            &["--format", "elf", "--methods", "none"],
+            &["--methods", "none,zlib"],
+            &["-c", "auto", "--methods", "auto"],
+            &["-c", "auto", "--compression-level", "1"],
         ] {
             assert!(contradiction(bad).is_some(), "{bad:?}");
         }

@@ -8,6 +8,7 @@ use crate::show::frameset::Frameset;
 use crate::show::report;
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use vmcore::{Arch, Dump, PageState, Pfn, Range};
 
@@ -22,6 +23,8 @@ struct Verdict {
     zero: u64,
     excluded: u64,
     lost: Frameset,
+    /// Pages with content by how they are stored, and of a split set those of all files; empty where the format has one way only.
+    stored: BTreeMap<&'static str, u64>,
     /// What is wrong with the dump, one sentence each.
     problems: Vec<String>,
     /// Anomalies that were corrected while reading, one sentence each.
@@ -90,6 +93,7 @@ fn verify(args: &cli::Verify, dump: &Dump, quiet: bool) -> Result<Verdict> {
         lost,
         sound: problems.is_empty(),
         proved: check.proved && problems.is_empty(),
+        stored: check.stored,
         problems,
         // Last, as reading pages can find more.
         remarks: dump.source.remarks.clone(),
@@ -164,6 +168,10 @@ impl Verdict {
                 self.lost.pages
             ),
         )?;
+        if self.stored.len() > 1 {
+            let ways: Vec<String> = self.stored.iter().map(|(way, count)| format!("{count} {way}")).collect();
+            line("stored", &ways.join(", "))?;
+        }
         let verdict = match (self.proved, self.sound) {
             (true, _) => "sound: every bit of it is as it was written, by its own checksums",
             (_, true) => "plausible: every page could be read, and what must fit does; it has no checksums",

@@ -13,6 +13,7 @@ use crate::output::{self, Nowhere, destination};
 use crate::show::progress;
 use anyhow::{Context, Result};
 use dumpfile::Error;
+use dumpfile::codec::Choice;
 use dumpfile::output::Sink;
 use std::fs::File;
 use std::io;
@@ -133,7 +134,8 @@ impl Attempt<'_> {
             if options.elf {
                 destination::write_elf(dump, selection, facts, sink, progress)
             } else {
-                let options = dumpfile::kdump::Options { method: options.codec, ..Default::default() };
+                let options =
+                    dumpfile::kdump::Options { method: Choice::One(options.codec), ..Default::default() };
                 destination::write_kdump(dump, selection, facts, &options, sink, progress)
             }
         });

@@ -40,9 +40,7 @@ impl Source {
 
     /// How the input's pages are compressed.
     pub(super) fn method(&self) -> Option<Method> {
-        let (_, methods) = self.dump.source.format.split_once('(')?;
-        let (first, _) = methods.split_once([',', ')'])?;
-        Method::from_name(first)
+        self.dump.source.compression.and_then(Method::from_name)
     }
 }
 

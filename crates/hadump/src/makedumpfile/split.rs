@@ -9,6 +9,7 @@ use crate::output::set::{self, Set};
 use crate::output::work;
 use crate::show::progress;
 use anyhow::{Context, Result, bail};
+use dumpfile::codec::Choice;
 use dumpfile::kdump;
 use dumpfile::output::{OutputFile, Sink};
 use dumpfile::split::Parts;
@@ -40,7 +41,7 @@ pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Mes
         dump: &source.dump,
         selection: &chosen.selection,
         facts: &chosen.facts,
-        options: kdump::Options { method: options.codec, ..kdump::Options::default() },
+        options: kdump::Options { method: Choice::One(options.codec), ..kdump::Options::default() },
     };
     let mut parts = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
         set.write(&sinks, &ranges, sinks.len(), progress)

@@ -7,6 +7,7 @@ use crate::output::work;
 use crate::output::{self, FORCE, SinkWriter};
 use ::save::Paced;
 use anyhow::{Context, Result, bail};
+use dumpfile::codec::Choice;
 use dumpfile::flattened::FlattenedSink;
 use dumpfile::kdump::{Options, Writer};
 use dumpfile::output::{OutputFile, RawDevice, Sink};
@@ -51,6 +52,8 @@ pub(crate) struct WriteJob<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) facts: &'a Facts,
     pub(crate) args: &'a WriteArgs,
+    /// How its pages are compressed.
+    pub(crate) method: Choice,
     /// Only this part of a split set.
     pub(crate) shard: Option<Shard>,
     /// The most bytes per second, for all files together.
@@ -243,7 +246,7 @@ impl WriteJob<'_> {
 
     fn options(&self, part: Option<Range<Pfn>>) -> Options {
         Options {
-            method: self.args.compression().method(),
+            method: self.method,
             level: self.args.compression_level,
             dedup: self.args.dedup,
             checksums: !self.args.no_checksums,

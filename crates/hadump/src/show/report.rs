@@ -2,6 +2,7 @@
 
 use crate::show::units;
 use dumpfile::Written;
+use dumpfile::codec::{Choice, Method};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -59,8 +60,10 @@ pub(crate) struct Pages {
     pub(crate) partial: u64,
     pub(crate) kept: u64,
     pub(crate) data: u64,
-    /// Of `data`, those that compression did not shrink.
+    /// Of `data`, those that compression did not shrink, or was left out for lack of time.
     pub(crate) raw: u64,
+    /// Of `data`, those stored in each of the ways that `-c auto` chose from; `null` with one method for all.
+    pub(crate) methods: Option<BTreeMap<&'static str, u64>>,
     pub(crate) zero: u64,
     pub(crate) lost: u64,
     /// Of `data`, those that share the bytes of an equal one.
@@ -135,6 +138,17 @@ impl Input {
 }
 
 impl Output {
+    /// How its pages are compressed, to follow its format.
+    pub(crate) fn compression(&self, pages: &Pages) -> String {
+        let counts = pages.methods.iter().flatten().filter(|(_, count)| **count > 0);
+        let counts: Vec<String> = counts.map(|(name, count)| format!("{count} {name}")).collect();
+        match self.compression {
+            None => String::new(),
+            Some(name) if counts.is_empty() => format!(", {name}"),
+            Some(name) => format!(", {name} ({})", counts.join(", ")),
+        }
+    }
+
     /// How large it is, and how that compares with `memory` bytes. A file with holes takes less than its length.
     fn size(&self, memory: u64) -> String {
         let sparse = self.disk_bytes.filter(|disk| *disk < self.bytes / 2);
@@ -145,8 +159,8 @@ impl Output {
 }
 
 impl Pages {
-    /// What was selected, and what was written of it.
-    pub(crate) fn of(selection: &Selection, written: &Written) -> Self {
+    /// What was selected, and what was written of it, compressed by `choice`.
+    pub(crate) fn of(selection: &Selection, written: &Written, choice: Choice) -> Self {
         let memory = selection.map();
         Self {
             total: memory.frames().total(),
@@ -154,6 +168,12 @@ impl Pages {
             kept: selection.kept(),
             data: written.data_pages,
             raw: written.raw_pages,
+            methods: matches!(choice, Choice::Auto(_)).then(|| {
+                let pages = |method: Method| (method.name(), written.compressed_pages[method.index()]);
+                let compressed = written.compressed_pages.iter().sum();
+                let raw = ("none", written.data_pages.saturating_sub(compressed));
+                choice.methods().map(pages).chain([raw]).collect()
+            }),
             zero: written.zero_pages,
             lost: written.lost_pages + written.missing_pages,
             shared: written.shared_pages,
@@ -194,7 +214,7 @@ impl Report {
         if pages.lost > 0 {
             line("lost", format!("{} pages could not be read", pages.lost));
         }
-        let compression = output.compression.map(|c| format!(", {c}")).unwrap_or_default();
+        let compression = output.compression(pages);
         let unfinished = if output.complete { "" } else { ", INCOMPLETE" };
         line(
             "output",

@@ -2,7 +2,7 @@
 
 use crate::line::{self, Words, escape, path_of, unescape};
 use dumpfile::Written;
-use dumpfile::codec::Method;
+use dumpfile::codec::Choice;
 use dumpfile::kdump::Checkpoint;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub struct Begin {
     /// The name that the output gets when it is whole.
     pub output: PathBuf,
     /// How its pages are compressed.
-    pub method: Option<Method>,
+    pub method: Choice,
     /// The compression level, unless it is the method's default.
     pub level: Option<i32>,
     /// The dump level that was asked for; that of the output may be higher.
@@ -68,7 +68,7 @@ pub(super) fn encode(number: u64, record: &Record) -> String {
             b.dump,
             escape(b.boot.as_bytes()),
             escape(b.output.as_os_str().as_encoded_bytes()),
-            b.method.map_or("none", Method::name),
+            b.method,
             b.level.map_or("default".to_owned(), |level| level.to_string()),
             b.asked,
             u8::from(b.more_kept),
@@ -112,10 +112,7 @@ pub(super) fn decode(line: &[u8]) -> Option<(u64, Record)> {
             dump: u64::from_str_radix(field("dump")?, 16).ok()?,
             boot: String::from_utf8(unescape(field("boot")?)?).ok()?,
             output: path_of(field("output")?)?,
-            method: match field("method")? {
-                "none" => None,
-                name => Some(Method::ALL.into_iter().find(|m| m.name() == name)?),
-            },
+            method: field("method")?.parse().ok()?,
             level: match field("level")? {
                 "default" => None,
                 level => Some(level.parse().ok()?),
@@ -137,6 +134,8 @@ pub(super) fn decode(line: &[u8]) -> Option<(u64, Record)> {
                 lost_pages: decimal("lost")?,
                 missing_pages: decimal("missing")?,
                 unwritten_pages: decimal("unwritten")?,
+                // Found in the descriptors when the save is resumed.
+                compressed_pages: Default::default(),
             },
         }),
         "release" => Record::Release(decode_ranges(rest.first()?)?),

@@ -1,7 +1,7 @@
 use super::record::{decode, encode};
 use super::*;
 use dumpfile::Written;
-use dumpfile::codec::Method;
+use dumpfile::codec::{Choice, Method, Methods};
 use dumpfile::kdump::Checkpoint;
 use proptest::prelude::*;
 use vmcore::{DumpLevel, PhysAddr, Range};
@@ -25,6 +25,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 lost_pages: n[4],
                 missing_pages: n[5],
                 unwritten_pages: n[0],
+                compressed_pages: Default::default(),
             };
             Record::Checkpoint(Checkpoint { next_offset: n[6], written })
         }),
@@ -39,12 +40,20 @@ fn begin() -> Begin {
         dump: 0x1234,
         boot: "a boot".into(),
         output: "/var/crash/a b%/vmcore".into(),
-        method: Some(Method::Zstd),
+        method: Choice::One(Some(Method::Zstd)),
         level: Some(-3),
         asked: DumpLevel::ALL,
         more_kept: true,
         replace: true,
     }
+}
+
+#[test]
+fn methods_that_were_chosen_from_are_recorded() {
+    let begin = Begin { method: Choice::Auto(Methods::default()), ..begin() };
+    let line = encode(0, &Record::Begin(begin.clone()));
+    assert!(line.contains(" method=auto:none,"), "{line}");
+    assert_eq!(decode(line.as_bytes()), Some((0, Record::Begin(begin))));
 }
 
 fn history(text: &[u8]) -> Result<(Option<History>, usize), Error> {

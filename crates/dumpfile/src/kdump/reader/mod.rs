@@ -94,7 +94,7 @@ fn open_with(inputs: Vec<Input>, assume: &Assume, checked: bool) -> Result<Dump,
     let bytes =
         bitmaps.frames.iter().map(|r| Range::new(page_size.addr(r.start), page_size.addr(r.end))).collect();
     let map = MemoryMap::new(page_size, bytes);
-    let compression = methods(headers.header.status).next();
+    let compression = methods(headers.header.status).last();
     let Member { files, mut remarks, problems, trusted, mut incomplete } =
         part::members(files, &bitmaps, checked)?;
     incomplete |= notes_left_out || header.status & STATUS_INCOMPLETE != 0 || !problems.is_empty();

@@ -19,7 +19,7 @@ fn contents(lost: Option<u64>) -> Vec<(u64, Content)> {
 
 fn write_part(path: &Path, dump: &Dump, selection: &Selection, method: Option<Method>, part: Range<Pfn>) {
     let out = OutputFile::create(path, true).unwrap();
-    let options = Options { method, part: Some(part), ..Options::default() };
+    let options = Options { method: Choice::One(method), part: Some(part), ..Options::default() };
     write(dump, selection, &facts(dump.machine), &options, &out, &Progress::default()).unwrap();
     out.commit().unwrap();
 }
@@ -83,7 +83,8 @@ fn one_part_that_lacks_pages_marks_the_set() {
         .iter()
         .zip(&files)
         .map(|(&part, file)| {
-            let options = Options { method: Some(Method::Zlib), part: Some(part), ..Options::default() };
+            let options =
+                Options { method: Choice::One(Some(Method::Zlib)), part: Some(part), ..Options::default() };
             Writer::begin(&input, &selection, &facts, &options, file).unwrap()
         })
         .collect();
@@ -127,7 +128,7 @@ fn an_interrupted_part_goes_on_as_that_part() {
     assert_eq!(unfinished.done().zero_pages, zeros as u64);
     assert_eq!(unfinished.done().data_pages, 0);
     let out = OutputFile::reopen(&path, false).unwrap();
-    let other = Options { method: Some(Method::Zstd), ..Options::default() };
+    let other = Options { method: Choice::One(Some(Method::Zstd)), ..Options::default() };
     assert!(Writer::resume(&input, &unfinished, &other, &out).is_err());
     let mut writer = Writer::resume(&input, &unfinished, &Options::default(), &out).unwrap();
     writer.write(unfinished.remaining(), &Progress::default()).unwrap();

@@ -12,7 +12,13 @@ fn write_shared(
     method: Option<Method>,
     threads: usize,
 ) -> Written {
-    write_with(path, dump, selection, Options { method, dedup: true, ..Options::default() }, threads)
+    write_with(
+        path,
+        dump,
+        selection,
+        Options { method: Choice::One(method), dedup: true, ..Options::default() },
+        threads,
+    )
 }
 
 /// `pages` pages, of which page `i` has one of `kinds` contents.
@@ -136,7 +142,7 @@ fn pages_that_were_placed_and_not_written_are_not_shared_later() {
         let path = dir.path().join(fails.to_string());
         let file = OutputFile::create(&path, false).unwrap();
         let out = Full(&file, AtomicU64::new(fails));
-        let options = Options { method: Some(Method::Zlib), dedup: true, ..Options::default() };
+        let options = Options { method: Choice::One(Some(Method::Zlib)), dedup: true, ..Options::default() };
         let facts = facts(input.machine);
         let mut writer = Writer::begin(&input, &whole, &facts, &options, &out).unwrap();
         let part = |from: u64, to: u64| {

@@ -54,7 +54,8 @@ fn pages_that_share_their_bytes_are_plausible_and_those_that_overlap_are_not() {
     // Two equal pages may have one place.
     let first: [u8; PAGE_DESC_LEN] = bytes[at(1)..at(2)].try_into().unwrap();
     bytes[at(7)..at(8)].copy_from_slice(&first);
-    assert_eq!(opened(&bytes).memory.check().unwrap(), vmcore::Check::default());
+    let check = opened(&bytes).memory.check().unwrap();
+    assert!(check.problems.is_empty() && !check.proved, "{check:?}");
     let desc = PageDesc::decode(&first, ByteOrder::Little);
     let moved = PageDesc { offset: desc.offset + 4, ..desc }.encode(ByteOrder::Little);
     bytes[at(7)..at(8)].copy_from_slice(&moved);

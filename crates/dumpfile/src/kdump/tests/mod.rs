@@ -1,5 +1,6 @@
 //! What is written is read back; what is damaged is an error or a lost page; what others write is understood.
 
+mod auto;
 mod cut;
 mod damage;
 mod dedup;
@@ -14,7 +15,7 @@ mod streams;
 mod sums;
 
 use super::{Options, write};
-use crate::codec::Method;
+use crate::codec::{Choice, Method};
 use crate::input::Input;
 use crate::output::OutputFile;
 use crate::{Facts, Progress, Written};
@@ -149,7 +150,7 @@ fn write_to(
     method: Option<Method>,
     threads: usize,
 ) -> Written {
-    write_with(path, dump, selection, Options { method, ..Options::default() }, threads)
+    write_with(path, dump, selection, Options { method: Choice::One(method), ..Options::default() }, threads)
 }
 
 fn write_with(path: &Path, dump: &Dump, selection: &Selection, options: Options, threads: usize) -> Written {
@@ -173,10 +174,15 @@ fn page_of(dump: &Dump, pfn: u64) -> (PageState, Vec<u8>) {
 }
 
 fn any_method() -> impl Strategy<Value = Option<Method>> {
+    prop::sample::select(any_methods())
+}
+
+/// All ways of storing a page that this build can read.
+fn any_methods() -> Vec<Option<Method>> {
     let mut methods: Vec<_> = Method::ALL.map(Some).into();
     if cfg!(not(feature = "lzo")) {
         methods.retain(|m| *m != Some(Method::Lzo));
     }
     methods.push(None);
-    prop::sample::select(methods)
+    methods
 }

@@ -72,7 +72,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("parts");
         let sink = OutputFile::create(&path, false).unwrap();
-        let options = Options { method, ..Options::default() };
+        let options = Options { method: Choice::One(method), ..Options::default() };
         let facts = facts(input.machine);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let written = pool.install(|| {
@@ -123,7 +123,7 @@ fn a_file_that_is_ended_before_its_last_page_stays_marked_and_says_what_it_lacks
     let dir = tempfile::tempdir().unwrap();
     let out = OutputFile::create_resumable(&dir.path().join("vmcore"), false).unwrap();
     let facts = facts(input.machine);
-    let options = Options { method: Some(Method::Zlib), ..Options::default() };
+    let options = Options { method: Choice::One(Some(Method::Zlib)), ..Options::default() };
     let mut writer = Writer::begin(&input, &whole, &facts, &options, &out).unwrap();
     let first = part_of(&whole, 1, 3);
     writer.write(&first, &Progress::default()).unwrap();
@@ -232,7 +232,7 @@ fn run_once(
     journal: &mut Option<Checkpoint>,
     (parts, power, seed): (u64, usize, u64),
 ) -> bool {
-    let options = Options { method: Some(Method::Zlib), ..Options::default() };
+    let options = Options { method: Choice::One(Some(Method::Zlib)), ..Options::default() };
     let facts = facts(input.machine);
     let disk = Disk::new(path, power);
     let unfinished = journal.map(|checkpoint| Unfinished::open(path, &checkpoint, || Ok(None)).unwrap());

@@ -90,6 +90,9 @@ proptest! {
                 }
             }
         }
+        if let Some(method) = method {
+            seen.compressed_pages[method.index()] = seen.data_pages - seen.raw_pages;
+        }
         prop_assert_eq!(seen, written);
         let end = pages.last().map_or(0, |p| p.0 + 1);
         prop_assert_eq!(page_of(&output, end).0, PageState::Absent);
@@ -195,7 +198,7 @@ fn a_writer_that_is_stopped_leaves_a_dump_that_says_it_is_incomplete() {
     let progress = Progress::default();
     progress.cancel();
     let selection = without(&input, &[]);
-    let options = Options { method: Some(Method::Zlib), ..Options::default() };
+    let options = Options { method: Choice::One(Some(Method::Zlib)), ..Options::default() };
     let result = write(&input, &selection, &facts(input.machine), &options, &out, &progress);
     assert!(matches!(result, Err(crate::Error::Cancelled)));
     let kept = out.keep_incomplete().unwrap();

@@ -29,7 +29,7 @@ fn unflatten(stream: &[u8]) -> (Vec<u8>, bool) {
 
 fn stream(dump: &Dump, selection: &Selection, method: Option<Method>, threads: usize) -> (Vec<u8>, Written) {
     let sink = FlattenedSink::new(Vec::new(), "stream").unwrap();
-    let options = Options { method, ..Options::default() };
+    let options = Options { method: Choice::One(method), ..Options::default() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let facts = facts(dump.machine);
     let written =
@@ -80,7 +80,7 @@ fn a_stream_that_is_cut_anywhere_after_the_bitmaps_holds_no_page_that_is_wrong()
     let input = dump(machine("x86_64"), PageSize::K4, &contents);
     let selection = without(&input, &[]);
     let sink = FlattenedSink::new(Vec::new(), "stream").unwrap();
-    let options = Options { method: Some(Method::Zlib), ..Options::default() };
+    let options = Options { method: Choice::One(Some(Method::Zlib)), ..Options::default() };
     let facts = facts(input.machine);
     let mut writer = crate::kdump::Writer::begin(&input, &selection, &facts, &options, &sink).unwrap();
     writer.checkpoint().unwrap();

@@ -16,7 +16,7 @@ fn file_of(contents: &[(u64, Content)], method: Option<Method>, machine_name: &s
     let dump = dump(machine(machine_name), PageSize::K4, contents);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
-    let options = Options { method, checksums: true, ..Options::default() };
+    let options = Options { method: Choice::One(method), checksums: true, ..Options::default() };
     write_with(&path, &dump, &without(&dump, &[]), options, 2);
     std::fs::read(&path).unwrap()
 }
@@ -163,7 +163,7 @@ proptest! {
         let dump = dump(machine("ppc64"), PageSize::K4, &contents);
         let directory = tempfile::tempdir().unwrap();
         let [one, four] = ["one", "four"].map(|name| directory.path().join(name));
-        let options = Options { method, dedup, checksums: true, ..Options::default() };
+        let options = Options { method: Choice::One(method), dedup, checksums: true, ..Options::default() };
         write_with(&one, &dump, &without(&dump, &[]), options, 1);
         write_with(&four, &dump, &without(&dump, &[]), options, 4);
         prop_assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&four).unwrap());

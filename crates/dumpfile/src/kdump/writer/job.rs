@@ -1,9 +1,10 @@
 //! Storing the pages of a kdump-compressed file.
 
+use super::auto::{self, Auto, Begun, Queued};
 use super::dedup::{self, Known, Table};
 use super::plan::Plan;
 use super::{Options, PAGE_DESC_LEN};
-use crate::codec::Encoder;
+use crate::codec::{CodecError, Encoder, Method};
 use crate::kdump::layout::PageDesc;
 use crate::kdump::sums::SumsWriter;
 use crate::output::Sink;
@@ -30,6 +31,8 @@ enum Entry {
 #[derive(Default)]
 pub(super) struct Record {
     entries: Vec<Entry>,
+    /// How its pages are compressed.
+    method: Option<Method>,
     /// Stored bytes of all pages, one after another, in the first `len` bytes. Without a compression they are not
     /// copied here, and only `len` says how many there are.
     data: Vec<u8>,
@@ -41,6 +44,8 @@ pub(super) struct Record {
     /// Of each page that is stored its hash, and an earlier page that it equals, if one is known; empty when equal pages
     /// are not looked for.
     hashes: Vec<(u64, Option<u64>)>,
+    /// What the chooser of the compression counts as waiting to be written.
+    queued: Queued,
 }
 
 /// What is done with the pages of one call.
@@ -51,33 +56,34 @@ pub(super) struct Job<'a> {
     pub(super) out: &'a dyn Sink,
     /// The pages that later ones may share, when they are to.
     pub(super) table: Option<&'a Mutex<Table>>,
+    /// Chooses how each batch is compressed, when they differ in that.
+    pub(super) auto: Option<&'a Auto>,
     /// The checksums, when the file has them.
     pub(super) sums: Option<&'a SumsWriter>,
     /// What is in the file.
     pub(super) done: &'a Mutex<Written>,
 }
 
-impl Job<'_> {
-    /// Stores one page that has content, and returns how.
-    fn store(&self, encoder: Option<&mut Encoder>, page: &[u8], record: &mut Record) -> Entry {
-        let raw = Entry::Stored { size: page.len() as u32, flags: 0 };
-        record.counts.data_pages += 1;
-        let (Some(encoder), Some(method)) = (encoder, self.options.method) else {
+/// Stores one page that has content, and returns how.
+fn store(encoder: Option<&mut (Method, Encoder)>, page: &[u8], record: &mut Record) -> Entry {
+    let raw = Entry::Stored { size: page.len() as u32, flags: 0 };
+    record.counts.data_pages += 1;
+    let Some((method, encoder)) = encoder else {
+        record.len += page.len();
+        return raw;
+    };
+    let room = &mut record.data[record.len..];
+    match encoder.encode(page, room) {
+        Some(size) => {
+            record.len += size;
+            record.counts.compressed_pages[method.index()] += 1;
+            Entry::Stored { size: size as u32, flags: method.flag() }
+        }
+        None => {
+            room[..page.len()].copy_from_slice(page);
             record.len += page.len();
-            return raw;
-        };
-        let room = &mut record.data[record.len..];
-        match encoder.encode(page, room) {
-            Some(size) => {
-                record.len += size;
-                Entry::Stored { size: size as u32, flags: method.flag() }
-            }
-            None => {
-                room[..page.len()].copy_from_slice(page);
-                record.len += page.len();
-                record.counts.raw_pages += 1;
-                raw
-            }
+            record.counts.raw_pages += 1;
+            raw
         }
     }
 }
@@ -100,7 +106,8 @@ impl Cursor {
 
 /// The tools of a thread.
 pub(super) struct Worker {
-    encoder: Option<Encoder>,
+    /// One of each method, the quickest first.
+    encoders: Vec<(Method, Encoder)>,
     /// Room for a page.
     room: Vec<u8>,
 }
@@ -113,22 +120,26 @@ impl PageJob for Job<'_> {
     fn worker(&self) -> Result<Worker, Error> {
         let make = |method| {
             let encoder = Encoder::new(method, self.options.level, self.plan.page_size)?;
-            if self.options.checksums { encoder.with_checksum() } else { Ok(encoder) }
+            let encoder = if self.options.checksums { encoder.with_checksum()? } else { encoder };
+            Ok((method, encoder))
         };
-        let encoder = self
-            .options
-            .method
-            .map(make)
-            .transpose()
+        let encoders: Result<_, CodecError> = self.options.method.methods().map(make).collect();
+        let encoders = encoders
             .map_err(|e| Error::Unsupported { path: self.out.path().to_owned(), what: e.to_string() })?;
-        Ok(Worker { encoder, room: Vec::new() })
+        Ok(Worker { encoders, room: Vec::new() })
     }
 
     fn encode(&self, worker: &mut Worker, batch: &Batch, record: &mut Record) -> Result<(), Error> {
-        let Worker { encoder, room: page_room } = worker;
+        let Worker { encoders, room: page_room } = worker;
         record.entries.clear();
         (record.len, record.counts) = (0, Written { lost_pages: batch.lost(), ..Written::default() });
-        if let Some(encoder) = encoder {
+        let chosen = self.auto.map(|auto| choose(auto, encoders, batch, page_room));
+        record.method = match &chosen {
+            Some(chosen) => chosen.method,
+            None => self.options.method.strongest(),
+        };
+        let mut encoder = encoders.iter_mut().find(|(method, _)| Some(*method) == record.method);
+        if let Some((_, encoder)) = &encoder {
             // Room for the case that nothing shrinks, and for the last page's compressor to find that out.
             let room = batch.len() * self.plan.page_size.len() + encoder.out_len();
             if record.data.len() < room {
@@ -138,7 +149,7 @@ impl PageJob for Job<'_> {
         }
         for page in batch.pages() {
             let entry = match page.state {
-                PageState::Present => self.store(encoder.as_mut(), page.bytes, record),
+                PageState::Present => store(encoder.as_deref_mut(), page.bytes, record),
                 PageState::Zero => {
                     record.counts.zero_pages += 1;
                     Entry::Zero
@@ -153,6 +164,12 @@ impl PageJob for Job<'_> {
                 }
             };
             record.entries.push(entry);
+        }
+        if let (Some(auto), Some(Chosen { begun, by_sample, .. })) = (self.auto, chosen) {
+            if record.method.is_none() && self.options.method.flags() != 0 {
+                record.counts.raw_pages = record.counts.data_pages;
+            }
+            record.queued = auto.end(begun, record.len, !by_sample);
         }
         if let Some(table) = self.table {
             self.look_ahead(table, batch, record, page_room);
@@ -170,8 +187,34 @@ impl PageJob for Job<'_> {
     }
 
     fn write(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
-        pipeline::together_or_alone(slots, self.out, |slots| self.write_batches(slots))
+        pipeline::together_or_alone(slots, self.out, |slots| {
+            let Some(auto) = self.auto else { return self.write_batches(slots) };
+            let bytes = slots.iter().map(|slot| slot.record.len).sum();
+            let queued: Vec<Queued> =
+                slots.iter_mut().map(|slot| std::mem::take(&mut slot.record.queued)).collect();
+            auto.writing(bytes, queued, || self.write_batches(slots))
+        })
     }
+}
+
+/// How a batch is compressed when that is chosen for each.
+struct Chosen {
+    begun: Begun,
+    method: Option<Method>,
+    /// It is stored as it is because a sample of it does not shrink.
+    by_sample: bool,
+}
+
+/// Chooses how `batch` is compressed, with `room` for a page.
+fn choose(auto: &Auto, encoders: &mut [(Method, Encoder)], batch: &Batch, room: &mut Vec<u8>) -> Chosen {
+    let content = || batch.pages().filter(|page| page.state == PageState::Present).map(|page| page.bytes);
+    let (begun, method) = auto.begin(content().map(<[u8]>::len).sum());
+    // The quickest method finds that out in as little time as a sample would take. What it cannot shrink another one may.
+    let slow = encoders.iter().skip(1).any(|(slow, _)| Some(*slow) == method);
+    let tries = if slow { &mut *encoders } else { &mut [] };
+    let tries = tries.iter_mut().enumerate().filter(|(n, (tried, _))| *n == 0 || Some(*tried) == method);
+    let by_sample = slow && !tries.map(|(_, (_, e))| e).any(|e| auto::shrinks(e, content(), room));
+    Chosen { begun, method: if by_sample { None } else { method }, by_sample }
 }
 
 impl Job<'_> {
@@ -179,7 +222,7 @@ impl Job<'_> {
     fn write_batches(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
         let mut parts = Vec::new();
         for Slot { batch, record, .. } in slots.iter().map(|slot| &**slot) {
-            match self.options.method {
+            match record.method {
                 Some(_) => parts.push(IoSlice::new(&record.data[..record.len])),
                 None => add_stored_parts(batch, &record.entries, &mut parts),
             }
@@ -323,14 +366,25 @@ impl Job<'_> {
                 equal == Some(known.pfn) || dedup::is_equal(self.memory, known.pfn, page.bytes, room)
             });
             if let Some(known) = earlier {
+                let counts = &mut record.counts;
+                counts.shared_pages += 1;
+                if let Some(method) = Method::from_flag(flags) {
+                    counts.compressed_pages[method.index()] -= 1;
+                }
+                if let Some(method) = Method::from_flag(known.flags) {
+                    counts.compressed_pages[method.index()] += 1;
+                }
+                if self.options.method.flags() != 0 {
+                    counts.raw_pages += u64::from(known.flags == 0);
+                    counts.raw_pages -= u64::from(flags == 0);
+                }
                 let Known { offset, size, flags, .. } = known;
                 *entry = Entry::Shared { offset, size, flags };
-                record.counts.shared_pages += 1;
                 table.put(known);
                 continue;
             }
             table.put(Known { hash, pfn, offset: record.offset + to as u64, size, flags });
-            if self.options.method.is_some() && to < bytes.start {
+            if record.method.is_some() && to < bytes.start {
                 record.data.copy_within(bytes, to);
             }
             to += size as usize;

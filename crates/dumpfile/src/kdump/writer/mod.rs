@@ -10,6 +10,7 @@
 //! [`Writer`] takes the pages in parts, of any order, the most valuable ones first, and reports between them how far
 //! the file is durable. An unfinished file can be resumed: see [`Unfinished`].
 
+mod auto;
 mod dedup;
 mod job;
 mod plan;
@@ -19,10 +20,11 @@ pub use unfinished::Unfinished;
 
 use super::layout::{PAGE_DESC_LEN, STATUS_INCOMPLETE};
 use super::sums::SumsWriter;
-use crate::codec::Method;
+use crate::codec::Choice;
 use crate::output::Sink;
 use crate::pipeline::{self, Ranks, Source};
 use crate::{Error, Facts, Progress, Written};
+use auto::Auto;
 use dedup::Table;
 use job::{Cursor, Job};
 use plan::Plan;
@@ -33,9 +35,9 @@ use vmcore::{Dump, Pfn, Range, Selection};
 /// How pages are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The compression; `None` stores pages as they are.
-    pub method: Option<Method>,
-    /// The method's level, when not its default.
+    /// How pages are compressed.
+    pub method: Choice,
+    /// The method's level, when not its default; of use only with one method.
     pub level: Option<i32>,
     /// The frames whose pages are written, when the file is a part of a split set. The file describes the pages of the
     /// whole set all the same.
@@ -51,7 +53,7 @@ pub struct Options {
 ///
 /// All zero pages share one stored page, which is the first of the data. Pages that cannot be read, or that an
 /// earlier filter left out, get a descriptor of zeros and make the file incomplete. The same input and options give the
-/// same bytes on any number of threads.
+/// same bytes on any number of threads, but with [`Choice::Auto`].
 ///
 /// # Errors
 ///
@@ -68,6 +70,13 @@ pub fn write(
     let mut writer = Writer::begin(dump, selection, facts, options, out)?;
     writer.write(selection, progress)?;
     writer.finish()
+}
+
+fn auto_of(options: &Options) -> Option<Auto> {
+    match options.method {
+        Choice::One(_) => None,
+        Choice::Auto(methods) => Some(Auto::new(methods)),
+    }
 }
 
 /// The most bytes of descriptors that are cleared at once.
@@ -105,6 +114,8 @@ pub struct Writer<'d> {
     cursor: Cursor,
     /// The pages that later ones may share: from the first page to the last, as other parts of a set need the memory.
     table: Option<Mutex<Table>>,
+    /// What is known of disk and processors when they decide on the compression.
+    auto: Option<Auto>,
     sums: Option<SumsWriter>,
     done: Mutex<Written>,
 }
@@ -141,8 +152,8 @@ impl<'d> Writer<'d> {
             out.sync()?;
         }
         let cursor = Cursor::new(plan.data());
-        let (options, table, done) = (*options, None, Mutex::default());
-        Ok(Self { dump, options, plan, ranks, out, cursor, table, sums, done })
+        let (table, auto, done) = (None, auto_of(options), Mutex::default());
+        Ok(Self { dump, options: *options, plan, ranks, out, cursor, table, auto, sums, done })
     }
 
     /// Resumes an unfinished file, which `out` writes to: its pages that are done stay, and `pages` of
@@ -189,6 +200,7 @@ impl<'d> Writer<'d> {
             out,
             cursor: Cursor::new(next_offset),
             table: None,
+            auto: auto_of(options),
             sums,
             done: Mutex::new(*unfinished.done()),
             plan,
@@ -204,8 +216,11 @@ impl<'d> Writer<'d> {
     /// When the method or level cannot be used, the output cannot be written, the input is damaged, or `progress`
     /// asks to stop.
     pub fn write(&mut self, pages: &Selection, progress: &Progress) -> Result<(), Error> {
-        let Self { dump, options, plan, ranks, out, cursor, table, sums, done } = self;
+        let Self { dump, options, plan, ranks, out, cursor, table, auto, sums, done } = self;
         let memory = &*dump.memory;
+        if let Some(auto) = auto {
+            auto.start();
+        }
         if options.dedup && table.is_none() {
             *table = Some(Mutex::new(Table::new(plan.pages)));
         }
@@ -216,7 +231,7 @@ impl<'d> Writer<'d> {
             write_zeros(*out, sums, end, next)?;
             cursor.next_offset = next;
         }
-        let job = Job { options: *options, plan, memory, out: *out, table, sums, done };
+        let job = Job { options: *options, plan, memory, out: *out, table, auto: auto.as_ref(), sums, done };
         let source = Source::new(memory, pages).ranked(ranks, plan.frames);
         let result = pipeline::run(&job, source, cursor, progress);
         // After an error some of the pages it knows had their places and were not written there.
@@ -244,7 +259,11 @@ impl<'d> Writer<'d> {
         }
         // Also after a write that failed: a descriptor is written after the bytes that it points at, and no byte below
         // this offset will be given to another page.
-        self.out.sync()?;
+        match &self.auto {
+            // What the system keeps in memory reaches the disk only here.
+            Some(auto) => auto.writing(0, [], || self.out.sync())?,
+            None => self.out.sync()?,
+        }
         let next_offset = self.sums.as_ref().map_or(self.cursor.next_offset, SumsWriter::end);
         Ok(Checkpoint { next_offset, written: self.written() })
     }

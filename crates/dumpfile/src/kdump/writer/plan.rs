@@ -1,7 +1,6 @@
 //! Where everything goes that is known before the first page is read, and what precedes the pages.
 
 use super::{Options, PAGE_DESC_LEN, STATUS_INCOMPLETE};
-use crate::codec::Method;
 use crate::kdump::layout::{Header, Layout, SubHeader, VERSION};
 use crate::kdump::sums::{Places, SumsWriter};
 use crate::notes::write_far;
@@ -139,7 +138,7 @@ pub(super) fn plan(
         utsname: complete_utsname(dump, &facts.utsname),
         tv_sec: dump.vmcoreinfo.as_ref().and_then(|v| v.crash_time()).unwrap_or(0),
         tv_usec: 0,
-        status: options.method.map_or(0, Method::flag),
+        status: options.method.flags(),
         block_size: block as u32,
         sub_hdr_size: u32::try_from(sub_blocks).map_err(|_| too_large())?,
         bitmap_blocks: u32::try_from(2 * bitmap_blocks).map_err(|_| too_large())?,

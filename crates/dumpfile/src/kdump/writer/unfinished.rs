@@ -27,7 +27,8 @@ pub struct Unfinished {
     input: Input,
     plan: Plan,
     machine: Machine,
-    method: Option<Method>,
+    /// The flags of the methods that its pages may have.
+    methods: u32,
     vmcoreinfo: Option<VmcoreInfo>,
     /// Where the bitmaps begin.
     bitmaps: u64,
@@ -107,7 +108,7 @@ impl Unfinished {
         let mut unfinished = Self {
             remaining: Selection::new(whole.map().clone(), level, spill()?),
             machine: dump.machine,
-            method: Method::ALL.into_iter().find(|m| bits & m.flag() != 0),
+            methods: Method::ALL.into_iter().fold(0, |flags, method| flags | bits & method.flag()),
             vmcoreinfo: dump.vmcoreinfo,
             bitmaps: geometry.exist,
             input,
@@ -149,9 +150,14 @@ impl Unfinished {
         let same_info = dump.vmcoreinfo == self.vmcoreinfo;
         let what = if dump.machine != self.machine || dump.page_size() != self.plan.page_size || !same_info {
             "begun from another dump: its machine, page size or VMCOREINFO differ".to_owned()
-        } else if options.method != self.method {
-            let name = |method: Option<Method>| method.map_or("no compression", Method::name);
-            format!("begun with {}; resume with that, not with {}", name(self.method), name(options.method))
+        } else if options.method.flags() != self.methods {
+            let names = |flags: u32| {
+                let methods = Method::ALL.into_iter().filter(|method| flags & method.flag() != 0);
+                let names: Vec<&str> = methods.map(Method::name).collect();
+                if names.is_empty() { "no compression".to_owned() } else { names.join(" and ") }
+            };
+            let (found, asked) = (names(self.methods), names(options.method.flags()));
+            format!("begun with {found}; resume with that, not with {asked}")
         } else {
             return Ok(());
         };
@@ -167,7 +173,7 @@ impl Unfinished {
             let chunk = within(first, chunk, self.plan.frames);
             let mut left = chunk.clone();
             for i in chunk.runs().flatten() {
-                if self.plan.is_done(table.get(index)?, self.next_offset, &mut self.done, self.method) {
+                if self.plan.is_done(table.get(index)?, self.next_offset, &mut self.done, self.methods) {
                     left.set(i, i + 1, false);
                 }
                 index += 1;
@@ -246,7 +252,7 @@ impl Unfinished {
             let (first, chunk) = self.whole.chunk(position)?;
             for _ in within(first, chunk, self.plan.frames).runs().flatten() {
                 let desc = table.get(index)?;
-                match new(desc, self.plan.is_done(desc, self.next_offset, &mut ignored, self.method)) {
+                match new(desc, self.plan.is_done(desc, self.next_offset, &mut ignored, self.methods)) {
                     Some(new) => bytes.extend(new),
                     None => put(index, &mut bytes)?,
                 }
@@ -276,13 +282,7 @@ fn within(first: Pfn, mut chunk: Chunk, frames: Range<Pfn>) -> Chunk {
 
 impl Plan {
     /// Reports whether the page of this descriptor is in the file for good, and counts it then.
-    fn is_done(
-        &self,
-        desc: [u8; PAGE_DESC_LEN],
-        next_offset: u64,
-        done: &mut Written,
-        method: Option<Method>,
-    ) -> bool {
+    fn is_done(&self, desc: [u8; PAGE_DESC_LEN], next_offset: u64, done: &mut Written, methods: u32) -> bool {
         let order = self.layout.order;
         let PageDesc { offset, size, flags } = PageDesc::decode(&desc, order);
         let page = self.page_size.bytes();
@@ -291,12 +291,15 @@ impl Plan {
             done.zero_pages += 1;
             return true;
         }
-        let sane =
-            whole || (1..=page).contains(&size.into()) && method.is_some_and(|method| flags == method.flag());
+        let method = Method::from_flag(flags).filter(|method| methods & method.flag() != 0);
+        let sane = whole || (1..=page).contains(&size.into()) && method.is_some();
         let durable = offset >= self.data() && offset.saturating_add(size.into()) <= next_offset;
         if sane && durable {
             done.data_pages += 1;
-            done.raw_pages += u64::from(whole && method.is_some());
+            done.raw_pages += u64::from(whole && methods != 0);
+            if let Some(method) = method {
+                done.compressed_pages[method.index()] += 1;
+            }
         }
         sane && durable
     }

@@ -14,7 +14,7 @@ use ::save::state::{self, GivenBack, Saved, State};
 use ::save::target::Target;
 use anyhow::{Result, anyhow};
 use dumpfile::Written;
-use dumpfile::codec::Method;
+use dumpfile::codec::Choice;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vmcore::{Dump, DumpLevel, Selection};
@@ -44,7 +44,7 @@ pub(super) struct Wrote {
     /// The files, or `standard output`.
     pub(super) paths: Vec<String>,
     pub(super) format: &'static str,
-    pub(super) compression: Option<Method>,
+    pub(super) compression: Choice,
     pub(super) took: Duration,
     pub(super) released: Released,
     /// The dump is where it was to go, or its receiver said so.
@@ -84,7 +84,7 @@ impl Saving<'_> {
         &self,
         saved: session::Saved,
         target: Box<dyn Target>,
-        compression: Option<Method>,
+        compression: Choice,
         started: Instant,
         released: Released,
     ) -> Wrote {
@@ -107,7 +107,7 @@ impl Saving<'_> {
         SaveResult {
             dump: identity(plan.dump),
             input: Input::of(plan.dump, self.args.root.display().to_string()),
-            pages: Pages::of(plan.selection, &wrote.written),
+            pages: Pages::of(plan.selection, &wrote.written, wrote.compression),
             level: plan.selection.level(),
             asked: plan.asked,
             more_kept: plan.more_kept,
@@ -217,7 +217,7 @@ impl Saving<'_> {
                 disk_bytes: crate::output::room_of(&paths),
                 paths,
                 format,
-                compression: compression.map(Method::name),
+                compression: compression.name(),
                 dump_level: result.level.bits(),
                 complete,
                 error: error.as_ref().map(|error| format!("{error:#}")),

@@ -25,6 +25,7 @@ use ::save::state::{self, Hold, Saved};
 use ::save::target::{Target, free_space, journal_beside, journal_of};
 use ::save::{Error, identity};
 use anyhow::{Result, anyhow, bail};
+use dumpfile::codec::Choice;
 use dumpfile::kdump;
 use dumpfile::output::{RawDevice, directory_of};
 use release::{Levels, ReleaseMethod};
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
     let mut saving = Saving {
         args,
         quiet,
+        method: args.write.choice(),
         remarks: Vec::new(),
         opened: None,
         reading: None,
@@ -56,6 +58,8 @@ pub(crate) fn run(args: &cli::Save, quiet: bool) -> Result<Outcome> {
 struct Saving<'a> {
     args: &'a cli::Save,
     quiet: bool,
+    /// How pages are compressed.
+    method: Choice,
     /// Anomalies and what was done about them, one sentence each.
     remarks: Vec<String>,
     /// The dump, if it was looked at before it is saved.
@@ -221,7 +225,7 @@ impl Saving<'_> {
     /// How pages are stored by a new save.
     fn options(&self) -> kdump::Options {
         kdump::Options {
-            method: self.args.write.compression().method(),
+            method: self.method,
             level: self.args.write.compression_level,
             dedup: self.args.write.dedup,
             checksums: !self.args.write.no_checksums,

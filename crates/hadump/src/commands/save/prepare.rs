@@ -7,6 +7,7 @@ use crate::cli::{Format, Release};
 use crate::show::units;
 use ::save::{estimate, raised};
 use anyhow::Result;
+use dumpfile::codec::Choice;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,11 +74,24 @@ impl Saving<'_> {
         let started = Instant::now();
         let mut level = self.args.write.level.level();
         let mut chosen = self.choose(dump, level, &notes, spill)?;
-        let options = self.options();
-        let expect = |chosen: &Chosen| -> Result<Expected> {
-            Ok(Expected::of(&estimate(dump, &chosen.selection, &options)?, room))
+        let expect = |this: &Self, chosen: &Chosen| -> Result<Expected> {
+            Ok(Expected::of(&estimate(dump, &chosen.selection, &this.options())?, room))
         };
-        let mut expected = expect(&chosen)?;
+        let mut expected = expect(self, &chosen)?;
+        if let Choice::Auto(methods) = self.method
+            && let Some(room) = room.filter(|room| expected.at_most_bytes > *room)
+        {
+            let strongest = methods.strongest();
+            self.remark(format!(
+                "uncompressed up to {} are needed, but the target takes {}: all pages are stored with {}, and not as time \
+                 allows",
+                units::bytes(expected.at_most_bytes),
+                units::bytes(room),
+                Choice::One(strongest)
+            ));
+            self.method = Choice::One(strongest);
+            expected = expect(self, &chosen)?;
+        }
         // An ELF file holds all bytes as they are, and is as large as its pages.
         while let Some(room) = room.filter(|room| expected.at_most_bytes > *room) {
             let (here, next) = (units::bytes(expected.at_most_bytes), raised(level));
@@ -112,7 +126,7 @@ impl Saving<'_> {
                 "at dump level {level} up to {here} are needed, but the target takes {there}: the level is raised to {next}"
             ));
             (level, chosen) = (next, less);
-            expected = expect(&chosen)?;
+            expected = expect(self, &chosen)?;
         }
         for remark in std::mem::take(&mut chosen.remarks) {
             self.remark(remark);

@@ -148,7 +148,7 @@ impl Report {
         if self.unwritten > 0 {
             line("missing", format!("{} pages were not written: {}", self.unwritten, words(self.ended)));
         }
-        let compression = output.compression.map(|c| format!(", {c}")).unwrap_or_default();
+        let compression = output.compression(pages);
         let raised = if self.asked_level == output.dump_level {
             String::new()
         } else {

@@ -1,7 +1,9 @@
 //! What all of a file says of itself: by its checksums, or where it has none by what must fit together.
 
 use super::{KdumpMemory, PartFile};
+use crate::codec::Method;
 use crate::kdump::layout::{PAGE_DESC_LEN, PageDesc};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use vmcore::{ByteOrder, Check, ReadError};
 
@@ -14,7 +16,7 @@ const MAX_TEXTS: usize = 8;
 
 /// Reads all of the files.
 pub(super) fn check(memory: &KdumpMemory) -> Result<Check, ReadError> {
-    let mut check = Check { proved: true, problems: Vec::new() };
+    let mut check = Check { proved: true, ..Check::default() };
     let several = memory.files.len() > 1;
     for file in &memory.files {
         let problems = match &file.sums {
@@ -30,6 +32,7 @@ pub(super) fn check(memory: &KdumpMemory) -> Result<Check, ReadError> {
                 plausible(file, memory.order)?
             }
         };
+        count_methods(file, memory.order, &mut check.stored)?;
         check.problems.extend(problems.into_iter().map(|text| named(file, text, several)));
     }
     Ok(check)
@@ -49,6 +52,32 @@ pub(super) fn contradictions(memory: &KdumpMemory) -> Result<Vec<String>, ReadEr
 /// A text about one of several files names it.
 fn named(file: &PartFile, text: String, several: bool) -> String {
     if several { format!("{}: {text}", file.input.path().display()) } else { text }
+}
+
+/// Counts the pages of `file` that have content by the way in which they are stored.
+fn count_methods(
+    file: &PartFile,
+    order: ByteOrder,
+    stored: &mut BTreeMap<&'static str, u64>,
+) -> Result<(), ReadError> {
+    let total = file.descriptors_there();
+    let mut bytes = Vec::new();
+    for first in (0..total).step_by(READ as usize) {
+        read_descriptors(file, first, READ.min(total - first), &mut bytes)?;
+        for desc in bytes.as_chunks().0 {
+            let PageDesc { offset, flags, .. } = PageDesc::decode(desc, order);
+            if offset != 0 && Some(offset) != file.zero_page {
+                *stored.entry(Method::from_flag(flags).map_or("none", Method::name)).or_default() += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads `count` descriptors from number `first` on.
+fn read_descriptors(file: &PartFile, first: u64, count: u64, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+    bytes.resize(count as usize * PAGE_DESC_LEN, 0);
+    file.input.read_at(file.descriptors + first * PAGE_DESC_LEN as u64, bytes)
 }
 
 /// The first of some texts, and how many there are when these are not all.
@@ -80,8 +109,7 @@ fn plausible(file: &PartFile, order: ByteOrder) -> Result<Vec<String>, ReadError
         stored.clear();
         let end = total.min(window + WINDOW);
         for first in (window..end).step_by(READ as usize) {
-            bytes.resize((READ.min(end - first) as usize) * PAGE_DESC_LEN, 0);
-            file.input.read_at(file.descriptors + first * PAGE_DESC_LEN as u64, &mut bytes)?;
+            read_descriptors(file, first, READ.min(end - first), &mut bytes)?;
             for desc in bytes.as_chunks().0 {
                 let PageDesc { offset, size, flags } = PageDesc::decode(desc, order);
                 // What points past the end is lost, and told when it is read.
