@@ -2,7 +2,8 @@
 //!
 //! With `crashkernel=SIZE,cma` (since 6.17) the capture kernel runs in memory that the crashed one went on using: for what can be
 //! moved away, which is memory of user processes and page cache, and for free pages. The capture kernel has overwritten
-//! it, so `/proc/vmcore` does not have it. Nothing in the file says so; the kernel's own list does.
+//! it, so `/proc/vmcore` does not have it (seen with Debian's 7.2 on x86_64). Nothing in the file says so; the kernel's own list
+//! does.
 
 use crate::symbols::Symbols;
 use crate::{Error, KernelMemory};

@@ -10,7 +10,7 @@ use phyp::notes::{OWNER, PRIVATE};
 use serde::Serialize;
 use vmcore::{ByteOrder, Dump, Utsname, WordSize};
 
-/// What is known about a dump without reading its pages. `docs/json.md` describes the fields.
+/// What is known about a dump without walking its pages. `docs/json.md` describes the fields.
 #[derive(Debug, Serialize)]
 struct Facts {
     path: String,
@@ -63,19 +63,18 @@ pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
     let dump = input::open_to_show(&args.input, Prefer::Vmcore)?;
     let mut remarks = dump.source.remarks.clone();
     // A kdump header has the names; those of an ELF file are in the kernel's memory.
-    let names = dump.source.utsname.clone().or_else(|| {
-        dump.vmcoreinfo.as_ref()?;
-        match kernel::Kernel::open(&dump) {
-            Ok(kernel) => {
-                remarks.extend(input::lent::remark(&dump, &kernel));
-                Some(kernel.utsname().clone())
-            }
-            Err(error) => {
-                let remark = format!("the kernel cannot be understood: {error}");
-                tracing::warn!("{}: {remark}", args.input.name());
-                remarks.push(remark);
-                None
-            }
+    let mut remark = |remark: String| {
+        tracing::warn!("{}: {remark}", args.input.name());
+        remarks.push(remark);
+    };
+    let kernel = dump.vmcoreinfo.as_ref().map(|_| kernel::Kernel::open(&dump));
+    let lent = kernel.as_ref().and_then(|kernel| input::lent::remark(&dump, kernel.as_ref().ok()?));
+    lent.into_iter().for_each(&mut remark);
+    let names = dump.source.utsname.clone().or_else(|| match kernel? {
+        Ok(kernel) => Some(kernel.utsname().clone()),
+        Err(error) => {
+            remark(format!("the kernel cannot be understood: {error}"));
+            None
         }
     });
     let facts = Facts::new(args, &dump, names, remarks);

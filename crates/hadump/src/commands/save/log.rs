@@ -43,8 +43,9 @@ pub(super) fn save(
     out.flush()?;
     drop(out);
     remarks.extend(summary.remarks.iter().map(|remark| format!("kernel log: {remark}")));
-    if lends {
-        remarks.extend(lent::remark(dump, &kernel));
+    if lends && let Some(remark) = lent::remark(dump, &kernel) {
+        tracing::warn!("{remark}");
+        remarks.push(remark);
     }
     Ok(file.commit()?)
 }
