@@ -98,3 +98,30 @@ fn a_dump_of_64_tib_that_was_cut_after_a_gibibyte_is_read_and_a_small_file_that_
     assert_eq!(run.code, Some(1), "{}", run.stdout);
     assert!(run.stderr.contains("past the end of the file"), "{}", run.stderr);
 }
+
+#[test]
+fn a_vmcoreinfo_of_16_mib_is_read_and_a_larger_one_is_a_large_note() {
+    for (mib, keys) in [(16, 2), (17, 0)] {
+        let text = [b"OSRELEASE=6.1\n".to_vec(), b"A=1\n".repeat((mib << 18) - 4)].concat();
+        let mut notes = registers(1);
+        [11, text.len() as u32, 0].iter().for_each(|n: &u32| notes.extend(n.to_le_bytes()));
+        notes.extend(*b"VMCOREINFO\0\0");
+        notes.extend(&text);
+        notes.resize(notes.len().next_multiple_of(4), 0);
+        let run = info(&core(&[(0, 4096, 4096)], &notes, 4096)).ok();
+        assert!(run.stdout.contains(&format!("VMCOREINFO type 0x0, {} bytes", text.len())), "{}", run.stdout);
+        assert!(run.stdout.contains(&format!("vmcoreinfo  {keys} keys")), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_property_of_the_device_tree_may_have_64_mib() {
+    let tree = Scratch::new("property");
+    let device_tree = phyp::devtree::DeviceTree::new(tree.directory());
+    let file = File::create(tree.path()).unwrap();
+    file.set_len(64 << 20).unwrap();
+    assert_eq!(device_tree.property("property").unwrap().map(|bytes| bytes.len()), Some(64 << 20));
+    file.set_len((64 << 20) + 1).unwrap();
+    let error = device_tree.property("property").unwrap_err();
+    assert!(format!("{error:?}").contains("too long"), "{error:?}");
+}
