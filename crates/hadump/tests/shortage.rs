@@ -39,6 +39,24 @@ fn open_to_all(dump: &Path) -> tempfile::TempDir {
     directory
 }
 
+/// In memory a write is a copy: with one processor one thread does all, where with more a second one writes.
+#[test]
+fn on_one_processor_a_file_in_memory_has_the_same_bytes() {
+    let (Some(dump), Some(taskset)) = (corpus::dump(X86_64), corpus::program("taskset")) else { return };
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    let usual = Scratch::new("usual");
+    for options in [&["-d", "31"][..], &["-d", "1", "-c", "none"], &["-d", "31", "--format", "elf"]] {
+        let _ = fs::remove_file(usual.path());
+        Run::of(Command::new(HADUMP).arg("convert").arg(&dump.elf).arg("-o").arg(usual.path()).args(options))
+            .ok();
+        let one = memory.path().join("one");
+        let mut command = Command::new(&taskset);
+        command.args(["-c", "0", HADUMP, "convert"]).arg(&dump.elf).arg("-o").arg(&one).arg("--force");
+        Run::of(command.args(options)).ok();
+        assert!(fs::read(&one).unwrap() == fs::read(usual.path()).unwrap(), "{options:?}");
+    }
+}
+
 #[test]
 fn without_one_thread_more_all_is_done_by_the_one_that_there_is_and_the_bytes_are_the_same() {
     let Some(dump) = corpus::dump(X86_64) else { return };

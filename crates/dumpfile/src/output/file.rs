@@ -29,6 +29,8 @@ pub struct OutputFile {
     /// The name that the file has while it is written.
     name: PathBuf,
     direct: Option<Direct>,
+    /// See [`Sink::waits`].
+    waits: bool,
     /// How long the file is to be: the end of what was written, without the zeros that fill a block after it.
     end: AtomicU64,
     syncing: Syncing,
@@ -190,6 +192,8 @@ impl OutputFile {
             Ok(meta) if meta.is_file() => Direct::of_file(file.as_file(), file.path()),
             _ => None,
         };
+        let cached = || rustix::fs::fstatfs(file.as_file()).is_ok_and(|fs| i128::from(fs.f_type) != FUSE);
+        let waits = direct.is_some() || !meta.as_ref().is_ok_and(Metadata::is_file) || !cached();
         let end = AtomicU64::new(meta.map_or(0, |meta| meta.len()));
         let (name, target, directory) = (name.to_owned(), target.to_owned(), over::directory_of(target));
         let (in_place, old) = (false, Mutex::default());
@@ -197,6 +201,7 @@ impl OutputFile {
             file,
             name,
             direct,
+            waits,
             end,
             syncing: Syncing::default(),
             target,
@@ -340,6 +345,9 @@ impl OutputFile {
     }
 }
 
+/// The file system of `linux/magic.h` that hands each write to a process and waits for it.
+const FUSE: i128 = 0x6573_5546;
+
 const INCOMPLETE: &str = "-incomplete";
 
 /// What a dump is called while it is written: a name that says by itself that the dump may not be whole will do.
@@ -433,6 +441,10 @@ impl Sink for OutputFile {
             direct.touch(u64::MAX);
         }
         self.file.as_file().set_len(len).is_ok()
+    }
+
+    fn waits(&self) -> bool {
+        self.waits
     }
 
     fn sync(&self) -> Result<(), Error> {

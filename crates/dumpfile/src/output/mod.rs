@@ -90,6 +90,12 @@ pub trait Sink: Send + Sync {
     fn is_stream(&self) -> bool {
         false
     }
+
+    /// Reports whether a write lasts until a disk or somebody else has taken the bytes, so that a processor has time for other
+    /// things meanwhile. Where the system only copies them a write is work like any other.
+    fn waits(&self) -> bool {
+        true
+    }
 }
 
 macro_rules! sink_behind {
@@ -125,6 +131,10 @@ macro_rules! sink_behind {
 
             fn is_stream(&self) -> bool {
                 (**self).is_stream()
+            }
+
+            fn waits(&self) -> bool {
+                (**self).waits()
             }
         }
     )*};

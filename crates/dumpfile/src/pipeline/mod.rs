@@ -4,7 +4,8 @@
 //! that a place in the file and write it. Here workers, one per thread of the current rayon pool, each take the next
 //! [`Batch`] of pages and [`PageJob::encode`] it; finished batches are given their places strictly in order by
 //! [`PageJob::place`], which is quick; and a thread of its own gives them to [`PageJob::write`] in the same order. The
-//! output is therefore the same for any number of threads, and no worker waits for the disk.
+//! output is therefore the same for any number of threads, and no worker waits for the disk. With one processor, and
+//! writes that wait for nobody, one thread does all in turn, with a single batch.
 //!
 //! A worker that is done early leaves its batch in a queue and takes another, so one slow batch does not stall the
 //! others. The queue is bounded, and with it memory: up to 1 MiB of pages, less where memory is short, and about as
@@ -23,6 +24,7 @@ pub(crate) use source::Source;
 use crate::output::Sink;
 use crate::{Error, Progress};
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use vmcore::PhysicalMemory;
 
@@ -53,6 +55,9 @@ pub(crate) trait PageJob: Sync {
     /// Writes records that have their places, in batch order, while other batches are encoded: several that are ready, at most
     /// half of all that are on their way.
     fn write(&self, slots: &mut [Box<Slot<Self::Record>>]) -> Result<(), Error>;
+
+    /// Reports whether writing waits for others than processors ([`Sink::waits`]).
+    fn waits(&self) -> bool;
 }
 
 /// A batch on its way, with what became of it.
@@ -114,7 +119,13 @@ pub(crate) fn run<'m, J: PageJob>(
         room: Condvar::new(),
         placed: Condvar::new(),
     };
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     std::thread::scope(|scope| {
+        if processors == 1 && !job.waits() {
+            // Two threads would only take turns, and a batch would grow cold between them.
+            pipeline.run(Pipeline::try_alone);
+            return;
+        }
         let writer = std::thread::Builder::new().name("write".to_owned());
         let Ok(writer) = writer.spawn_scoped(scope, || pipeline.run(Pipeline::try_write)) else {
             // The system grants no more threads (`ulimit -u`): slower, and the same bytes.

@@ -90,6 +90,10 @@ impl PageJob for Collect {
         Ok(())
     }
 
+    fn waits(&self) -> bool {
+        true
+    }
+
     fn write(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
         self.written.lock().unwrap().extend(slots.iter().map(|slot| first_of(&slot.batch)));
         Ok(())

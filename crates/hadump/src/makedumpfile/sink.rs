@@ -59,4 +59,8 @@ impl Sink for Limited<'_> {
     fn is_stream(&self) -> bool {
         self.sink.is_stream()
     }
+
+    fn waits(&self) -> bool {
+        self.sink.waits()
+    }
 }

@@ -186,6 +186,10 @@ impl PageJob for Job<'_> {
         Ok(())
     }
 
+    fn waits(&self) -> bool {
+        self.out.waits()
+    }
+
     fn write(&self, slots: &mut [Box<Slot<Record>>]) -> Result<(), Error> {
         pipeline::together_or_alone(slots, self.out, |slots| {
             let Some(auto) = self.auto else { return self.write_batches(slots) };
