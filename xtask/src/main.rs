@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cargo;
+mod cross;
 mod guest;
 mod pages;
 mod task;

@@ -14,4 +14,9 @@ mkdir -p "$tree/hadump" "$tree/boots"
 mount --bind "$repository" "$tree/hadump"
 mount -o remount,bind,ro "$tree/hadump"
 mount --bind "$work" "$tree/boots"
+if [ -n "${HADUMP_CORPUS-}" ]; then
+    mkdir -p "$tree/corpus"
+    mount --bind "$HADUMP_CORPUS" "$tree/corpus"
+    export HADUMP_CORPUS=/corpus
+fi
 exec chroot "$tree" "$@"

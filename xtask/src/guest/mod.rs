@@ -230,11 +230,11 @@ pub(crate) fn memory(tree: &Tree, work: &Path, gcc: &str) -> Result<PathBuf> {
     Ok(work.join(name))
 }
 
-/// `target/boot`, wherever cargo puts its target directory.
-pub(crate) fn work_directory() -> Result<PathBuf> {
+/// `target/NAME`, wherever cargo puts its target directory; boots are made in `target/boot`.
+pub(crate) fn work_directory(name: &str) -> Result<PathBuf> {
     let executable = std::env::current_exe()?;
     let target = executable.ancestors().nth(2).context("xtask lies in a target directory")?;
-    let work = target.join("boot");
+    let work = target.join(name);
     fs::create_dir_all(&work)?;
     Ok(work)
 }

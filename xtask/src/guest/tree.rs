@@ -24,34 +24,35 @@ APT::Sandbox::User \"root\";
 Dpkg::Options:: \"--force-unsafe-io\";
 ";
 
-/// Debian sid in a directory.
+/// A release of Debian in a directory: sid for its tools, others to try packages in.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    /// `target/boot`, which programs of the tree see as `/boots`.
+    /// The directory that programs of the tree see as `/boots`: `target/boot`, or where packages are tried.
     work: PathBuf,
+    /// Below it, on the host.
+    root: PathBuf,
 }
 
 impl Tree {
-    /// Makes the tree below `work` if it is not there.
+    /// Makes the tree of the release `suite` below `work` if it is not there.
     ///
     /// # Errors
     ///
     /// Not root, no debootstrap and no way to install it, or Debian cannot be reached.
-    pub(crate) fn make(work: &Path) -> Result<Self> {
-        let tree = Self { work: work.to_owned() };
-        let root = tree.root();
+    pub(crate) fn make(work: &Path, suite: &str) -> Result<Self> {
+        let root = work.join(suite);
         ensure!(
             fs::metadata("/proc/self")?.uid() == 0,
-            "boots need root: {} is made by debootstrap and entered by chroot",
+            "a Debian tree needs root: {} is made by debootstrap and entered by chroot",
             root.display()
         );
         if !root.exists() {
             install_debootstrap()?;
-            let partial = work.join("sid.partial");
+            let partial = work.join(format!("{suite}.partial"));
             if partial.exists() {
                 fs::remove_dir_all(&partial).with_context(|| partial.display().to_string())?;
             }
-            println!("boot: making a Debian tree in {}", root.display());
+            println!("making a Debian tree in {}", root.display());
             // In a mount namespace of its own: what debootstrap mounts is gone with it.
             let mut debootstrap = Command::new("unshare");
             debootstrap.args([
@@ -59,29 +60,40 @@ impl Tree {
                 "debootstrap",
                 "--variant=minbase",
                 "--include=ca-certificates",
-                "sid",
+                suite,
             ]);
             logged(debootstrap.arg(&partial).arg(MIRROR), &work.join("debootstrap.log"))?;
             fs::write(partial.join("etc/apt/apt.conf.d/90boot"), APT)?;
             fs::rename(&partial, &root)?;
         }
-        Ok(tree)
+        Ok(Self { work: work.to_owned(), root })
+    }
+
+    /// The directory that programs of the tree see as `/boots`.
+    pub(crate) fn work(&self) -> &Path {
+        &self.work
     }
 
     /// Its root directory, on the host.
-    pub(crate) fn root(&self) -> PathBuf {
-        self.work.join("sid")
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
-    /// Installs packages, once, for the purpose `name`; `NAME:ppc64el` is one of the guest's architecture.
+    /// A copy of the tree, called `name`, beside it.
+    pub(crate) fn copy(&self, name: &str) -> Result<Self> {
+        let root = self.work.join(name);
+        run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&self.root).arg(&root))?;
+        Ok(Self { work: self.work.clone(), root })
+    }
+
+    /// Installs packages, once, for the purpose `name`; `NAME:ARCH` is one of another architecture.
     pub(crate) fn install(&self, name: &str, packages: &[&str]) -> Result<()> {
-        self.once(&self.root().join("var").join(name), packages, |tree| {
-            println!("boot: installing {}", packages.join(" "));
-            let foreign = packages.iter().any(|package| package.ends_with(":ppc64el"));
-            let script = if foreign { "dpkg --add-architecture ppc64el && " } else { "" }.to_owned()
-                + "apt-get --quiet update && exec apt-get --quiet --yes install \"$@\"";
+        self.once(&self.root.join("var").join(name), packages, |tree| {
+            println!("installing {}", packages.join(" "));
+            let script = "for package; do case $package in *:*) dpkg --add-architecture \"${package#*:}\" ;; esac; done; \
+                          apt-get --quiet update && exec apt-get --quiet --yes install \"$@\"";
             let mut install = tree.command("sh");
-            install.args(["-c", &script, "sh"]).args(packages);
+            install.args(["-c", script, "sh"]).args(packages);
             install.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
             logged(&mut install, &tree.work.join("apt.log"))
         })
@@ -116,7 +128,7 @@ impl Tree {
     /// A program of the tree. It sees the repository as `/hadump`, read-only, and `target/boot` as `/boots`.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", ENTER]).arg(self.root()).arg(crate::root()).arg(&self.work);
+        command.args(["--mount", "sh", ENTER]).arg(&self.root).arg(crate::root()).arg(&self.work);
         command.arg(program);
         // Nothing of the host's own setting belongs there, least of all its cargo's.
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
@@ -145,7 +157,7 @@ impl Tree {
             version.1,
             least.0,
             least.1,
-            self.root().display()
+            self.root.display()
         );
         Ok(text.lines().next().unwrap_or_default().to_owned())
     }
@@ -172,7 +184,7 @@ fn install_debootstrap() -> Result<()> {
         "install",
     ]);
     install.arg("debootstrap").env("DEBIAN_FRONTEND", "noninteractive");
-    run(&mut install).context("boots need debootstrap: install it")
+    run(&mut install).context("a Debian tree needs debootstrap: install it")
 }
 
 /// Runs a command whose output nobody reads unless it fails.

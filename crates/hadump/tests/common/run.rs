@@ -40,9 +40,22 @@ impl Run {
     }
 }
 
+/// The program under test as a command. `HADUMP_RUNNER` names what runs it if it is one for another machine: QEMU's user mode
+/// runs a test, but not the programs that the test starts.
+pub fn program() -> Command {
+    match std::env::var_os("HADUMP_RUNNER") {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(HADUMP);
+            command
+        }
+        None => Command::new(HADUMP),
+    }
+}
+
 /// Runs hadump with `args`.
 pub fn hadump(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
-    Run::of(Command::new(HADUMP).args(args))
+    Run::of(program().args(args))
 }
 
 /// A file that disappears with the value, in a directory of its own.
@@ -84,7 +97,7 @@ pub fn to_elf(input: &Path, level: u32) -> Scratch {
 
 /// `hadump convert INPUT -o OUTPUT OPTIONS`.
 pub fn convert(input: &Path, output: &Path, options: &[&str]) -> Run {
-    let mut command = Command::new(HADUMP);
+    let mut command = program();
     Run::of(command.arg("convert").arg(input).arg("-o").arg(output).args(options))
 }
 

@@ -86,8 +86,8 @@ pub(super) fn run(
     methods: Option<&[String]>,
     runs: usize,
 ) -> Result<()> {
-    let work = work_directory()?;
-    let tree = Tree::make(&work)?;
+    let work = work_directory("boot")?;
+    let tree = Tree::make(&work, "sid")?;
     let qemu = install(&tree)?;
     let parts = Parts::make(&tree, &work, Kernel::of(options.kernel, &tree, &work)?, hadump)?;
     let peer = Peer::of_guest(format!("/{MAKEDUMPFILE}"), parts.peer.clone());

@@ -37,8 +37,8 @@ impl Kdump {
             return Ok(());
         }
         let suite = if self.newest { Suite::Newest } else { self.kernel };
-        let work = work_directory()?;
-        let tree = Tree::make(&work)?;
+        let work = work_directory("boot")?;
+        let tree = Tree::make(&work, "sid")?;
         println!("boot: {}", install(&tree)?);
         let kernel = Kernel::of(suite, &tree, &work)?;
         println!("boot: Linux {}", kernel.version);

@@ -38,8 +38,8 @@ impl Power {
             );
             return Ok(());
         }
-        let work = work_directory()?;
-        let tree = Tree::make(&work)?;
+        let work = work_directory("boot")?;
+        let tree = Tree::make(&work, "sid")?;
         let programs = programs::make(&tree, &work)?;
         let vmlinux = self.kernel.vmlinux(&tree, &work)?;
         let machine = ["-machine", "pseries", "-accel", "tcg,thread=multi", "-cpu", "POWER9", "-smp", "2"];
