@@ -5,6 +5,7 @@
 mod cargo;
 mod cross;
 mod guest;
+mod manual;
 mod pages;
 mod task;
 
@@ -12,6 +13,11 @@ mod task;
 #[path = "../../crates/hadump/tests/common/reader/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "shared with the tests, which use all of it")]
 mod reader;
+
+/// hadump's command line, which man pages and completions are made of.
+#[path = "../../crates/hadump/src/cli/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "only its description is needed here")]
+mod cli;
 
 use clap::{Parser, Subcommand};
 use corpus::unpack;
@@ -42,6 +48,8 @@ enum Task {
     Synth(task::synth::Synth),
     /// Makes a large dump out of a small one, for bench
     Amplify(task::amplify::Amplify),
+    /// Writes the man pages, to read them
+    Man(task::man::Pages),
     /// Hands hostile inputs to every reader
     Fuzz(task::fuzz::Fuzz),
     /// Checks formatting, lints and licences
@@ -77,6 +85,7 @@ fn run() -> anyhow::Result<()> {
         Task::Model(model) => model.run(),
         Task::Synth(synth) => synth.run(),
         Task::Amplify(amplify) => amplify.run(),
+        Task::Man(pages) => pages.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Lint => task::lint::run(),
         Task::Ci => {

@@ -18,7 +18,9 @@ mod threads;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
-use commands::{convert, decrypt, diff, dmesg, hpte, info, join, pages, receive, regs, save, status, verify};
+use commands::{
+    completions, convert, decrypt, diff, dmesg, hpte, info, join, pages, receive, regs, save, status, verify,
+};
 use outcome::{FAILED, NOT_COMPARED, Outcome};
 use show::log;
 use show::terminal::{self, Line};
@@ -43,6 +45,7 @@ fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
         Command::Diff(args) => diff::run(args, quiet),
         Command::Pages(args) => pages::run(args, quiet),
         Command::Decrypt(args) => decrypt::run(args),
+        Command::Completions(args) => completions::run(args.shell),
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod boot;
 pub(crate) mod demo;
 pub(crate) mod fuzz;
 pub(crate) mod lint;
+pub(crate) mod man;
 pub(crate) mod measure;
 pub(crate) mod model;
 pub(crate) mod synth;

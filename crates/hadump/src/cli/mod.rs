@@ -1,11 +1,13 @@
 //! The command line.
 
+mod completions;
 mod input;
 mod outputs;
 mod parse;
 mod save;
 mod write;
 
+pub(crate) use completions::{Completions, Shell};
 pub(crate) use input::{Access, InputArgs};
 pub(crate) use outputs::{Cut, Shard, is_stream};
 pub(crate) use save::{Release, Save};
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Pages(Pages),
     /// Decrypt what `--encrypt-to` wrote, a dump or a log
     Decrypt(Decrypt),
+    /// Print a script that lets a shell complete the command line
+    Completions(Completions),
 }
 
 #[derive(Debug, Args)]

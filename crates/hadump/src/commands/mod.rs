@@ -1,5 +1,6 @@
 //! The subcommands, a file or folder each: it opens what the user named, does its work and prints.
 
+pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod decrypt;
 pub(crate) mod diff;
