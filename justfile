@@ -16,6 +16,10 @@ test *arguments:
 boot machine="power" *arguments:
     cargo xtask boot {{machine}} {{arguments}}
 
+# Packages and tarballs; `just package --check` tries them in fresh Debian trees
+package *arguments:
+    cargo xtask package {{arguments}}
+
 # Formatting, clippy, licences
 lint:
     cargo xtask lint

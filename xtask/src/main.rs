@@ -48,6 +48,8 @@ enum Task {
     Synth(task::synth::Synth),
     /// Makes a large dump out of a small one, for bench
     Amplify(task::amplify::Amplify),
+    /// Makes packages for distributions, and tries them
+    Package(task::package::Packages),
     /// Writes the man pages, to read them
     Man(task::man::Pages),
     /// Hands hostile inputs to every reader
@@ -85,6 +87,7 @@ fn run() -> anyhow::Result<()> {
         Task::Model(model) => model.run(),
         Task::Synth(synth) => synth.run(),
         Task::Amplify(amplify) => amplify.run(),
+        Task::Package(packages) => packages.run(),
         Task::Man(pages) => pages.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Lint => task::lint::run(),

@@ -9,6 +9,7 @@ pub(crate) mod lint;
 pub(crate) mod man;
 pub(crate) mod measure;
 pub(crate) mod model;
+pub(crate) mod package;
 pub(crate) mod synth;
 pub(crate) mod test;
 pub(crate) mod testdata;

@@ -1,0 +1,68 @@
+//! Packages for rpm.
+
+use super::contents::{Content, Kind, Package, Product, Role};
+use anyhow::{Context, Result};
+use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileOptions, PackageBuilder, Scriptlet};
+use std::path::{Path, PathBuf};
+
+/// The version of makedumpfile whose command line hadump takes.
+const MAKEDUMPFILE: &str = "1.7.9";
+/// Before the files go: a unit that was enabled would stay as a link to nothing. An upgrade calls it with 1.
+const BEFORE_REMOVAL: &str = "\
+if [ \"$1\" = 0 ] && [ -x /usr/bin/systemctl ]; then
+    /usr/bin/systemctl --no-reload disable hadump-save.service hadump-registered.service >/dev/null 2>&1 || :
+fi
+";
+
+/// Writes `package` into the directory `into`.
+pub(crate) fn write(product: &Product, package: &Package, into: &Path) -> Result<PathBuf> {
+    let about = package.about;
+    let architecture = if about.kind == Kind::Makedumpfile { "noarch" } else { product.target.machine };
+    let release = product.release;
+    let mut builder =
+        PackageBuilder::new(package.name, &product.version, product.licence, architecture, about.summary);
+    let time = u32::try_from(product.time).context("rpm counts seconds in 32 bits")?;
+    // What rpm of any age reads, and the same bytes each time.
+    let config = BuildConfig::v4().compression(CompressionWithLevel::Gzip(9)).source_date(time);
+    builder.using_config(config).release(release).description(about.description).build_host("localhost");
+    builder.packager(product.maintainer.as_str()).group("System Environment/Kernel");
+    let full = format!("{}-{release}", product.version);
+    match about.kind {
+        Kind::Program => {
+            builder.suggests(Dependency::any("crash")).suggests(Dependency::any("dracut"));
+            builder.pre_uninstall_script(Scriptlet::new(BEFORE_REMOVAL));
+        }
+        // Not `Obsoletes`: that would take makedumpfile's place on every machine that is upgraded and has the repository.
+        Kind::Makedumpfile => {
+            builder
+                .requires(Dependency::eq("hadump", &full))
+                .provides(Dependency::eq("makedumpfile", MAKEDUMPFILE));
+            builder.conflicts(Dependency::any("makedumpfile"));
+        }
+        Kind::Debug => {
+            builder.requires(Dependency::eq("hadump", &full));
+        }
+    }
+    for file in &package.files {
+        let path = format!("/{}", file.path);
+        match &file.content {
+            Content::Bytes(content, mode) => {
+                let mode = u16::try_from(*mode).context("a mode has twelve bits")?;
+                let options = FileOptions::new(path).permissions(mode);
+                let options = match file.role {
+                    Role::Plain => options,
+                    Role::Configuration => options.config().noreplace(),
+                    Role::Documentation => options.doc(),
+                    Role::Licence => options.license(),
+                };
+                builder.with_file_contents(content.clone(), options)?;
+            }
+            Content::Link(to) => {
+                builder.with_symlink(FileOptions::symlink(path, *to))?;
+            }
+        }
+    }
+    let path = into.join(format!("{}-{full}.{architecture}.rpm", package.name));
+    builder.build()?.write_file(&path).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
