@@ -1,6 +1,6 @@
 # An ordinary boot with memory set aside for a capture kernel, which the kernel enters by itself when it crashes.
 step load kexec --load-panic --kexec-file-syscall --initrd /boot/initramfs \
-    --command-line "console=ttyS0 panic=-1 no_timer_check reset_devices $CAPTURE" /boot/kernel
+    --command-line "console=ttyS0 panic=-1 no_timer_check nowatchdog reset_devices $CAPTURE" /boot/kernel
 step loaded cat /sys/kernel/kexec_crash_loaded
 step inhabit memory inhabit "$INHABITED" /bin/hadump
 step fill memory fill "$FILL_SECONDS"
