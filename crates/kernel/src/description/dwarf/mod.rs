@@ -48,7 +48,8 @@ impl<'v> Dwarf<'v> {
         }
         if let Some(other) = vmlinux.shares_with()? {
             return Err(vmlinux.unusable(format!(
-                "its debug information is shared with {other} (dwz), which is not read; a vmlinux that is whole is needed"
+                "its debug information is in part in {} (dwz), which is not read; give the vmlinux as it was built, before dwz, or its VMCOREINFO",
+                other.display()
             )));
         }
         let endian = match vmlinux.machine().order {

@@ -87,6 +87,17 @@ fn packed(bytes: &[u8], packing: Packing) -> Vec<u8> {
 
 /// A file with these sections, the symbol `first` at the address `first`, and the text of a release.
 pub(crate) fn vmlinux(info: &[u8], abbreviations: &[u8], first: u64, packing: Packing) -> Vec<u8> {
+    vmlinux_with(info, abbreviations, first, packing, &[])
+}
+
+/// The same with more sections, which are not packed.
+pub(crate) fn vmlinux_with(
+    info: &[u8],
+    abbreviations: &[u8],
+    first: u64,
+    packing: Packing,
+    more: &[(&str, &[u8])],
+) -> Vec<u8> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
     for (name, content) in [(".debug_info", info), (".debug_abbrev", abbreviations)] {
         let segment = object.segment_name(StandardSegment::Debug).to_vec();
@@ -97,6 +108,10 @@ pub(crate) fn vmlinux(info: &[u8], abbreviations: &[u8], first: u64, packing: Pa
             object.section_mut(section).flags =
                 SectionFlags::Elf { sh_type: elf::SHT_PROGBITS, sh_flags: elf::SHF_COMPRESSED };
         }
+    }
+    for (name, content) in more {
+        let section = object.add_section(Vec::new(), name.as_bytes().to_vec(), SectionKind::Debug);
+        object.append_section_data(section, content, 1);
     }
     let rodata = object.add_section(Vec::new(), b".rodata".to_vec(), SectionKind::ReadOnlyData);
     object.append_section_data(rodata, b"Linux version 6.1.0 (gcc)\0", 8);

@@ -64,6 +64,34 @@ fn a_unit_that_claims_more_than_there_is_is_named_with_its_place() {
     assert!(error.contains(".debug_info at offset 0x0 is damaged: a unit of 259 bytes"), "{error}");
 }
 
+#[test]
+fn debug_information_that_is_in_part_in_another_file_names_that_file() {
+    let sup = |name: &[u8]| [&[5, 0, u8::from(name == b"\0")], name, &[1, 7]].concat();
+    for (section, content, shared) in [
+        (".gnu_debugaltlink", b"../.dwz/kernel\0\x12\x34".to_vec(), Some("../.dwz/kernel")),
+        (".gnu_debugaltlink", b"/usr/lib/debug/.dwz/kernel\0".to_vec(), Some("/usr/lib/debug/.dwz/kernel")),
+        (".debug_sup", sup(b".dwz/kernel\0"), Some(".dwz/kernel")),
+        (".debug_sup", sup(b"\0"), None),
+        (".debug_sup", vec![5], None),
+    ] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let more = [(section, content.as_slice())];
+        file.write_all(&sample::vmlinux_with(&info(5), &abbreviations(), 0x1000, Packing::Plain, &more))
+            .unwrap();
+        let vmlinux = Vmlinux::open(file.path()).unwrap();
+        match shared {
+            Some(name) => {
+                // A relative path starts at the file that names it; an absolute one stays.
+                let at = file.path().parent().unwrap().join(name);
+                let error = Dwarf::open(&vmlinux).err().unwrap().to_string();
+                assert!(error.contains(&format!("in {} (dwz)", at.display())), "{error}");
+                assert!(error.contains("give the vmlinux as it was built"), "{error}");
+            }
+            None => assert_eq!(Dwarf::open(&vmlinux).unwrap().unwrap().size_of("node", 8).unwrap(), Some(16)),
+        }
+    }
+}
+
 /// Asks everything of whatever was read.
 fn exercise(path: &std::path::Path) {
     let Ok(vmlinux) = Vmlinux::open(path) else { return };

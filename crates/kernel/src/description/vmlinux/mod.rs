@@ -14,7 +14,9 @@ mod stream;
 use crate::Error;
 use object::CompressionFormat;
 use part::Part;
+use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use stream::{At, Bytes};
@@ -26,6 +28,9 @@ pub(crate) use stream::SectionStream;
 /// What is decompressed at once and not read from the file: strings and abbreviations of the largest kernels have some
 /// ten megabytes.
 const MAX_SECTION: u64 = 256 << 20;
+
+/// What `.debug_sup` begins with: a version of two bytes, and whether this is the supplement.
+const SUPPLEMENT_HEADER: usize = 3;
 
 /// A vmlinux.
 pub struct Vmlinux {
@@ -220,11 +225,20 @@ impl Vmlinux {
         Ok(bytes)
     }
 
-    /// The file that the debug information shares types with (dwz's `.gnu_debugaltlink`), if there is one.
-    pub(crate) fn shares_with(&self) -> Result<Option<String>, Error> {
-        let name = self.whole(".gnu_debugaltlink")?;
-        let name = name.split(|&b| b == 0).next().filter(|name| !name.is_empty());
-        Ok(name.map(|name| String::from_utf8_lossy(name).into_owned()))
+    /// The file that the debug information shares types with, if there is one: dwz names it in `.gnu_debugaltlink`, and
+    /// for DWARF 5 in `.debug_sup`, by a path that may start at the file itself.
+    pub(crate) fn shares_with(&self) -> Result<Option<PathBuf>, Error> {
+        for (section, header) in [(".gnu_debugaltlink", 0), (".debug_sup", SUPPLEMENT_HEADER)] {
+            let bytes = self.whole(section)?;
+            // The supplement has a section `.debug_sup`, too, without a name in it.
+            let name = bytes.get(header..).and_then(|name| name.split(|&b| b == 0).next());
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                let name = Path::new(OsStr::from_bytes(name));
+                let beside = self.find(section).and_then(|(part, _)| part.path.parent());
+                return Ok(Some(beside.map_or_else(|| name.to_owned(), |beside| beside.join(name))));
+            }
+        }
+        Ok(None)
     }
 
     /// The error that this file cannot be used.
