@@ -391,7 +391,8 @@ fn memory_that_nobody_has_takes_no_time() {
         let selected = Kernel::open(&dump).unwrap().select(DumpLevel::ALL, None);
         let (took, selected) = (began.elapsed(), selected.unwrap());
         println!("{took:?}: {:?}", selected.remarks);
-        assert!(took.as_secs() < 20, "{took:?}");
+        // A walk of all frames would take hours; what is needed takes seconds, and a minute on a busy machine.
+        assert!(took.as_secs() < 120, "{took:?}");
         assert!(selected.gate.closed && selected.selection.kept() > 1 << 34);
     });
 }

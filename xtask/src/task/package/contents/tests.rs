@@ -103,8 +103,7 @@ fn rpm_takes_every_package() {
         let path =
             crate::task::package::redhat::write(&product, &package, directory.path()).expect("a package");
         let read = rpm::Package::open(&path).expect("a package of rpm's");
-        let paths: BTreeSet<PathBuf> =
-            read.metadata.get_file_paths().expect("paths").into_iter().map(PathBuf::from).collect();
+        let paths: BTreeSet<PathBuf> = read.metadata.get_file_paths().expect("paths").into_iter().collect();
         let wanted = package.files.iter().map(|file| Path::new("/").join(&file.path)).collect();
         assert_eq!(paths, wanted);
     }
