@@ -200,6 +200,12 @@ impl Input {
         self.sparse
     }
 
+    /// An error that says that the file ends before `part` of it does, for which it needs the first `needed` bytes.
+    pub(crate) fn cut_off(&self, needed: u64, part: &str) -> Error {
+        let what = format!("cut off: {} of the {needed} bytes that {part} take, and no page", self.len());
+        Error::Unsupported { path: self.path.clone(), what }
+    }
+
     /// An error that says that `field` at `offset` holds `found` instead of `expected`.
     pub(crate) fn damaged(
         &self,

@@ -347,7 +347,7 @@ mod tests {
     fn what_is_not_read_is_named_with_a_way_out() {
         assert!(message(b"\x28\xb5\x2f\xfd....").contains("zstd -d --sparse /"));
         assert!(message(b"\x1f\x8b\x08").contains("gunzip -k /"));
-        assert!(message(b"makedumpfile\0\0\0\0").contains("a header of 4096 bytes"));
+        assert!(message(b"makedumpfile\0\0\0\0").contains("cut off: 16 of the 4096 bytes"));
         assert!(message(b"sadump\0\0").contains("sadump"));
         assert!(message(b"PAGEDU64").contains("Windows"));
         assert!(message(b"\xd0\xbe\xd2\xbe").contains("vmss2core"));

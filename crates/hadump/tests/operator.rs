@@ -78,9 +78,12 @@ fn a_message_names_what_is_wrong_and_what_to_do() {
     let (dump, place) = (small(), Scratch::new("out"));
     fs::create_dir(place.directory().join("d")).unwrap();
     let input = dump.elf.to_str().unwrap();
-    let cases: [(&[&str], i32, &[&str]); 10] = [
+    let machine = root(&dump.elf);
+    let machine = machine.path().to_str().unwrap();
+    let cases: [(&[&str], i32, &[&str]); 11] = [
         (&["convert", input, "-o", "d"], 1, &["d: a directory; name a file in it, such as d/vmcore"]),
         (&["convert", input, "-o", "none/out"], 1, &["none: there is no such directory", "mkdir -p none"]),
+        (&["save", "--root", machine, "--to", "none/out"], 1, &["none: there is no such", "mkdir -p none"]),
         (&["convert", input, "-o", "out", "-j", "0"], 2, &["expected a number of threads, at least 1"]),
         (&["regs", input, "--cpu", "x"], 2, &["expected the number of a CPU"]),
         (&["convert", input, "-o", "out", "--limit-rate", "0"], 2, &["the rate must not be 0"]),
@@ -122,8 +125,80 @@ fn a_full_standard_output_is_named() {
             .unwrap();
         let said = String::from_utf8_lossy(&run.stderr);
         assert_eq!(run.status.code(), Some(1), "{args:?}: {said}");
-        assert!(said.contains("standard output: ") || said.contains("kernel log"), "{args:?}: {said}");
+        assert!(said.starts_with("hadump: standard output: "), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn a_report_that_a_full_standard_output_does_not_take_changes_nothing_and_is_told() {
+    let (dump, place) = (small(), Scratch::new("out"));
+    let root = root(&dump.elf);
+    for command in ["convert --json \"$2\" -o out", "save --json --root \"$1\" --to saved"] {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("exec \"$0\" {command} > /dev/full"), HADUMP])
+            .arg(root.path())
+            .arg(&dump.elf);
+        let run = Run::of(shell.current_dir(place.directory())).ok();
+        assert!(run.stderr.contains("standard output: cannot print the report"), "{}", run.stderr);
+    }
+    assert_eq!(names(place.directory()), ["out", "saved", "saved-dmesg.txt"]);
+}
+
+#[test]
+fn a_minus_that_stands_for_no_input_is_answered_with_what_to_do() {
+    let (dump, place) = (small(), Scratch::new("out"));
+    for command in
+        ["info -", "dmesg -", "pages -", "verify -", "diff - -", "convert - -o out", "makedumpfile -c - out"]
+    {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("cat \"$1\" | \"$0\" {command}"), HADUMP]).arg(&dump.elf);
+        let run = Run::of(shell.current_dir(place.directory()));
+        assert_eq!(
+            run.code,
+            Some(if command.starts_with("diff") { 2 } else { 1 }),
+            "{command}: {}",
+            run.stderr
+        );
+        assert!(run.stderr.contains("write it into a file first"), "{command}: {}", run.stderr);
+    }
+    assert!(names(place.directory()).is_empty());
+    // A file of this name is a file.
+    symlink(&dump.elf, place.directory().join("-")).unwrap();
+    Run::of(Command::new(HADUMP).args(["info", "-"]).current_dir(place.directory())).ok();
+}
+
+#[test]
+fn a_dump_that_was_cut_in_its_headers_is_called_cut_off_with_what_it_takes() {
+    let (dump, place) = (small(), Scratch::new("cut"));
+    let (kdump, flat) = (place.directory().join("kdump"), place.directory().join("flat"));
+    convert(&dump.elf, &kdump, &[]).ok();
+    convert(&dump.elf, &flat, &["--flattened"]).ok();
+    for (file, lengths) in [
+        (&dump.elf, &[100_usize, 230][..]),
+        (&kdump, &[100, 463, 464, 5000, 70_000, 150_000]),
+        (&flat, &[100, 4095, 4200, 10_000]),
+    ] {
+        let bytes = fs::read(file).unwrap();
+        for &length in lengths {
+            fs::write(place.path(), &bytes[..length]).unwrap();
+            let run = hadump(["info".as_ref(), place.path().as_os_str()]);
+            assert_eq!(run.code, Some(1), "{length}: {}", run.stderr);
+            let said = format!("{}: cut off: ", place.path().display());
+            assert!(run.stderr.contains(&said), "{} of {length}: {}", file.display(), run.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_warning_about_a_dump_without_vmcoreinfo_is_printed_once() {
+    let (dump, place) = (small(), Scratch::new("cut"));
+    fs::write(place.path(), &fs::read(&dump.elf).unwrap()[..5000]).unwrap();
+    let run = hadump(["info".as_ref(), place.path().as_os_str()]);
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    let distinct: std::collections::BTreeSet<&str> = lines.iter().copied().collect();
+    assert!(lines.len() > 1 && lines.len() == distinct.len(), "{}", run.stderr);
 }
 
 #[test]

@@ -64,8 +64,7 @@ impl Index {
     /// When a record lies, or there are no pieces, or more than can be kept in mind. A file without its end is none.
     pub(crate) fn read(input: &Input) -> Result<Self, Error> {
         if input.len() < HEADER_LEN as u64 {
-            let found = format!("{} bytes", input.len());
-            return Err(input.damaged("file length", 0, found, "a header of 4096 bytes at least").into());
+            return Err(input.cut_off(HEADER_LEN as u64, "its headers"));
         }
         let damaged = |at: u64, bad: Bad| input.damaged(bad.field, at + bad.offset, bad.found, bad.expected);
         let mut header = [0; HEADER_LEN];

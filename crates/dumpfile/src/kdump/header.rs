@@ -53,8 +53,7 @@ impl Headers {
     pub(super) fn read(input: &Input) -> Result<Self, Error> {
         let mut bytes = [0; 464];
         if input.len() < bytes.len() as u64 {
-            let found = format!("{} bytes", input.len());
-            return Err(input.damaged("file length", 0, found, "a header of 464 bytes at least").into());
+            return Err(input.cut_off(bytes.len() as u64, "its headers"));
         }
         input.read_at(0, &mut bytes)?;
         let diskdump = bytes.starts_with(DISKDUMP_SIGNATURE);
@@ -126,8 +125,7 @@ impl Headers {
         };
         self.remarks.extend(remark);
         if geometry.descriptors > input.len() {
-            let expected = format!("at least {:#x} to hold the bitmaps", geometry.descriptors);
-            return Err(input.damaged("file length", 0, format!("{:#x}", input.len()), expected).into());
+            return Err(input.cut_off(geometry.descriptors, "its headers and bitmaps"));
         }
         Ok(geometry)
     }
@@ -309,23 +307,22 @@ fn word_size(
     let Some(found) = abis.into_iter().find_map(sensible) else {
         let header = decode(abis[0]);
         let at = if narrow { 416 } else { 428 };
-        return Err(if PageSize::new(header.block_size.into()).is_none() {
-            input.damaged(
-                "block_size",
-                at,
-                header.block_size.to_string(),
-                "a power of two from 4096 to 1048576",
-            )
-        } else {
-            let found = header.sub_hdr_size.to_string();
-            input.damaged(
-                "sub_hdr_size",
-                at + 4,
-                found,
-                format!("blocks inside a file of {} bytes", input.len()),
-            )
-        }
-        .into());
+        return Err(match PageSize::new(header.block_size.into()) {
+            None => input
+                .damaged(
+                    "block_size",
+                    at,
+                    header.block_size.to_string(),
+                    "a power of two from 4096 to 1048576",
+                )
+                .into(),
+            Some(_) if header.sub_hdr_size == 0 => {
+                input.damaged("sub_hdr_size", at + 4, "0", "the number of its blocks, at least 1").into()
+            }
+            Some(page_size) => {
+                input.cut_off((1 + u64::from(header.sub_hdr_size)) * page_size.bytes(), "its headers")
+            }
+        });
     };
     if let Some(machine) = machine
         && (found.0 == Abi::Bits64) != (machine.word == WordSize::Bits64)

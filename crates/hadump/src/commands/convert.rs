@@ -17,7 +17,7 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
     let (report, outcome) = threads::on(args.write.threads, || convert(args, quiet))?;
     // The dump is written: a failure to print the report does not change the outcome.
     if let Err(error) = report.print(args.json, quiet) {
-        tracing::error!("cannot print the report: {error:#}");
+        tracing::error!("standard output: cannot print the report: {error:#}");
     }
     Ok(outcome)
 }

@@ -4,7 +4,8 @@ use crate::cli;
 use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
 use crate::show::report;
-use anyhow::{Context, Result};
+use anyhow::Result;
+use kernel::log::LogError;
 use serde::Serialize;
 use std::io::{BufWriter, Write};
 
@@ -25,8 +26,12 @@ pub(crate) fn run(args: &cli::Dmesg) -> Result<Outcome> {
     let dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
     let kernel = input::kernel(&dump, &args.input)?;
     let read = |out: &mut dyn Write| {
-        kernel::log::read_log(&kernel, out)
-            .with_context(|| format!("{}: cannot read the kernel log", args.input.name()))
+        kernel::log::read_log(&kernel, out).map_err(|error| match error {
+            // It is standard output's, which needs no other name.
+            LogError::Write(error) => error.into(),
+            error => anyhow::Error::new(error)
+                .context(format!("{}: cannot read the kernel log", args.input.name())),
+        })
     };
     let summary = if args.json {
         let mut text = Vec::new();

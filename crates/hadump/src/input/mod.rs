@@ -37,27 +37,37 @@ pub(crate) fn open(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
 
 /// As [`open`]; the machine's dump is held for reading already if there is a `reading`.
 pub(crate) fn open_held(args: &InputArgs, prefer: Prefer, reading: Option<&Hold>) -> Result<Dump> {
-    let dump = open_as_it_is(args, prefer, reading)?;
+    let mut dump = open_as_it_is(args, prefer, reading)?;
+    if has_to_be_completed(&dump, args) {
+        complete(&mut dump, args)?;
+    }
+    Ok(dump)
+}
+
+/// Whether something was given that describes the kernel, or nothing says how large its pages are.
+fn has_to_be_completed(dump: &Dump, args: &InputArgs) -> bool {
     let given = args.knowledge();
-    let as_it_is = given.vmcoreinfo.is_none()
-        && given.vmlinux.is_none()
-        && dump.source.page_size_by == PageSizeBy::Input;
-    if as_it_is { Ok(dump) } else { complete(dump, args) }
+    given.vmcoreinfo.is_some() || given.vmlinux.is_some() || dump.source.page_size_by != PageSizeBy::Input
 }
 
 /// As [`open`], for commands that need the kernel: a dump without VMCOREINFO is searched for it.
 pub(crate) fn open_for_kernel(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
-    complete(open_as_it_is(args, prefer, None)?, args)
+    let mut dump = open_as_it_is(args, prefer, None)?;
+    complete(&mut dump, args)?;
+    Ok(dump)
 }
 
 /// As [`open`], for commands that say what a dump is: one without VMCOREINFO is searched for it, and shown also where
 /// nothing is found.
 pub(crate) fn open_to_show(args: &InputArgs, prefer: Prefer) -> Result<Dump> {
-    let dump = open(args, prefer)?;
-    if dump.vmcoreinfo.is_some() {
-        return Ok(dump);
+    let mut dump = open_as_it_is(args, prefer, None)?;
+    if has_to_be_completed(&dump, args) {
+        complete(&mut dump, args)?;
+    } else if dump.vmcoreinfo.is_none() && complete(&mut dump, args).is_err() {
+        // As it was before anything was looked for.
+        dump = open_as_it_is(args, prefer, None)?;
     }
-    Ok(open_for_kernel(args, prefer).unwrap_or(dump))
+    Ok(dump)
 }
 
 /// Looks for what cannot be in an input without checksums, before its pages are copied or listed: what was found makes the
@@ -73,7 +83,7 @@ pub(crate) fn find_contradictions(dump: &mut Dump, args: &InputArgs) -> Result<(
 }
 
 /// Adds the VMCOREINFO that the dump lacks.
-fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
+fn complete(dump: &mut Dump, args: &InputArgs) -> Result<()> {
     if let Some(path) = &args.vmcoreinfo
         && path.metadata().is_ok_and(|meta| meta.file_type().is_fifo())
     {
@@ -81,14 +91,14 @@ fn complete(mut dump: Dump, args: &InputArgs) -> Result<Dump> {
     }
     let what = format!("{}: looking for what describes its kernel", args.name());
     let completed =
-        progress::patiently(&what, false, || kernel::knowledge::complete(&mut dump, &args.knowledge()));
+        progress::patiently(&what, false, || kernel::knowledge::complete(dump, &args.knowledge()));
     let remarks =
         completed.with_context(|| format!("{}: cannot find out which kernel it is of", args.name()))?;
     for remark in &remarks {
         tracing::warn!("{}: {remark}", args.name());
     }
     dump.source.remarks.extend(remarks);
-    Ok(dump)
+    Ok(())
 }
 
 /// As [`open_held`], for a caller that completes what is known of the kernel itself.
@@ -183,6 +193,13 @@ fn held(mut dump: Dump, reading: Option<Hold>) -> Dump {
 
 /// Opens a dump file, or the files of a split set or of an encrypted dump, which messages call `name`.
 fn open_dump(files: &[PathBuf], args: &InputArgs, name: &str) -> Result<Dump> {
+    let is_missing = |file: &&PathBuf| file.as_os_str() == "-" && !file.exists();
+    if files.iter().find(is_missing).is_some() {
+        bail!(
+            "-: standard input is not read: a dump is read at random, so write it into a file first (cat > FILE); \
+             a flattened stream: hadump receive FILE"
+        );
+    }
     let assume = Assume { page_size: args.page_size, machine: args.machine, access: access(args, files) };
     let dump = match (decrypt::open(files, &args.identity)?, args.machine, files) {
         (Some(dump), ..) => dump,

@@ -47,10 +47,15 @@ pub(crate) fn explain(path: &Path, error: Error, option: &str) -> anyhow::Error 
     }
     let directory = directory_of(path);
     if !directory.exists() {
-        let directory = directory.display();
-        return anyhow!("{directory}: there is no such directory; make it first: mkdir -p {directory}");
+        return no_directory(&directory);
     }
     explain_existing(error, option)
+}
+
+/// The error for an output in a directory that is not there.
+pub(crate) fn no_directory(directory: &Path) -> anyhow::Error {
+    let directory = directory.display();
+    anyhow!("{directory}: there is no such directory; make it first: mkdir -p {directory}")
 }
 
 /// Says what to do where the name of an output is taken by a file that `option` would replace.

@@ -58,7 +58,9 @@ fn a_file_that_ends_inside_its_descriptors_gets_the_room_for_all() {
 fn without_whole_bitmaps_nothing_is_usable_and_the_file_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let (path, bytes, _) = sample(dir.path(), "x86_64");
-    for (len, what) in [(100, "a header of 464 bytes"), (3 * 4096, "to hold the bitmaps")] {
+    for (len, what) in
+        [(100, "cut off: 100 of the 464 bytes"), (3 * 4096, "that its headers and bitmaps take")]
+    {
         std::fs::write(&path, &bytes[..len]).unwrap();
         let error = mark(&path).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");

@@ -238,7 +238,7 @@ impl Saving<'_> {
         };
         // The dump is saved: a failure to print the report does not change the outcome.
         if let Err(error) = report.print(self.args.json, self.quiet) {
-            tracing::error!("cannot print the report: {error:#}");
+            tracing::error!("standard output: cannot print the report: {error:#}");
         }
         outcome.ok_or_else(|| error.unwrap_or_else(|| anyhow!("no page was saved: {}", words(ended))))
     }

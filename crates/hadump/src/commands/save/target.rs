@@ -150,7 +150,7 @@ impl TargetKind {
                 Ok(metadata) if metadata.is_dir() => {}
                 Ok(_) => bail!("{}: not a directory", directory.display()),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    bail!("{}: there is no such directory", directory.display())
+                    return Err(output::no_directory(&directory));
                 }
                 Err(error) => {
                     return Err(error).with_context(|| format!("{}: cannot look at it", directory.display()));
