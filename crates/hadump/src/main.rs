@@ -23,6 +23,7 @@ use commands::{
 };
 use outcome::{FAILED, NOT_COMPARED, Outcome};
 use show::log;
+use show::remedy;
 use show::terminal::{self, Line};
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -102,7 +103,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // A full disk behind standard error must not change how the run ends.
             let standard_output = if is_of_standard_output(&error) { "standard output: " } else { "" };
-            let text = format!("{standard_output}{error:#}");
+            let text = format!("{standard_output}{}", remedy::explained(&error));
             let _ = writeln!(terminal::stderr(), "hadump: {}", Line(&text));
             if matches!(cli.command, Command::Diff(_)) { NOT_COMPARED } else { FAILED }.into()
         }

@@ -283,4 +283,24 @@ fn a_closed_standard_output_fails_like_a_full_one_where_a_dump_goes_there() {
     let run = closed(HADUMP, &["convert", "-o", "-"]);
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(run.stderr.contains("standard output is closed"), "{}", run.stderr);
+    let Some(encrypted) = encrypted(&dump.elf) else { return };
+    let run = Run::of(
+        Command::new("sh")
+            .args(["-c", "exec \"$0\" \"$@\" >&-", HADUMP, "decrypt", "-o", "-", "--identity"])
+            .args([&encrypted.directory().join("key"), encrypted.path()]),
+    );
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("standard output is closed"), "{}", run.stderr);
+}
+
+/// The dump, encrypted for the key in the file `key` beside it; `None` where there is no `age-keygen`.
+fn encrypted(dump: &Path) -> Option<Scratch> {
+    let keygen = common::peer::program("age-keygen")?;
+    let scratch = Scratch::new("vmcore.age");
+    let key = scratch.directory().join("key");
+    Run::of(Command::new(keygen).arg("-o").arg(&key)).ok();
+    let text = fs::read_to_string(&key).unwrap();
+    let public = text.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("a public key");
+    common::run::convert(dump, scratch.path(), &["-d", "31", "--encrypt-to", public]).ok();
+    Some(scratch)
 }

@@ -9,6 +9,7 @@ use corpus::X86_64;
 use phyp_model::Options;
 use phyp_model::root::RootOptions;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -100,31 +101,91 @@ fn memory_is_released_for_a_pipe_only_when_the_receiver_confirms_the_dump_or_the
     assert_eq!(through_a_pipe(&["--acks", "ACKS"], &["--json"]), "");
 }
 
-/// A machine in whose FIFO nobody answers yet, and `save` that has written all of its dump; answers the root, the FIFO held
-/// open, and the process.
-fn waiting_for_an_answer(dump: &Path) -> (Scratch, fs::File, std::process::Child) {
+/// The dump is saved before memory is released: it is worth no less where the kernel's file takes nothing.
+#[test]
+fn a_release_that_fails_after_a_save_that_cannot_be_resumed_is_a_remark() {
+    for (options, names) in
+        [(&["--format", "elf"][..], &["vmcore"][..]), (&[], &["part0", "part1"]), (&["--trust-pipe"], &["-"])]
+    {
+        let root = root_with(&crashed(&Options::small_fadump(), 7), &RootOptions::default());
+        let release = root.path().join("sys/kernel/fadump/release_mem");
+        fs::remove_file(&release).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &release).unwrap();
+        let output = Scratch::new("output");
+        let mut command = Command::new(HADUMP);
+        command.args(["save", "--release", "after", "--root"]).arg(root.path()).args(options);
+        for name in names {
+            command.args(["--to", name]);
+        }
+        let streamed = output.directory().join("streamed");
+        command.current_dir(output.directory()).stdout(fs::File::create(&streamed).unwrap());
+        let ended = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{names:?}: {said}");
+        assert!(said.contains("release_mem") && said.contains("No space left"), "{names:?}: {said}");
+        let names: Vec<PathBuf> = match names {
+            ["-"] => vec![streamed],
+            names => names.iter().map(|name| output.directory().join(name)).collect(),
+        };
+        Run::of(Command::new(HADUMP).arg("verify").args(&names)).ok();
+    }
+}
+
+/// The same where the kernel takes memory back range by range, and what was released so far cannot be read any more.
+#[test]
+fn ranges_that_cannot_be_released_after_a_stream_are_a_remark() {
+    let root = root_with(
+        &crashed(&Options::small_phyp(), 7),
+        &RootOptions { vmcore: false, ..RootOptions::default() },
+    );
+    let (mut receiver, child) = waiting_for_an_answer(&root);
+    let released = root.path().join("run/hadump/released");
+    let _ = fs::remove_file(&released);
+    fs::create_dir_all(&released).unwrap();
+    receiver.write_all(b"complete dump\n").unwrap();
+    drop(receiver);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{said}");
+    assert!(said.contains("memory is not released") && said.contains("run/hadump/released"), "{said}");
+    Run::of(Command::new(HADUMP).arg("verify").arg(root.directory().join("sent"))).ok();
+}
+
+/// A machine that fadump saved a dump of, which is this file.
+fn root_of_fadump(dump: &Path) -> Scratch {
     let root = root(dump);
     let release = root.path().join("sys/kernel/fadump/release_mem");
     fs::create_dir_all(release.parent().unwrap()).unwrap();
     fs::write(&release, "").unwrap();
+    root
+}
+
+/// `save` that has written all of its dump to the file `sent` beside the root, and its FIFO, held open, in which nobody
+/// answers yet.
+fn waiting_for_an_answer(root: &Scratch) -> (fs::File, std::process::Child) {
     let (acks, sent) = (root.directory().join("acks"), root.directory().join("sent"));
     Run::of(Command::new("mkfifo").arg(&acks)).ok();
-    let options = ["--release", "after", "--acks", acks.to_str().unwrap()];
-    let mut command = save(root.path(), Path::new("-"), &options);
-    let child = command.stdout(fs::File::create(&sent).unwrap()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = Command::new(HADUMP);
+    command
+        .args(["save", "--to", "-", "--release", "after", "--acks"])
+        .arg(&acks)
+        .arg("--root")
+        .arg(root.path());
+    let child = command.stdout(fs::File::create(&sent).unwrap()).stderr(Stdio::piped()).spawn().unwrap();
     let receiver = fs::File::options().write(true).open(&acks).unwrap();
     let began = Instant::now();
     while !fs::read(&sent).unwrap().ends_with(&[0xff; 16]) && began.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(50));
     }
-    (root, receiver, child)
+    (receiver, child)
 }
 
 #[test]
 fn a_sender_that_waits_for_an_answer_can_be_stopped() {
     let Some(dump) = corpus::dump(X86_64) else { return };
     for signal in ["TERM", "INT", "HUP"] {
-        let (root, receiver, mut child) = waiting_for_an_answer(&dump.elf);
+        let root = root_of_fadump(&dump.elf);
+        let (receiver, mut child) = waiting_for_an_answer(&root);
         Run::of(Command::new("kill").args(["-s", signal, &child.id().to_string()])).ok();
         let asked = Instant::now();
         while child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(10) {

@@ -100,3 +100,58 @@ fn a_few_open_files_are_enough() {
         Run::of(command.arg("convert").arg(directory.path().join("vmcore.elf")).arg("-o").arg(output)).ok();
     }
 }
+
+/// What a run left: all of it, or an error that names the limit and how to raise it.
+fn is_whole_or_says_why(run: &Run, whole: impl FnOnce() -> bool, what: &str) {
+    assert!(!run.stderr.contains("panicked"), "{what}: {}", run.stderr);
+    if run.code == Some(0) {
+        assert!(whole(), "{what}: another result than with many open files\n{}", run.stderr);
+        return;
+    }
+    assert_eq!(run.code, Some(1), "{what}: {}", run.stderr);
+    for word in ["open files", "ulimit -n"] {
+        assert!((run.stdout.clone() + &run.stderr).contains(word), "{what}: {}{}", run.stdout, run.stderr);
+    }
+}
+
+#[test]
+fn with_hardly_an_open_file_all_is_done_or_the_limit_is_named() {
+    let Some(dump) = corpus::dump(X86_64) else { return };
+    let directory = open_to_all(&dump.elf);
+    for name in ["root", "root/proc"] {
+        fs::create_dir(directory.path().join(name)).unwrap();
+        fs::set_permissions(directory.path().join(name), Permissions::from_mode(0o777)).unwrap();
+    }
+    std::os::unix::fs::symlink("../../vmcore.elf", directory.path().join("root/proc/vmcore")).unwrap();
+    let usual = Scratch::new("usual");
+    common::run::convert(&dump.elf, usual.path(), &[]).ok();
+    for files in 4..=12 {
+        let limit = format!("--nofile={files}");
+        for words in [&["info", "vmcore.elf"][..], &["dmesg", "vmcore.elf"], &["verify", "vmcore.elf"]] {
+            let Some(mut command) = limited(&[&limit]) else { return };
+            let run = Run::of(command.args(words).current_dir(directory.path()));
+            let many = Run::of(Command::new(HADUMP).args(words).current_dir(directory.path()));
+            is_whole_or_says_why(&run, || run.stdout == many.stdout, &format!("{words:?} {limit}"));
+        }
+        for (number, words) in [
+            &["convert", "vmcore.elf", "-o"][..],
+            &["makedumpfile", "-l", "-d", "31", "vmcore.elf"],
+            &["save", "--root", "root", "--to"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let Some(mut command) = limited(&[&limit]) else { return };
+            let name = format!("{number}-{files}");
+            let run = Run::of(command.args(words).arg(&name).current_dir(directory.path()));
+            let output = directory.path().join(&name);
+            let same = || {
+                let words = ["diff".as_ref(), usual.path().as_os_str(), output.as_os_str()];
+                common::run::hadump(words).code == Some(0)
+            };
+            is_whole_or_says_why(&run, same, &format!("{words:?} {limit}"));
+            assert!(run.code == Some(0) || !output.exists(), "{words:?} {limit}: half a dump has the name");
+            let _ = fs::remove_file(output);
+        }
+    }
+}

@@ -183,7 +183,7 @@ fn a_healthy_dump_stays_as_it_is() {
         with_dump(name, |real, dump| {
             let (notes, info) = (dump.notes.clone(), dump.vmcoreinfo.clone());
             for vmlinux in [None, real.vmlinux().as_deref()] {
-                let remarks = complete(dump, &Given { vmlinux, vmcoreinfo: None }).unwrap();
+                let remarks = complete(dump, &Given { vmlinux, ..Given::default() }).unwrap();
                 assert_eq!(remarks, [""; 0], "{name}");
                 assert_eq!((&dump.notes, &dump.vmcoreinfo), (&notes, &info), "{name}");
             }
@@ -203,7 +203,7 @@ fn keys_that_were_left_out_come_from_the_vmlinux_and_the_note_stays() {
             .flat_map(|l| [l, "\n"])
             .collect();
         put(dump, rest.clone().into_bytes());
-        let remarks = complete(dump, &Given { vmlinux: Some(vmlinux), vmcoreinfo: None }).unwrap();
+        let remarks = complete(dump, &Given { vmlinux: Some(vmlinux), ..Given::default() }).unwrap();
         assert_eq!(remarks.len(), 1, "{remarks:?}");
         assert!(lacks.iter().all(|key| remarks[0].contains(key)), "{remarks:?}");
         assert_eq!(dump.notes.find("VMCOREINFO").unwrap().desc, rest.into_bytes());

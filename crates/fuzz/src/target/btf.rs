@@ -109,7 +109,7 @@ fn run(bytes: Vec<u8>) -> bool {
     const NAMES: [&str; 6] = ["page", "page_t", "mystery", "runqueues", "free_area", ""];
     // The magic number begins with its high byte, or its low one.
     let order = if bytes.first() == Some(&0xeb) { ByteOrder::Big } else { ByteOrder::Little };
-    Btf::parse(&bytes, order).is_ok_and(|btf| {
+    Btf::parse(bytes, order).is_ok_and(|btf| {
         ask(&btf, &NAMES);
         true
     })

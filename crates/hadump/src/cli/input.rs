@@ -111,7 +111,7 @@ impl InputArgs {
 
     /// What describes the kernel.
     pub(crate) fn knowledge(&self) -> Given<'_> {
-        Given { vmcoreinfo: self.vmcoreinfo.as_deref(), vmlinux: self.vmlinux.as_deref() }
+        Given { vmcoreinfo: self.vmcoreinfo.as_deref(), vmlinux: self.vmlinux.as_deref(), ..Given::default() }
     }
 
     /// The input for messages and reports.

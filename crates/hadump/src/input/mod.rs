@@ -8,11 +8,12 @@ pub(crate) mod walk;
 
 use crate::cli::InputArgs;
 use crate::custody::{Standing, Watch};
-use crate::show::progress;
+use crate::show::{progress, units};
 use ::save::Guarded;
 use ::save::state::{self, Hold};
 use anyhow::{Context, Result, bail};
 use dumpfile::{Access, Assume};
+use kernel::knowledge::{Given, Search};
 use phyp::custody::Owner;
 use phyp::region::Reading;
 use phyp::{Leavings, Options, Severity};
@@ -89,9 +90,10 @@ fn complete(dump: &mut Dump, args: &InputArgs) -> Result<()> {
     {
         tracing::warn!("{}: a FIFO or a pipe; waiting for who writes VMCOREINFO to it", path.display());
     }
-    let what = format!("{}: looking for what describes its kernel", args.name());
-    let completed =
-        progress::patiently(&what, false, || kernel::knowledge::complete(dump, &args.knowledge()));
+    let search = Search::default();
+    let what = || looking_for_kernel(&args.name(), search.seen());
+    let given = Given { search: Some(&search), ..args.knowledge() };
+    let completed = progress::patiently(what, false, || kernel::knowledge::complete(dump, &given));
     let remarks =
         completed.with_context(|| format!("{}: cannot find out which kernel it is of", args.name()))?;
     for remark in &remarks {
@@ -99,6 +101,15 @@ fn complete(dump: &mut Dump, args: &InputArgs) -> Result<()> {
     }
     dump.source.remarks.extend(remarks);
     Ok(())
+}
+
+/// What is said while the kernel of the dump `name` is looked for, and how much of memory was searched for it.
+fn looking_for_kernel(name: &str, seen: Option<(u64, u64)>) -> String {
+    let far = seen.map_or(String::new(), |(done, all)| {
+        let percent = u128::from(done) * 100 / u128::from(all.max(1));
+        format!(": {} of {} searched ({percent} %)", units::bytes(done), units::bytes(all))
+    });
+    format!("{name}: looking for what describes its kernel{far}")
 }
 
 /// As [`open_held`], for a caller that completes what is known of the kernel itself.
@@ -401,5 +412,12 @@ mod tests {
         assert_eq!(access(&args, &files), Access::Read);
         args.access = crate::cli::Access::Map;
         assert_eq!(access(&args, &files), Access::Map);
+    }
+
+    #[test]
+    fn a_search_through_memory_says_how_far_it_is() {
+        let far = looking_for_kernel("vmcore", Some((3 << 30, 4 << 30)));
+        assert_eq!(far, "vmcore: looking for what describes its kernel: 3.0 GiB of 4.0 GiB searched (75 %)");
+        assert!(looking_for_kernel("vmcore", None).ends_with("describes its kernel"));
     }
 }

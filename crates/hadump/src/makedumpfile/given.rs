@@ -43,7 +43,7 @@ pub(super) fn apply(options: &Options, mut dump: Dump, say: Messages) -> Result<
         let text = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         refuse_another(&dump, path, VmcoreInfo::parse(&text).release().map(str::to_owned))?;
     }
-    let given = Given { vmcoreinfo: vmcoreinfo.as_deref(), vmlinux: vmlinux.as_deref() };
+    let given = Given { vmcoreinfo: vmcoreinfo.as_deref(), vmlinux: vmlinux.as_deref(), ..Given::default() };
     for remark in knowledge::complete(&mut dump, &given)? {
         // What the user gave is no news to them; what was found without that is.
         if vmcoreinfo.is_some() || vmlinux.is_some() { say.debug(&remark) } else { say.error(&remark) }

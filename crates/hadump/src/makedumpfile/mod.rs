@@ -20,6 +20,7 @@ mod stats;
 mod usage;
 
 use crate::outcome::Outcome;
+use crate::show::remedy;
 use crate::threads;
 use anyhow::Result;
 use args::{Job, MessageLevel, Options, Refusal, Target};
@@ -98,7 +99,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Err(error) => {
             match error.downcast_ref::<source::NotXen>() {
                 Some(why) => say.common(&format!("{why}\n{HINT}")),
-                None => say.error(&format!("{error:#}")),
+                None => say.error(&remedy::explained(&error)),
             }
             say.common("\nmakedumpfile Failed.");
             if error.is::<given::OtherKernel>() { OTHER_KERNEL.into() } else { ExitCode::FAILURE }

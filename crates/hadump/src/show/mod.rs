@@ -3,6 +3,7 @@
 pub(crate) mod frameset;
 pub(crate) mod log;
 pub(crate) mod progress;
+pub(crate) mod remedy;
 pub(crate) mod report;
 pub(crate) mod terminal;
 pub(crate) mod units;

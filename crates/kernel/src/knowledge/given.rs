@@ -4,7 +4,7 @@ use super::image::{self, Image, Outcome, Wanted};
 use super::in_memory::{self, FIRST_KEY};
 use super::proof::prove_info;
 use crate::dwarf::Dwarf;
-use crate::knowledge::vmcoreinfo;
+use crate::knowledge::{Search, vmcoreinfo};
 use crate::vmlinux::{Vmlinux, candidates};
 use crate::{Error, uts};
 use std::fs::File;
@@ -17,7 +17,7 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// The text of a VMCOREINFO file that proves to be of this dump's kernel. One with the addresses that the kernel was
 /// linked at, as `makedumpfile -g` writes it, is moved to where the kernel ran.
-pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path, search: &Search) -> Result<Vec<u8>, Error> {
     let unusable = |why: String| Error::Given { path: path.to_owned(), why };
     let failed = |source| Error::File { path: path.to_owned(), what: "it cannot be read", source };
     let mut bytes = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn vmcoreinfo(dump: &mut Dump, path: &Path) -> Result<Vec<u8>, Error>
         return Err(unusable(format!("it does not lead to a kernel in this dump: {why}")));
     }
     let wanted = Wanted { release: &release, link: &link, names: &names, banner: None };
-    match image::locate(dump, &wanted)? {
+    match image::locate(dump, &wanted, search)? {
         Outcome::Found(image) => {
             let text = moved(&given, &image);
             prove_info(dump, VmcoreInfo::parse(&text))
@@ -59,9 +59,10 @@ pub(super) fn open(dump: &mut Dump, path: &Path) -> Result<Vmlinux, Error> {
     if !path.is_dir() {
         return Vmlinux::open(path);
     }
+    let search = &Search::default();
     let info = match dump.vmcoreinfo.clone() {
         Some(info) => Some(info),
-        None => in_memory::find(dump)?.map(|found| VmcoreInfo::parse(&found.text)),
+        None => in_memory::find(dump, search)?.map(|found| VmcoreInfo::parse(&found.text)),
     };
     let release = info.as_ref().and_then(VmcoreInfo::release);
     let build = info.as_ref().and_then(|info| info.get("BUILD-ID"));
@@ -77,7 +78,7 @@ pub(super) fn open(dump: &mut Dump, path: &Path) -> Result<Vmlinux, Error> {
         let theirs = vmlinux.known_release().ok().flatten();
         let fits = match (build, vmlinux.build_id()) {
             (Some(ours), Some(theirs)) => ours == theirs,
-            _ if info.is_none() => self::vmlinux(dump, &vmlinux).is_ok(),
+            _ if info.is_none() => self::vmlinux(dump, &vmlinux, search).is_ok(),
             _ => theirs.is_some() && theirs.as_deref() == release,
         };
         if fits {
@@ -95,7 +96,7 @@ pub(super) fn open(dump: &mut Dump, path: &Path) -> Result<Vmlinux, Error> {
 }
 
 /// The VMCOREINFO that a vmlinux makes for this dump; `None` when the dump has its own, of the same kernel.
-pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux, search: &Search) -> Result<Option<Vec<u8>>, Error> {
     if vmlinux.machine() != dump.machine {
         let why = format!("it is a kernel for {}, the dump is of {}", vmlinux.machine(), dump.machine);
         return Err(Error::AnotherKernel { path: vmlinux.path().to_owned(), why });
@@ -125,7 +126,7 @@ pub(super) fn vmlinux(dump: &mut Dump, vmlinux: &Vmlinux) -> Result<Option<Vec<u
         Ok((at, text))
     });
     let wanted = Wanted { release: &release, link: &link, names: &names, banner: banner.transpose()? };
-    match image::locate(dump, &wanted)? {
+    match image::locate(dump, &wanted, search)? {
         Outcome::Found(image) => {
             let text = moved(&info, &image);
             prove_info(dump, VmcoreInfo::parse(&text))?;

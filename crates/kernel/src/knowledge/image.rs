@@ -4,7 +4,7 @@
 //! name, whose content is known from the vmlinux. How far addresses moved besides (KASLR) is read off the kernel's own
 //! page table, or follows from the architecture.
 
-use super::scan::find_all;
+use super::scan::{Search, find_all};
 use crate::Error;
 use vmcore::{Arch, Dump, PageSize, PhysAddr};
 
@@ -50,10 +50,10 @@ pub(super) enum Outcome {
 ///
 /// When the dump cannot be read, when several such kernels are in memory, and for machines whose image cannot be
 /// placed.
-pub(super) fn locate(dump: &Dump, wanted: &Wanted<'_>) -> Result<Outcome, Error> {
+pub(super) fn locate(dump: &Dump, wanted: &Wanted<'_>, search: &Search) -> Result<Outcome, Error> {
     let mut sysname = [0; FIELD];
     sysname[..5].copy_from_slice(b"Linux");
-    let places = find_all(&*dump.memory, &[&sysname])?.remove(0);
+    let places = find_all(&*dump.memory, &[&sysname], search)?.remove(0);
     let mut others: Vec<String> = Vec::new();
     let mut images: Vec<Image> = Vec::new();
     for at in places {

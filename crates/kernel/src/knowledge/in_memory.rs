@@ -4,7 +4,7 @@
 //! it crashes. Both are at places that only the kernel's symbols give, so all memory is searched for the first line.
 
 use super::proof::prove_info;
-use super::scan::find_all;
+use super::scan::{Search, find_all};
 use crate::Error;
 use std::collections::HashSet;
 use vmcore::{Dump, PhysAddr, PhysicalMemory, VmcoreInfo};
@@ -31,8 +31,8 @@ pub(super) struct Found {
 /// # Errors
 ///
 /// When the dump cannot be read, and when memory holds those of two kernels that both are there.
-pub(super) fn find(dump: &mut Dump) -> Result<Option<Found>, Error> {
-    let places = find_all(&*dump.memory, &[FIRST_KEY])?.remove(0);
+pub(super) fn find(dump: &mut Dump, search: &Search) -> Result<Option<Found>, Error> {
+    let places = find_all(&*dump.memory, &[FIRST_KEY], search)?.remove(0);
     let mut found: Vec<Found> = Vec::new();
     let mut texts = HashSet::new();
     for at in places {
@@ -162,7 +162,7 @@ mod tests {
                 Some(bytes) => page.copy_from_slice(bytes),
                 None => page.fill(0),
             }
-            Ok(if pfn.0 < 2 { PageState::Present } else { PageState::Excluded })
+            Ok(if at < self.1.len() { PageState::Present } else { PageState::Excluded })
         }
     }
 
@@ -177,13 +177,36 @@ mod tests {
         for at in [0, 0x1000, 0x1000 - 20] {
             let memory = Memory::with(at, TEXT);
             assert_eq!(found(&memory, LE64, at as u64).unwrap(), TEXT);
-            assert_eq!(find_all(&memory, &[FIRST_KEY]).unwrap(), [vec![PhysAddr(at as u64)]]);
+            assert_eq!(
+                find_all(&memory, &[FIRST_KEY], &Search::default()).unwrap(),
+                [vec![PhysAddr(at as u64)]]
+            );
         }
         // The last line is cut by memory that is not there, and is not believed.
         let mut long = TEXT.to_vec();
         long.extend(b"NUMBER(x)=12345");
         let at = 0x2000 - long.len();
         assert_eq!(found(&Memory::with(at, &long), LE64, at as u64).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn a_text_ends_after_64_kib_with_its_last_whole_line() {
+        for (len, is_whole) in [(1 << 16, true), ((1 << 16) + 1, false)] {
+            let mut text = TEXT.to_vec();
+            text.extend(b"A=1\n".repeat((len - text.len()) / 4 - 50));
+            // The last line goes to the end of the text.
+            let line = len - text.len();
+            text.extend([b"B=".to_vec(), vec![b'1'; line - 3], b"\n".to_vec()].concat());
+            let mut memory = Memory::with(0, &[]);
+            memory.0 = MemoryMap::new(
+                PageSize::K4,
+                [Range::new(PhysAddr(0), PhysAddr(0x2_0000))].into_iter().collect(),
+            );
+            memory.1 = text.clone();
+            memory.1.resize(0x2_0000, 0);
+            let found = found(&memory, LE64, 0).unwrap().len();
+            assert_eq!(found, if is_whole { len } else { len - line });
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod proof;
 mod scan;
 pub mod vmcoreinfo;
 
+pub use scan::Search;
+
 use crate::btf::Btf;
 use crate::dwarf::Dwarf;
 use crate::kallsyms::Kallsyms;
@@ -30,6 +32,8 @@ pub struct Given<'a> {
     pub vmcoreinfo: Option<&'a Path>,
     /// The kernel's vmlinux, with symbols and debug information.
     pub vmlinux: Option<&'a Path>,
+    /// What tells another thread how far a search through memory is.
+    pub search: Option<&'a Search>,
 }
 
 /// Opens the vmlinux at `path`, or in a directory the one of the dump's kernel.
@@ -64,12 +68,14 @@ pub fn complete(dump: &mut Dump, given: &Given<'_>) -> Result<Vec<String>, Error
         return Ok(remarks);
     }
     let vmlinux = given.vmlinux.map(|path| vmlinux_of(dump, path)).transpose()?;
-    if let Some(failed) = ask_all(dump, given.vmcoreinfo, vmlinux.as_ref(), &mut remarks)? {
+    let unwatched = Search::default();
+    let search = given.search.unwrap_or(&unwatched);
+    if let Some(failed) = ask_all(dump, given.vmcoreinfo, vmlinux.as_ref(), search, &mut remarks)? {
         return Err(failed);
     }
     remarks.extend(without_kernel(dump));
     remarks.extend(enlarge(dump, vmlinux.as_ref())?);
-    if let Some(more) = more_in_memory(dump) {
+    if let Some(more) = more_in_memory(dump, search) {
         remarks.push(more);
         remarks.extend(enlarge(dump, vmlinux.as_ref())?);
     }
@@ -105,11 +111,12 @@ fn ask_all(
     dump: &mut Dump,
     vmcoreinfo: Option<&Path>,
     vmlinux: Option<&Vmlinux>,
+    search: &Search,
     remarks: &mut Vec<String>,
 ) -> Result<Option<Error>, Error> {
     let mut failed = None;
     if let Some(path) = vmcoreinfo {
-        match given::vmcoreinfo(dump, path) {
+        match given::vmcoreinfo(dump, path, search) {
             Ok(text) => {
                 replace(dump, text);
                 remarks.push(format!("VMCOREINFO is that of {}", path.display()));
@@ -119,7 +126,7 @@ fn ask_all(
         }
     }
     if let Some(vmlinux) = vmlinux {
-        match given::vmlinux(dump, vmlinux) {
+        match given::vmlinux(dump, vmlinux, search) {
             Ok(Some(text)) => {
                 remarks.extend(failed.map(|error| error.to_string()));
                 replace(dump, text);
@@ -137,7 +144,7 @@ fn ask_all(
         remarks.extend(failed.map(|error| format!("{error}; that of the dump is used")));
         return Ok(None);
     };
-    if let Some(found) = in_memory::find(dump)? {
+    if let Some(found) = in_memory::find(dump, search)? {
         remarks.extend(failed.map(|error| error.to_string()));
         let at = found.at;
         replace(dump, found.text);
@@ -187,10 +194,10 @@ fn is_wrong(dump: &mut Dump) -> Result<Option<String>, Error> {
 
 /// Takes the VMCOREINFO in memory where the dump's own leads to its kernel and then lacks what pages are told apart by, as
 /// one that was cut short does.
-fn more_in_memory(dump: &mut Dump) -> Option<String> {
+fn more_in_memory(dump: &mut Dump, search: &Search) -> Option<String> {
     let why = undescribed(dump)?;
     // The dump's own is right as far as it goes: what hinders the search is no reason to refuse the dump.
-    let found = in_memory::find(dump).unwrap_or_else(|error| {
+    let found = in_memory::find(dump, search).unwrap_or_else(|error| {
         tracing::debug!("no other VMCOREINFO: {error}");
         None
     })?;

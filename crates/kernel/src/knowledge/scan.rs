@@ -2,6 +2,7 @@
 
 use crate::Error;
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
 use vmcore::{PageState, Pfn, PhysAddr, PhysicalMemory};
 
 /// Bytes that are read at once by each thread.
@@ -11,10 +12,39 @@ const PIECE: u64 = 1 << 20;
 /// program that asked for it.
 const MAX_PLACES: usize = 1 << 18;
 
+/// How far a search through memory is. Another thread may look at it meanwhile.
+#[derive(Debug, Default)]
+pub struct Search {
+    done: AtomicU64,
+    all: AtomicU64,
+}
+
+impl Search {
+    /// The bytes of memory that were searched, and those of all memory; `None` while nothing is searched.
+    pub fn seen(&self) -> Option<(u64, u64)> {
+        let all = self.all.load(Ordering::Relaxed);
+        (all > 0).then(|| (self.done.load(Ordering::Relaxed).min(all), all))
+    }
+
+    fn begin(&self, all: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.all.store(all, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.all.store(0, Ordering::Relaxed);
+    }
+}
+
 /// Where the `needles` stand in memory, ascending, for each of them. A needle that crosses from one frame into the next is
 /// found if the frames are neighbours.
-pub(super) fn find_all(memory: &dyn PhysicalMemory, needles: &[&[u8]]) -> Result<Vec<Vec<PhysAddr>>, Error> {
+pub(super) fn find_all(
+    memory: &dyn PhysicalMemory,
+    needles: &[&[u8]],
+    search: &Search,
+) -> Result<Vec<Vec<PhysAddr>>, Error> {
     let page = memory.map().page_size();
+    search.begin(memory.map().frames().total() * page.bytes());
     let step = (PIECE / page.bytes()).max(1);
     let mut ranges = memory.map().frames().iter();
     let mut rest = (0, 0);
@@ -28,6 +58,7 @@ pub(super) fn find_all(memory: &dyn PhysicalMemory, needles: &[&[u8]]) -> Result
             // Memory that the input only claims to have takes no time.
             let unread = memory.unread_run(Pfn(start), end - start);
             rest.0 = if unread > 0 { start + unread } else { end.min(start + step) };
+            search.done.fetch_add((rest.0 - start) * page.bytes(), Ordering::Relaxed);
             if unread == 0 {
                 return Some((start, rest.0, end));
             }
@@ -57,6 +88,7 @@ pub(super) fn find_all(memory: &dyn PhysicalMemory, needles: &[&[u8]]) -> Result
     loop {
         let pieces: Vec<_> = pieces.by_ref().take(wave).collect();
         if pieces.is_empty() {
+            search.end();
             return Ok(found);
         }
         let places: Vec<_> = pieces.par_iter().map(look).collect::<Result<_, _>>()?;
@@ -93,11 +125,40 @@ mod tests {
         let places = |bytes: u64| {
             let all = [Range::new(PhysAddr(0), PhysAddr(bytes))].into_iter().collect();
             let memory = Full(MemoryMap::new(PageSize::K4, all), b"OSRELEASE=6.12.\n");
-            find_all(&memory, &[b"OSRELEASE="]).unwrap().remove(0)
+            find_all(&memory, &[b"OSRELEASE="], &Search::default()).unwrap().remove(0)
         };
         let found = places(16 * 100_352);
         assert_eq!(found.len(), 100_352);
         assert_eq!(found.last(), Some(&PhysAddr(16 * 100_351)));
         assert_eq!(places(8 << 20).len(), MAX_PLACES);
+    }
+
+    /// Memory that notes how far the search is when a page is read.
+    struct Watched<'a>(MemoryMap, &'a Search, std::sync::Mutex<Vec<(u64, u64)>>);
+
+    impl PhysicalMemory for Watched<'_> {
+        fn map(&self) -> &MemoryMap {
+            &self.0
+        }
+
+        fn read_page(&self, _: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+            page.fill(0);
+            self.2.lock().unwrap().push(self.1.seen().expect("a search"));
+            Ok(PageState::Present)
+        }
+    }
+
+    #[test]
+    fn a_search_says_how_much_of_memory_it_has_seen_and_nothing_before_and_after() {
+        const ALL: u64 = 256 << 20;
+        let search = Search::default();
+        let all = [Range::new(PhysAddr(0), PhysAddr(ALL))].into_iter().collect();
+        let memory = Watched(MemoryMap::new(PageSize::K64, all), &search, std::sync::Mutex::default());
+        assert_eq!(search.seen(), None);
+        find_all(&memory, &[b"x"], &search).unwrap();
+        assert_eq!(search.seen(), None);
+        let seen = memory.2.into_inner().unwrap();
+        assert!(seen.iter().all(|&(done, all)| 0 < done && done <= all && all == ALL));
+        assert!(seen.is_sorted() && seen.first().unwrap().0 < ALL && seen.last().unwrap().0 == ALL);
     }
 }

@@ -138,6 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_may_have_1_gib_and_no_more() {
+        for (len, opens) in [(1 << 30, true), ((1 << 30) + 1, false)] {
+            let mut kernel = kernel(BE64, b"one\n", 4, 4);
+            kernel.remove(0x1010);
+            kernel.put_u32(0x1010, len);
+            let mut out = Vec::new();
+            match read_log(&kernel, &mut out) {
+                Ok(_) => assert!(opens && out == b"one\n", "{len}"),
+                Err(error) => assert!(!opens && error.to_string().contains("1 to 1073741824"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
     fn a_full_buffer_is_written_from_where_the_next_character_would_go() {
         for machine in MACHINES {
             assert_eq!(log(&kernel(machine, b"cd\nab\x1b", 4 * 6 + 3, 6)).0, "ab\\x1bcd\n");

@@ -259,6 +259,21 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_may_have_2_gib_and_no_more() {
+        for (len, opens) in [(1u32 << 31, true), ((1 << 31) + 1, false)] {
+            let buffer = stored(LE64, 1, "one");
+            let mut kernel = kernel(LE64, &buffer, 0, buffer.len() as u32);
+            kernel.remove(0x1010);
+            kernel.put_u32(0x1010, len);
+            let mut out = Vec::new();
+            match read_log(&kernel, &mut out) {
+                Ok(_) => assert!(opens && out == b"[    1.000000] one\n", "{len}"),
+                Err(error) => assert!(!opens && error.to_string().contains("at most 2147483648"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
     fn a_ring_starts_over_at_an_empty_header_and_where_no_header_fits() {
         for machine in MACHINES {
             for rest in [16, 40, 8, 0] {

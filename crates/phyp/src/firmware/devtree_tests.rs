@@ -73,6 +73,17 @@ fn both_lists_of_memory_blocks_are_read_and_only_assigned_blocks_count() {
 }
 
 #[test]
+fn memory_up_to_256_tib_counts_and_what_is_beyond_is_left_out_with_a_word() {
+    const MOST: u64 = 256 << 40;
+    let (ranges, findings) = memory(&[("memory@0/reg", be64(&[0, MOST / 2, MOST, MOST / 2]))]);
+    assert_eq!(ranges, [(0, MOST / 2), (MOST, MOST + MOST / 2)]);
+    assert!(findings.is_empty());
+    let (ranges, findings) = memory(&[("memory@0/reg", be64(&[0, MOST / 2, MOST, MOST]))]);
+    assert_eq!(ranges, [(0, MOST / 2), (MOST, MOST + MOST / 2)]);
+    assert!(findings.mentions("what is beyond 0x1000000000000 is ignored"));
+}
+
+#[test]
 fn what_makes_no_sense_is_said_and_left_out() {
     const NODE: &str = "ibm,dynamic-reconfiguration-memory";
     let (ranges, findings) = memory(&[

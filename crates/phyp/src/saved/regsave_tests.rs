@@ -69,6 +69,16 @@ fn a_bad_magic_number_is_an_error_that_tells_a_swapped_one() {
     }
 }
 
+#[test]
+fn the_registers_of_8192_cpus_are_read_and_those_of_one_more_are_left_out() {
+    let few = |id| [entry("CPUSTRT", id), entry("NIA", id), entry("CPUEND", id)];
+    let entries: Vec<Entry> = (0..8193).flat_map(few).collect();
+    let area = SaveArea::parse(&write(0x1c, 8193, &entries)).unwrap();
+    assert_eq!(area.faults, [Fault::HugeCpu(8192)]);
+    let cpus: Vec<u32> = area.into_ascending().iter().map(|cpu| cpu.cpu).collect();
+    assert_eq!(cpus, (0..8192).collect::<Vec<u32>>());
+}
+
 fn faults(claimed: u32, entries: &[Entry]) -> (Vec<u32>, Vec<Fault>) {
     let area = SaveArea::parse(&write(0x1c, claimed, entries)).unwrap();
     (area.cpus.iter().map(|c| c.cpu).collect(), area.faults)

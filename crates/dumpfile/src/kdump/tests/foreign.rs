@@ -451,3 +451,47 @@ fn frames_that_an_unfinished_writer_may_not_have_come_to_are_told() {
         remarks(&dump).contains("no page from frame 0x10 on is in the file, whose writer did not finish")
     );
 }
+
+#[test]
+fn memory_in_half_a_million_pieces_is_read_and_in_more_is_refused() {
+    for (pieces, opens) in [(1 << 19, true), ((1 << 19) + 1, false)] {
+        let ends = [(0, Content::Zeros), (2 * (pieces - 1), Content::Zeros)];
+        let input = dump(machine("x86_64"), PageSize::K4, &ends);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vmcore");
+        write_to(&path, &input, &without(&input, &[]), Some(Method::Zlib), 1);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let header = Header::decode(&bytes, Layout::of(input.machine));
+        // In the first bitmap, of the frames that exist, every other one does.
+        let start = 4096 * (1 + header.sub_hdr_size as usize);
+        for pfn in (0..pieces as usize).map(|n| 2 * n) {
+            bytes[start + pfn / 8] |= 1 << (pfn % 8);
+        }
+        std::fs::write(&path, bytes).unwrap();
+        match open(&path) {
+            Ok(dump) => {
+                assert!(opens, "{pieces} pieces");
+                assert_eq!(dump.memory.map().frames().iter().count() as u64, pieces);
+            }
+            Err(error) => {
+                assert!(!opens && error.to_string().contains("more than 524288 pieces of memory"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn text_of_64_mib_that_a_header_points_at_is_read_and_more_is_ignored_with_a_word() {
+    const MOST: usize = 64 << 20;
+    let line = b"erase a.b 16 bytes of text is 32\n";
+    let mut sample = Sample::new("x86_64");
+    (sample.sub.offset_eraseinfo, sample.sub.size_eraseinfo) = (sample.bytes.len() as u64, MOST as u64);
+    sample.bytes.extend(line.iter().cycle().take(MOST + 1));
+    let dump = sample.open().unwrap();
+    assert_eq!(dump.source.erase_info.len(), MOST);
+    sample.sub.size_eraseinfo += 1;
+    let dump = sample.open().unwrap();
+    assert!(dump.source.erase_info.is_empty());
+    assert!(remarks(&dump).contains("eraseinfo has 67108865 bytes"), "{}", remarks(&dump));
+    assert_pages(&dump);
+}

@@ -38,8 +38,8 @@ impl Saving<'_> {
         // Opened before the first byte is written: with a FIFO, sender and receiver wait for each other here.
         let acks = match &self.args.acks {
             Some(path) => {
-                let what = format!("waiting for a receiver that opens {}", path.display());
-                let opened = progress::patiently(&what, self.quiet, || File::open(path));
+                let what = || format!("waiting for a receiver that opens {}", path.display());
+                let opened = progress::patiently(what, self.quiet, || File::open(path));
                 Some(opened.with_context(|| format!("{}: cannot be read", path.display()))?)
             }
             None => None,
@@ -116,5 +116,6 @@ fn is_complete(acks: File, quiet: bool) -> bool {
     progress::let_signals_end();
     let lines = BufReader::new(acks).lines().map_while(Result::ok);
     let mut complete = lines.filter_map(|line| line.strip_prefix("complete ").map(str::len));
-    progress::patiently("waiting for the receiver to confirm the dump", quiet, || complete.next().is_some())
+    let what = || "waiting for the receiver to confirm the dump".to_owned();
+    progress::patiently(what, quiet, || complete.next().is_some())
 }

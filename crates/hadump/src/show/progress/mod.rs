@@ -43,16 +43,17 @@ pub(crate) fn watch_as<T>(mut view: Box<dyn ProgressView>, job: impl FnOnce(&Pro
     })
 }
 
-/// Runs `work`, which cannot say how far it is, and says after a while and then now and again that it goes on with `what`.
+/// Runs `work`, of which nobody knows how long it takes, and says after a while and then now and again that it goes on with
+/// `what`, which may say how far it is.
 /// Signals end the program, as there is nothing to keep.
-pub(crate) fn patiently<T>(what: &str, quiet: bool, work: impl FnOnce() -> T) -> T {
+pub(crate) fn patiently<T>(what: impl Fn() -> String + Send, quiet: bool, work: impl FnOnce() -> T) -> T {
     let (finished, watcher) = channel::<()>();
     std::thread::scope(|scope| {
         // Where the system refuses a thread, nothing is said.
         let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
             let mut waiting = Waiting::new(quiet);
             while watcher.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                waiting.say(what);
+                waiting.say(&what());
             }
         });
         let result = work();

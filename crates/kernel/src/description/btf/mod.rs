@@ -10,10 +10,11 @@ use crate::symbols::Symbols;
 use crate::types::{MAX_DEPTH, Member, Named, Type, TypeId, Types};
 use crate::{Error, KernelMemory};
 use raw::{Kind, Raw};
+use std::ops::Range;
 use vmcore::{ByteOrder, VirtAddr};
 
 /// The most bytes believed; the largest kernels have some ten million.
-const MAX_BYTES: u64 = 32 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Bytes that are read out of a dump at once.
 const PIECE: usize = 1 << 18;
@@ -21,8 +22,10 @@ const PIECE: usize = 1 << 18;
 /// The types of a kernel.
 pub struct Btf {
     order: ByteOrder,
-    types: Vec<u8>,
-    strings: Vec<u8>,
+    /// All of it, held once: a kernel that takes a dump has little memory.
+    bytes: Vec<u8>,
+    types: Range<usize>,
+    strings: Range<usize>,
     /// Where each type starts in `types`; the first is number 1.
     index: Vec<u32>,
 }
@@ -33,10 +36,10 @@ impl Btf {
     /// # Errors
     ///
     /// [`Error::DebugInfo`] when it is not BTF or contradicts itself.
-    pub fn parse(bytes: &[u8], order: ByteOrder) -> Result<Self, Error> {
-        let (types, strings) = raw::sections(bytes, order)?;
-        let index = raw::index(types, order)?;
-        Ok(Self { order, types: types.to_vec(), strings: strings.to_vec(), index })
+    pub fn parse(bytes: Vec<u8>, order: ByteOrder) -> Result<Self, Error> {
+        let (types, strings) = raw::sections(&bytes, order)?;
+        let index = raw::index(&bytes[types.clone()], order)?;
+        Ok(Self { order, bytes, types, strings, index })
     }
 
     /// Reads the types out of a dump; `None` when its kernel has none.
@@ -63,7 +66,7 @@ impl Btf {
             bytes.resize(at + piece, 0);
             memory.read(VirtAddr(start.0.wrapping_add(at as u64)), &mut bytes[at..])?;
         }
-        Self::parse(&bytes, memory.machine().order).map(Some)
+        Self::parse(bytes, memory.machine().order).map(Some)
     }
 
     /// The number of types.
@@ -80,18 +83,22 @@ impl Btf {
         Error::DebugInfo { what: "the kernel's BTF".into(), offset, why: why.into() }
     }
 
+    fn types(&self) -> &[u8] {
+        &self.bytes[self.types.clone()]
+    }
+
     /// The entry of type `id`.
     fn raw(&self, id: TypeId) -> Result<Raw<'_>, Error> {
         let index = id.0.checked_sub(1).and_then(|i| usize::try_from(i).ok());
         let place = index.and_then(|i| self.index.get(i));
         let place = place.ok_or_else(|| Self::damaged(id.0, "a reference to a type that does not exist"))?;
-        Raw::at(&self.types, *place as usize, self.order)
+        Raw::at(self.types(), *place as usize, self.order)
             .ok_or_else(|| Self::damaged(u64::from(*place), "a type that is cut off"))
     }
 
     /// The name at `offset`.
     fn text(&self, offset: u32) -> &[u8] {
-        raw::string(&self.strings, offset)
+        raw::string(&self.bytes[self.strings.clone()], offset)
     }
 
     fn name(&self, offset: u32) -> String {
@@ -102,7 +109,7 @@ impl Btf {
     fn entries(&self) -> impl Iterator<Item = (TypeId, Raw<'_>)> {
         self.index.iter().enumerate().filter_map(|(i, &place)| {
             let id = TypeId(1 + i as u64);
-            Some((id, Raw::at(&self.types, place as usize, self.order)?))
+            Some((id, Raw::at(self.types(), place as usize, self.order)?))
         })
     }
 

@@ -3,6 +3,7 @@
 use super::Btf;
 use crate::Error;
 use crate::types::MAX_NAME;
+use std::ops::Range;
 use vmcore::ByteOrder;
 
 /// `BTF_MAGIC`.
@@ -161,7 +162,7 @@ pub(super) fn string(strings: &[u8], offset: u32) -> &[u8] {
 
 /// Splits types from strings (`struct btf_header`: magic, version, flags, hdr_len, then offset and length of both,
 /// counted from the header's end).
-pub(super) fn sections(bytes: &[u8], order: ByteOrder) -> Result<(&[u8], &[u8]), Error> {
+pub(super) fn sections(bytes: &[u8], order: ByteOrder) -> Result<(Range<usize>, Range<usize>), Error> {
     let short = || Btf::damaged(0, format!("{} bytes, fewer than its header has", bytes.len()));
     let head = bytes.get(..HEADER).ok_or_else(short)?;
     let magic = order.u16(head);
@@ -170,11 +171,13 @@ pub(super) fn sections(bytes: &[u8], order: ByteOrder) -> Result<(&[u8], &[u8]),
         return Err(Btf::damaged(0, found));
     }
     let word = |at: usize| order.u32(&head[at..]) as usize;
-    let body = bytes.get(word(4)..).ok_or_else(short)?;
+    let start = word(4);
+    let body = bytes.get(start..).ok_or_else(short)?;
     let part = |at: usize| {
         let (offset, len) = (word(at), word(at + 4));
         let end = offset.checked_add(len);
-        end.and_then(|end| body.get(offset..end)).ok_or_else(|| {
+        let inside = end.filter(|&end| end <= body.len());
+        inside.map(|end| start + offset..start + end).ok_or_else(|| {
             let why = format!("{len} bytes at {offset} of {} are claimed", body.len());
             Btf::damaged(at as u64, why)
         })

@@ -82,7 +82,7 @@ const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
 #[test]
 fn members_are_found_through_anonymous_unions_typedefs_and_qualifiers() {
     for order in ORDERS {
-        let btf = Btf::parse(&sample(order), order).unwrap();
+        let btf = Btf::parse(sample(order), order).unwrap();
         assert_eq!(btf.len(), 12);
         assert_eq!(btf.size_of("page", 8).unwrap(), Some(64));
         assert_eq!(btf.size_of("page_t", 8).unwrap(), Some(64));
@@ -100,7 +100,7 @@ fn members_are_found_through_anonymous_unions_typedefs_and_qualifiers() {
 #[test]
 fn arrays_enumerators_and_variables_have_their_values() {
     for order in ORDERS {
-        let btf = Btf::parse(&sample(order), order).unwrap();
+        let btf = Btf::parse(sample(order), order).unwrap();
         let lru = btf.field("page.lru").unwrap().unwrap().kind;
         assert_eq!(btf.count(lru).unwrap(), Some(2));
         assert_eq!(btf.size(lru, 8).unwrap(), Some(16));
@@ -119,7 +119,7 @@ fn an_old_bit_field_has_its_width_in_its_type() {
     btf.entry("unsigned int", 1, 0, false, 4, &[2 << 16 | 3]);
     let field = btf.name("field");
     btf.entry("old", 4, 1, false, 4, &[field, 1, 8]);
-    let btf = Btf::parse(&btf.finish(), ByteOrder::Little).unwrap();
+    let btf = Btf::parse(btf.finish(), ByteOrder::Little).unwrap();
     let field = btf.field("old.field").unwrap().unwrap();
     assert_eq!((field.bit_offset, field.bits), (10, Some(3)));
 }
@@ -154,8 +154,35 @@ fn the_types_are_read_out_of_a_dump_of_either_byte_order() {
 }
 
 #[test]
+fn types_of_64_mib_are_read_and_more_are_not() {
+    let most = 64 << 20;
+    let mut btf = Writer::new(ByteOrder::Little);
+    btf.entry("page", 4, 0, false, 64, &[]);
+    let mut bytes = btf.finish();
+    let (types, strings) = (12, bytes.len() - 24 - 12);
+    // As many types as there is room for, and the names behind them.
+    let names = bytes.split_off(24 + types);
+    let one = bytes[24..].to_vec();
+    let count = (most - 24 - strings) / types;
+    bytes.extend(one.repeat(count - 1));
+    let len = (count * types) as u32;
+    bytes[12..16].copy_from_slice(&len.to_le_bytes());
+    bytes[16..20].copy_from_slice(&len.to_le_bytes());
+    bytes.extend(names);
+    bytes.resize(most, 0);
+    let mut kernel = FakeKernel::new(LE64);
+    kernel.put(0xc000, &bytes);
+    let end = 0xc000 + most as u64;
+    let btf = Btf::of_dump(&kernel, &At(0xc000, end)).unwrap().unwrap();
+    assert_eq!(btf.len(), count);
+    assert_eq!(btf.size_of("page", 8).unwrap(), Some(64));
+    let error = Btf::of_dump(&kernel, &At(0xc000, end + 1)).err().unwrap().to_string();
+    assert!(error.contains("67108865 bytes"), "{error}");
+}
+
+#[test]
 fn a_foreign_byte_order_is_told_by_the_magic() {
-    let error = Btf::parse(&sample(ByteOrder::Big), ByteOrder::Little).err().unwrap().to_string();
+    let error = Btf::parse(sample(ByteOrder::Big), ByteOrder::Little).err().unwrap().to_string();
     assert!(error.contains("magic 0x9feb"), "{error}");
 }
 
@@ -165,7 +192,7 @@ fn types_that_refer_to_themselves_end() {
     btf.entry("loop", 8, 0, false, 1, &[]);
     btf.entry("inner", 4, 1, false, 8, &[0, 2, 0]);
     btf.entry("", 3, 0, false, 0, &[3, 1, 1]);
-    let btf = Btf::parse(&btf.finish(), ByteOrder::Little).unwrap();
+    let btf = Btf::parse(btf.finish(), ByteOrder::Little).unwrap();
     assert!(btf.size_of("loop", 8).is_err());
     assert_eq!(btf.offset_of("inner.none").unwrap(), None);
     assert_eq!(btf.size(TypeId(3), 8).unwrap(), None);
@@ -181,7 +208,7 @@ fn structs_that_hold_each_other_twice_are_looked_into_once() {
         btf.entry(&format!("s{id}"), 4, 2, false, 16, &[0, id + 1, 0, 0, id + 1, 64]);
     }
     btf.entry("s60", 4, 1, false, 8, &[wanted, 1, 8]);
-    let btf = Btf::parse(&btf.finish(), ByteOrder::Little).unwrap();
+    let btf = Btf::parse(btf.finish(), ByteOrder::Little).unwrap();
     assert_eq!(btf.offset_of("s1.wanted").unwrap(), Some(1));
     assert_eq!(btf.offset_of("s1.absent").unwrap(), None);
 }
@@ -192,7 +219,7 @@ fn a_name_of_megabytes_is_none() {
     let (long, longest) = (btf.name(&"x".repeat(1 << 20)), btf.name(&"y".repeat(1000)));
     let members: Vec<u32> = [longest, 1, 0].into_iter().chain([long, 1, 0].repeat(5000)).collect();
     btf.entry("many", 4, 5001, false, 8, &members);
-    let btf = Btf::parse(&btf.finish(), ByteOrder::Little).unwrap();
+    let btf = Btf::parse(btf.finish(), ByteOrder::Little).unwrap();
     let members = btf.members(btf.structure("many").unwrap().unwrap()).unwrap();
     assert_eq!((members.len(), members[0].name.len()), (5001, 1000));
     assert!(members[1..].iter().all(|member| member.name.is_empty()));
@@ -221,18 +248,18 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        if let Ok(btf) = Btf::parse(&bytes, order) {
+        if let Ok(btf) = Btf::parse(bytes.clone(), order) {
             exercise(&btf);
         }
         bytes.truncate(cut.index(bytes.len()));
-        if let Ok(btf) = Btf::parse(&bytes, order) {
+        if let Ok(btf) = Btf::parse(bytes, order) {
             exercise(&btf);
         }
     }
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(btf) = Btf::parse(&bytes, ByteOrder::Little) {
+        if let Ok(btf) = Btf::parse(bytes, ByteOrder::Little) {
             exercise(&btf);
         }
     }
