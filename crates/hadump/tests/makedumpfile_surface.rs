@@ -228,3 +228,45 @@ fn command_lines_of_published_scripts_end_as_with_the_original() {
         report_skipped("whether the original takes these lines");
     }
 }
+
+#[test]
+fn an_address_is_hexadecimal_with_0x_and_without() {
+    let dump = small();
+    let translated = |address: &str| {
+        let out = Scratch::new("out");
+        let mut command = ours();
+        Run::of(command.args(["--vtop", address]).arg(&dump.elf).arg(out.path()))
+    };
+    for address in ["0xc000000000010000", "0Xc000000000010000", "c000000000010000", "C000000000010000"] {
+        let run = translated(address).ok();
+        assert!(run.stdout.contains("c000000000010000  10000"), "{address}: {}", run.stdout);
+    }
+    for address in ["", "0x", "xyz", "c000000000010000c"] {
+        assert_eq!(translated(address).code, Some(1), "{address}");
+    }
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_named_with_what_to_do() {
+    let (dump, place) = (small(), Scratch::new("d"));
+    std::fs::create_dir(place.path()).unwrap();
+    for options in [&[][..], &["-f"], &["-f", "--dump-dmesg"]] {
+        let run = Run::of(ours().args(options).arg(&dump.elf).arg(place.path()));
+        assert_eq!(run.code, Some(1), "{options:?}");
+        assert!(run.stderr.contains("a directory; name a file in it"), "{options:?}: {}", run.stderr);
+    }
+    for (options, name) in
+        [("-f --dump-dmesg \"$1\" /dev/full", "/dev/full"), ("-F --dump-dmesg \"$1\"", "standard output")]
+    {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" makedumpfile {options} > /dev/full"), common::run::HADUMP]);
+        let run = Run::of(shell.arg(&dump.elf));
+        assert_eq!(run.code, Some(1), "{options}");
+        let said = format!("{name}: cannot write the kernel log: ");
+        assert!(
+            run.stderr.contains(&said) && !run.stderr.contains("cannot read"),
+            "{options}: {}",
+            run.stderr
+        );
+    }
+}

@@ -54,7 +54,7 @@ pub(crate) fn machine(text: &str) -> Result<Machine, String> {
 
 /// An address in hexadecimal.
 pub(crate) fn address(text: &str) -> Result<PhysAddr, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     u64::from_str_radix(digits, 16)
         .map(PhysAddr)
         .map_err(|_| "expected a hexadecimal address such as 0x10000000".into())
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(page_size("64K"), Ok(PageSize::K64));
         assert_eq!(page_size("4096"), Ok(PageSize::K4));
         assert!(page_size("5000").is_err());
-        let both = range("0x1000-2000").unwrap();
+        let both = range("0X1000-2000").unwrap();
         assert_eq!((both.start, both.end), (PhysAddr(0x1000), PhysAddr(0x2000)));
         assert!(range("2000-1000").is_err());
         assert!(range("12").is_err());

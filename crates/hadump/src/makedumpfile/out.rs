@@ -97,7 +97,7 @@ pub(super) fn begin(options: &Options, input: Option<&InputArgs>, path: &Path) -
         return Ok(OutputFile::in_place(path)?);
     }
     if options.force {
-        return Ok(OutputFile::create_over(path)?);
+        return OutputFile::create_over(path).map_err(|error| output::explain(path, error, "-f"));
     }
     output::create(path, false, "-f")
 }

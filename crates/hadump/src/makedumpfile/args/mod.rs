@@ -12,7 +12,7 @@ mod tests;
 
 use super::getopt::Getopt;
 use dumpfile::codec::Method;
-use number::{parse_address, parse_size};
+use number::{parse_size, parse_virtual_address};
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -232,7 +232,8 @@ impl Options {
             }
             Opt::Vtop => {
                 let text = value.to_string_lossy();
-                let addr = parse_address(&text).ok_or_else(|| format!("--vtop {text}: not an address"))?;
+                let addr = parse_virtual_address(&text)
+                    .ok_or_else(|| format!("--vtop {text}: not an address, such as 0xc000000000000000"))?;
                 self.vtop = Some(VirtAddr(addr));
             }
             Opt::Elf => self.elf = true,

@@ -28,6 +28,12 @@ pub(super) fn parse_size(value: &OsStr) -> Option<u64> {
     parse_address(digits)?.checked_mul(1 << shift)
 }
 
+/// An address of the kernel: as [`parse_address`], or in hexadecimal without `0x` where it has letters.
+pub(super) fn parse_virtual_address(text: &str) -> Option<u64> {
+    let lettered = text.bytes().any(|byte| byte.is_ascii_alphabetic());
+    parse_address(text).or_else(|| lettered.then(|| u64::from_str_radix(text, 16).ok())?)
+}
+
 /// A number in decimal, hexadecimal with `0x` or octal with `0`, as `strtoul` reads it.
 pub(super) fn parse_address(text: &str) -> Option<u64> {
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
