@@ -3,7 +3,7 @@
 
 use ::save::Guarded;
 use ::save::state::{Saved, State};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use phyp::custody::{self, Custody, Known, Owner};
 use phyp::giveback;
 use phyp::system::System;
@@ -119,16 +119,33 @@ impl Watch {
     pub(crate) fn of(root: &Path) -> Self {
         let vmcore_seen = root.join("proc/vmcore").exists();
         let watch = Self { root: root.to_owned(), vmcore_seen, known: false };
-        Self { known: watch.given_away().is_some(), ..watch }
+        Self { known: watch.look().is_ok_and(|custody| custody.is_given_away()), ..watch }
     }
 
-    /// What shows that somebody gave the memory to the running system, if anything does.
+    /// What shows that somebody gave the memory to the running system, if anything does; or why that cannot be known.
     ///
     /// The kernel is not asked through its release file: that is for whoever means to release memory.
     pub(crate) fn given_away(&self) -> Option<String> {
-        let system = System::look(&self.root).ok()?;
-        let custody = custody::custody(&system, Known { vmcore_seen: self.vmcore_seen, probe: None });
-        (custody.is_given_away() && !self.known).then(|| custody.evidence.join("; "))
+        match self.look() {
+            Ok(custody) => (custody.is_given_away() && !self.known).then(|| custody.evidence.join("; ")),
+            Err(error) => {
+                let (root, error) = (self.root.display(), anyhow::Error::from(error));
+                Some(format!("{root}: cannot be looked at: {error:#}"))
+            }
+        }
+    }
+
+    fn look(&self) -> Result<Custody, phyp::Error> {
+        let system = System::look(&self.root)?;
+        Ok(custody::custody(&system, Known { vmcore_seen: self.vmcore_seen, probe: None }))
+    }
+}
+
+/// Refuses to keep what was read, if the memory of the machine that is watched turns out not to have been the dump's any more.
+pub(crate) fn check(watch: Option<&Watch>) -> Result<()> {
+    match watch.and_then(Watch::given_away) {
+        Some(why) => bail!("{why}: what was read may not be the dump's, and is not kept"),
+        None => Ok(()),
     }
 }
 
@@ -150,4 +167,19 @@ impl Noted {
 fn without(mut dump: Dump, gone: &RangeSet<PhysAddr>) -> Dump {
     dump.memory = Box::new(Guarded::new(dump.memory, gone));
     dump
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_cannot_be_looked_at_any_more_is_not_trusted() {
+        let root = tempfile::tempdir().unwrap();
+        let watch = Watch::of(root.path());
+        assert_eq!(watch.given_away(), None);
+        root.close().unwrap();
+        let why = watch.given_away().unwrap();
+        assert!(why.contains("cannot be looked at: "), "{why}");
+    }
 }

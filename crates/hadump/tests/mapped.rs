@@ -5,6 +5,7 @@ mod common;
 use common::run::{self, Scratch, names};
 use common::saving::{command, fadump, json, same_pages, save};
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,24 @@ fn what_a_mapping_shows_after_a_release_is_not_kept() {
         }
     }
     assert!(present > 0, "nothing was kept of what was durable");
+}
+
+/// Without a checkpoint nothing is known to be the dump's.
+#[test]
+fn makedumpfile_ends_no_stream_of_memory_that_was_given_back() {
+    let root = fadump(7, "a boot");
+    let mut command = run::program();
+    command.args(["makedumpfile", "-F", "-d", "0"]).arg(root.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hadump");
+    let mut stream = child.stdout.take().expect("a stream");
+    // The pipe is full long before all was read.
+    stream.read_exact(&mut [0; 4096]).expect("a beginning");
+    fs::rename(vmcore_of(&root), root.path().join("vmcore")).expect("what the kernel does");
+    io::copy(&mut stream, &mut io::sink()).expect("the rest");
+    let output = child.wait_with_output().expect("an end");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("is not kept"), "{words}");
 }
 
 fn open(file: &Path) -> vmcore::Dump {

@@ -23,6 +23,8 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
 }
 
 fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
+    // Before anything is read: a release that comes while pages are chosen is seen as well.
+    let watch = input::watch(&args.input);
     let (opened, (dump, filled)) = timed(|| {
         let mut dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
         input::find_contradictions(&mut dump, &args.input)?;
@@ -57,7 +59,6 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         tracing::info!("check {}: {}: {}", check.name, check.outcome.name(), check.text);
     }
     let (selection, facts) = (&chosen.selection, &chosen.facts);
-    let watch = input::watch(&args.input);
     let job = WriteJob {
         dump: &dump,
         selection,

@@ -232,7 +232,12 @@ fn open_dump(files: &[PathBuf], args: &InputArgs, name: &str) -> Result<Dump> {
 /// nothing else, by the kernel's faster routine: 633 instructions for 4 KiB on POWER9, and 1,471 mapped.
 fn access(args: &InputArgs, files: &[PathBuf]) -> Access {
     let kept_by_firmware = |file: &PathBuf| {
-        let tree = file.parent().map(|proc| proc.join("device-tree"));
+        // However its path is spelt.
+        let file = match is_live_vmcore(file) {
+            true => Ok(PathBuf::from("/proc/vmcore")),
+            false => file.canonicalize(),
+        };
+        let tree = file.ok().and_then(|file| Some(file.parent()?.join("device-tree")));
         tree.is_some_and(|tree| ASSISTED.iter().any(|property| tree.join(property).exists()))
     };
     match args.access.of_files() {
@@ -406,10 +411,15 @@ mod tests {
         let tree = root.path().join("proc/device-tree/rtas");
         let files = [root.path().join("proc/vmcore")];
         let mut args = InputArgs::path(&files[0]);
+        std::fs::create_dir_all(root.path().join("proc")).unwrap();
+        std::fs::write(&files[0], "").unwrap();
         assert_eq!(access(&args, &files), Access::Usual);
         std::fs::create_dir_all(&tree).unwrap();
         std::fs::write(tree.join("ibm,kernel-dump"), "").unwrap();
         assert_eq!(access(&args, &files), Access::Read);
+        let link = root.path().join("dump");
+        std::os::unix::fs::symlink(&files[0], &link).unwrap();
+        assert_eq!(access(&args, &[link]), Access::Read);
         args.access = crate::cli::Access::Map;
         assert_eq!(access(&args, &files), Access::Map);
     }

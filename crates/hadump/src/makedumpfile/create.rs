@@ -55,6 +55,10 @@ pub(super) fn make(options: &Options, source: &Source, target: &Target, say: Mes
         let attempt = Attempt { options, source, level, say };
         let out = Out::open(options, &source.args, target)?;
         let written = attempt.write(&out)?;
+        if let Err(given_away) = source.check_memory() {
+            out.discard()?;
+            return Err(given_away);
+        }
         let (path, limit) = (out.sink().path().display().to_string(), options.limit);
         match written {
             Attempted::Whole { complete, more_kept } => {
@@ -162,7 +166,7 @@ impl Attempt<'_> {
 
 /// Chooses the pages to write, and prints remarks about that.
 pub(super) fn choose_pages(
-    Source { args, dump, notes, xen }: &Source,
+    Source { args, dump, notes, xen, .. }: &Source,
     level: DumpLevel,
     say: Messages,
     spill: &dyn Fn() -> io::Result<File>,

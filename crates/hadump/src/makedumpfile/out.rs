@@ -58,6 +58,16 @@ impl Out {
         work::files(options.work_dir.as_deref(), output)
     }
 
+    /// Leaves nothing that is taken for a dump: a stream without its end is none.
+    pub(super) fn discard(self) -> Result<(), Error> {
+        match self {
+            Self::File(file) => file.discard(),
+            Self::Device(device) => output::forget(&device)?,
+            Self::Stream(_) | Self::Nowhere(_) => {}
+        }
+        Ok(())
+    }
+
     /// Ends the output, and returns the name that it has now.
     pub(super) fn finish(self, whole: bool) -> Result<PathBuf, Error> {
         match self {

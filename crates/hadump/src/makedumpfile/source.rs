@@ -4,6 +4,7 @@ use super::args::{MessageLevel, Options};
 use super::messages::Messages;
 use super::{given, headers};
 use crate::cli::{Access, InputArgs};
+use crate::custody::{self, Watch};
 use crate::input::{self, Prefer};
 use anyhow::Result;
 use dumpfile::codec::Method;
@@ -19,6 +20,8 @@ pub(super) struct Source {
     pub(super) notes: Vec<Note>,
     /// The dump is of a Xen host, and its frames are not those of any Linux in it.
     pub(super) xen: bool,
+    /// The machine whose memory is read, if it is one that runs.
+    pub(super) watch: Option<Watch>,
 }
 
 /// The dump is not of a Xen host, as the user says. The text is makedumpfile's.
@@ -38,6 +41,11 @@ impl Source {
         input::kernel(&self.dump, &self.args)
     }
 
+    /// Refuses to keep what was read, if the memory turns out not to have been the dump's any more.
+    pub(super) fn check_memory(&self) -> Result<()> {
+        custody::check(self.watch.as_ref())
+    }
+
     /// How the input's pages are compressed.
     pub(super) fn method(&self) -> Option<Method> {
         self.dump.source.compression.and_then(Method::from_name)
@@ -53,6 +61,7 @@ pub(super) fn open(options: &Options, path: &Path, say: Messages) -> Result<Sour
 pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Result<Source> {
     let access = if options.non_mmap { Access::Read } else { Access::Usual };
     let args = InputArgs { access, ..args };
+    let watch = input::watch(&args);
     let mut dump = input::open_as_it_is(&args, Prefer::Vmcore, None)?;
     input::find_contradictions(&mut dump, &args)?;
     let debugging = say.level().has(MessageLevel::DEBUG);
@@ -75,5 +84,5 @@ pub(super) fn open_args(options: &Options, args: InputArgs, say: Messages) -> Re
     if debugging {
         say.debug(&headers::facts(&dump));
     }
-    Ok(Source { args, dump, notes, xen: options.xen })
+    Ok(Source { args, dump, notes, xen: options.xen, watch })
 }

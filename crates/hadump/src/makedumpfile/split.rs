@@ -46,6 +46,10 @@ pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Mes
     let mut parts = progress::watch_as(say.progress(chosen.selection.kept()), |progress| {
         set.write(&sinks, &ranges, sinks.len(), progress)
     });
+    if let Err(given_away) = source.check_memory() {
+        files.into_iter().for_each(OutputFile::discard);
+        return Err(given_away);
+    }
     let mut failed = false;
     for error in parts.iter_mut().filter_map(|part| part.error.take()) {
         say.common(&format!("\nCan't write the dump file: {:#}", anyhow::Error::from(error)));

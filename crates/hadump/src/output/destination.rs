@@ -1,7 +1,7 @@
 //! Where a conversion writes: a file, a flattened stream, a split set.
 
 use crate::cli::{Cut, Format, Shard, WriteArgs, is_stream};
-use crate::custody::Watch;
+use crate::custody::{self, Watch};
 use crate::output::set::{self, Set};
 use crate::output::work;
 use crate::output::{self, FORCE, SinkWriter};
@@ -116,24 +116,28 @@ impl Destination {
         match self {
             Self::File(file) => {
                 let (written, result) = job.write(&file, progress);
-                job.check_memory()?;
+                custody::check(job.watch)?;
                 finish(file, written, result, job)
             }
             Self::Flattened(file) => {
                 let stream = BufWriter::with_capacity(1 << 20, SinkWriter::new(&file));
                 let (written, result) = job.write_stream(stream, file.path(), progress)?;
-                job.check_memory()?;
+                custody::check(job.watch)?;
                 finish(file, written, result, job)
             }
             Self::Stream => {
                 let name = "standard output";
                 let (written, result) = job.write_stream(io::stdout(), Path::new(name), progress)?;
-                job.check_memory()?;
+                custody::check(job.watch)?;
                 result?;
                 Ok(WriteOutcome { written, names: vec![name.into()], error: None })
             }
             Self::Device(device) => {
                 let (written, result) = job.write(&device, progress);
+                if let Err(given_away) = custody::check(job.watch) {
+                    output::forget(&device)?;
+                    return Err(given_away);
+                }
                 let error = match result.and_then(|()| device.sync()) {
                     Err(error) if written.seen() == 0 => return Err(error.into()),
                     result => result.err(),
@@ -205,7 +209,7 @@ fn write_set(
     let WriteJob { dump, selection, facts, .. } = *job;
     let set = Set { dump, selection, facts, options: job.options(None) };
     let mut parts = set.write(&sinks, &ranges, lanes, progress);
-    job.check_memory()?;
+    custody::check(job.watch)?;
 
     let mut errors: Vec<dumpfile::Error> = parts.iter_mut().filter_map(|part| part.error.take()).collect();
     // One that is not the output's fault, such as the user's wish to stop, comes first.
@@ -236,14 +240,6 @@ fn numbered(name: &Path, count: usize) -> Vec<PathBuf> {
 }
 
 impl WriteJob<'_> {
-    /// Refuses to keep what was read, if the memory turns out not to have been the dump's any more.
-    fn check_memory(&self) -> Result<()> {
-        match self.watch.and_then(Watch::given_away) {
-            Some(why) => bail!("{why}: what was read may not be the dump's, and is not kept"),
-            None => Ok(()),
-        }
-    }
-
     fn options(&self, part: Option<Range<Pfn>>) -> Options {
         Options {
             method: self.method,

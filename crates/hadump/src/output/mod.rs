@@ -7,7 +7,7 @@ pub(crate) mod work;
 
 use crate::cli::InputArgs;
 use anyhow::{Context, Result, anyhow, bail};
-use dumpfile::output::{OutputFile, Sink, directory_of};
+use dumpfile::output::{OutputFile, RawDevice, Sink, directory_of};
 use dumpfile::{Error, Written};
 use rustix::fs::OFlags;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -168,6 +168,12 @@ pub(crate) fn keep(file: OutputFile) -> Result<PathBuf, Error> {
         }
         kept => kept,
     }
+}
+
+/// Clears the first block of a device: without it nothing takes what is there for a dump.
+pub(crate) fn forget(device: &RawDevice) -> Result<(), Error> {
+    device.blank(0, device.capacity().min(4096))?;
+    device.sync()
 }
 
 /// Reports whether the output has every page that it should have.

@@ -260,8 +260,7 @@ impl<'d> Writer<'d> {
         // Also after a write that failed: a descriptor is written after the bytes that it points at, and no byte below
         // this offset will be given to another page.
         match &self.auto {
-            // What the system keeps in memory reaches the disk only here.
-            Some(auto) => auto.writing(0, [], || self.out.sync())?,
+            Some(auto) => auto.syncing(|| self.out.sync())?,
             None => self.out.sync()?,
         }
         let next_offset = self.sums.as_ref().map_or(self.cursor.next_offset, SumsWriter::end);

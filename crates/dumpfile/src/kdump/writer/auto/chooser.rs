@@ -118,8 +118,11 @@ impl Disk {
     fn end_write(&mut self, bytes: usize, begun: usize) {
         self.writes = self.writes.saturating_sub(1);
         self.under_way = (self.under_way - begun as f64).max(0.0);
-        self.bytes = self.bytes * REMEMBERED + bytes as f64;
-        self.seconds *= REMEMBERED;
+        // After a sync of nothing new the earlier writes still count.
+        if bytes > 0 {
+            self.bytes = self.bytes * REMEMBERED + bytes as f64;
+            self.seconds *= REMEMBERED;
+        }
     }
 }
 

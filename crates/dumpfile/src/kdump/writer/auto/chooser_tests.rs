@@ -240,6 +240,21 @@ fn compressing_and_writing_in_turns_counts_both() {
     assert_eq!([turns(20e6), turns(500e6), turns(20e9)], ["zstd", "lzo", "none"]);
 }
 
+#[test]
+fn batches_without_bytes_say_nothing_of_the_disk() {
+    let auto = super::super::Auto::new(Methods::default());
+    let rate = || auto.lock().disk.seconds_per_byte(0.0);
+    let before = rate();
+    for _ in 0..10_000 {
+        auto.writing(0, [Queued::default()], || Ok::<_, ()>(())).unwrap();
+    }
+    assert_eq!(rate(), before);
+    for _ in 0..10_000 {
+        auto.syncing(|| Ok::<_, ()>(())).unwrap();
+    }
+    assert!(rate().is_finite() && rate() >= before);
+}
+
 proptest! {
     #[test]
     fn any_measurement_leads_to_a_way_that_is_allowed(

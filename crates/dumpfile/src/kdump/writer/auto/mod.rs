@@ -45,8 +45,23 @@ impl Auto {
         self.lock().end(begun.ticket, stored, seconds)
     }
 
-    /// Writes by `write` the bytes of these batches, `bytes` in all.
+    /// Syncs by `sync`: what the system keeps in memory reaches the disk only there.
+    pub(super) fn syncing<T, E>(&self, sync: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.timed(0, [], sync)
+    }
+
+    /// Writes by `write` the bytes of these batches, `bytes` in all. Batches without any, as of zeros' pages, say nothing of the
+    /// disk.
     pub(super) fn writing<T, E>(
+        &self,
+        bytes: usize,
+        batches: impl IntoIterator<Item = Queued>,
+        write: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        if bytes == 0 { write() } else { self.timed(bytes, batches, write) }
+    }
+
+    fn timed<T, E>(
         &self,
         bytes: usize,
         batches: impl IntoIterator<Item = Queued>,
