@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use vmcore::{PageState, Pfn};
 
@@ -94,6 +94,48 @@ fn makedumpfile_ends_no_stream_of_memory_that_was_given_back() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(words.contains("is not kept"), "{words}");
+}
+
+#[test]
+fn a_device_shows_no_dump_of_memory_that_was_given_back() {
+    let disk = Scratch::new("disk");
+    fs::write(disk.path(), vec![0xa5; 64 << 20]).expect("a file");
+    let made = run::Run::of(Command::new("losetup").args(["-f", "--show"]).arg(disk.path()));
+    if made.code != Some(0) {
+        corpus::report_skipped(&format!("a block device, as none can be made: {}", made.stderr));
+        return;
+    }
+    let device = Loop(PathBuf::from(made.stdout.trim()));
+    let root = fadump(7, "a boot");
+    let options = ["-d", "0", "--format", "elf", "--limit-rate", "8M", "--force"];
+    let mut command = Command::new(run::HADUMP);
+    command.args(["convert"]).args(options).arg(root.path()).arg("--output").arg(&device.0);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hadump");
+    let started = Instant::now();
+    let mut bytes = vec![0; 4 << 20];
+    loop {
+        let file = fs::File::open(&device.0).expect("a device");
+        file.read_exact_at(&mut bytes, 0).expect("what is on it");
+        if bytes.iter().any(|&byte| byte != 0xa5) {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing is written");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fs::rename(vmcore_of(&root), root.path().join("vmcore")).expect("what the kernel does");
+    let output = child.wait_with_output().expect("an end");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("is not kept"), "{words}");
+    assert!(dumpfile::open(&device.0).is_err());
+}
+
+struct Loop(PathBuf);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("-d").arg(&self.0).status();
+    }
 }
 
 fn open(file: &Path) -> vmcore::Dump {

@@ -23,6 +23,7 @@ const OPTIONS: Options = Options {
     method: Choice::One(Some(Method::Snappy)),
     level: None,
     part: None,
+    beside: 0,
     dedup: false,
     checksums: true,
 };

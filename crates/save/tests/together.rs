@@ -23,7 +23,7 @@ use std::time::Duration;
 use vmcore::{Dump, DumpLevel, Pfn, PhysAddr, Range, RangeSet, Selection};
 
 const OPTIONS: Options =
-    Options { method: Choice::One(None), level: None, part: None, dedup: false, checksums: true };
+    Options { method: Choice::One(None), level: None, part: None, beside: 0, dedup: false, checksums: true };
 
 /// Lets one tool at a time take a step.
 #[derive(Default)]

@@ -95,7 +95,7 @@ impl<'d> Writer<'d> {
     pub fn write(&mut self, progress: &Progress) -> Result<(), Error> {
         let Core { dump, selection, out, plan, .. } = &self.core;
         let job = Job { page_size: plan.page_size, out: *out, marks: &self.marks };
-        pipeline::run(&job, Source::new(&*dump.memory, selection), &mut self.builder, progress)
+        pipeline::run(&job, Source::new(&*dump.memory, selection, 0), &mut self.builder, progress)
     }
 
     /// Writes the headers of what was written, which makes the file a dump; one marked incomplete when pages are missing.

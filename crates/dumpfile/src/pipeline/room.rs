@@ -15,15 +15,16 @@ pub(super) fn window(threads: usize) -> usize {
     2 * threads + 8
 }
 
-/// Bytes of pages in a batch, for so many threads in this machine as it is now.
-pub(super) fn batch_bytes(threads: usize) -> u64 {
-    fit(available_memory(), threads)
+/// Bytes of pages in a batch, for so many threads in this machine as it is now, `beside` as many runs that share its memory.
+pub(super) fn batch_bytes(threads: usize, beside: usize) -> u64 {
+    fit(available_memory(), threads, beside)
 }
 
-fn fit(available: Option<u64>, threads: usize) -> u64 {
+fn fit(available: Option<u64>, threads: usize, beside: usize) -> u64 {
     let Some(available) = available else { return MOST };
+    let runs = (beside as u64).saturating_add(1);
     // Pages, and as much output where nothing shrinks.
-    let each = available / SHARE / (2 * window(threads) as u64);
+    let each = available / runs / SHARE / (2 * window(threads) as u64);
     let power = each.checked_ilog2().map_or(0, |log| 1 << log);
     power.clamp(LEAST, MOST)
 }
@@ -44,14 +45,17 @@ mod tests {
 
     #[test]
     fn batches_are_smaller_where_memory_is_short() {
-        assert_eq!(fit(None, 1), MOST);
-        assert_eq!(fit(Some(1 << 40), 200), MOST);
-        assert_eq!(fit(Some(120 << 20), 2), 512 << 10);
-        assert_eq!(fit(Some(60 << 20), 1), 256 << 10);
-        assert_eq!(fit(Some(60 << 20), 4), 128 << 10);
-        assert_eq!(fit(Some(0), 4), LEAST);
+        assert_eq!(fit(None, 1, 0), MOST);
+        assert_eq!(fit(Some(1 << 40), 200, 0), MOST);
+        assert_eq!(fit(Some(120 << 20), 2, 0), 512 << 10);
+        assert_eq!(fit(Some(60 << 20), 1, 0), 256 << 10);
+        assert_eq!(fit(Some(60 << 20), 4, 0), 128 << 10);
+        assert_eq!(fit(Some(0), 4, 0), LEAST);
+        assert_eq!(fit(Some(1 << 30), 1, usize::MAX), LEAST);
+        // Files that are written at the same time share it.
+        assert_eq!(fit(Some(480 << 20), 2, 3), fit(Some(120 << 20), 2, 0));
         for threads in [1, 2, 4, 16] {
-            let all = 2 * window(threads) as u64 * fit(Some(256 << 20), threads);
+            let all = 2 * window(threads) as u64 * fit(Some(256 << 20), threads, 0);
             assert!(all <= 32 << 20, "{threads}: {all}");
         }
     }

@@ -28,9 +28,9 @@ struct Walk {
 }
 
 impl<'m> Source<'m> {
-    /// All of `pages`. They are counted from 0 on, as pages of no other set.
-    pub(crate) fn new(memory: &'m dyn PhysicalMemory, pages: &'m Selection) -> Self {
-        let bytes = room::batch_bytes(rayon::current_num_threads());
+    /// All of `pages`. They are counted from 0 on, as pages of no other set. The memory for batches is shared with `beside` others.
+    pub(crate) fn new(memory: &'m dyn PhysicalMemory, pages: &'m Selection, beside: usize) -> Self {
+        let bytes = room::batch_bytes(rayon::current_num_threads(), beside);
         let batch_pages = (bytes / pages.map().page_size().bytes()).max(1);
         let frames = Range::new(Pfn(0), Pfn(u64::MAX));
         Self { memory, pages, ranks: None, frames, batch_pages, position: 0, walk: None }

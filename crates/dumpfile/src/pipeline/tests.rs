@@ -108,7 +108,7 @@ fn collect(
     progress: &Progress,
 ) -> Result<Vec<(Pfn, PageState, u64)>, Error> {
     let mut pages = Vec::new();
-    run(job, Source::new(memory, selection), &mut pages, progress).map(|()| pages)
+    run(job, Source::new(memory, selection, 0), &mut pages, progress).map(|()| pages)
 }
 
 fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {

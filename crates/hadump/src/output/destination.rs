@@ -247,6 +247,7 @@ impl WriteJob<'_> {
             dedup: self.args.dedup,
             checksums: !self.args.no_checksums,
             part,
+            beside: 0,
         }
     }
 

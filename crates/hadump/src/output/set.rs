@@ -50,7 +50,7 @@ impl<'a> Set<'a> {
                 let (Some(file), Some(range)) = (files.get(index), ranges.get(index)) else {
                     return written;
                 };
-                let part = self.write_part(*file, *range, threads, progress);
+                let part = self.write_part(*file, *range, lanes, threads, progress);
                 let stop = part.error.is_some() && lanes == 1;
                 written.push((index, part));
                 if stop {
@@ -80,10 +80,11 @@ impl<'a> Set<'a> {
         &self,
         file: &'a dyn Sink,
         range: Range<Pfn>,
+        lanes: usize,
         threads: usize,
         progress: &Progress,
     ) -> Part<'a> {
-        let options = Options { part: Some(range), ..self.options };
+        let options = Options { part: Some(range), beside: lanes - 1, ..self.options };
         let mut writer = match Writer::begin(self.dump, self.selection, self.facts, &options, file) {
             Ok(writer) => writer,
             Err(error) => return Part { writer: None, error: Some(error) },

@@ -47,6 +47,8 @@ pub struct Options {
     pub dedup: bool,
     /// Whether the file carries checksums that prove it bit for bit: 4 bytes for each 16 KiB, and 4 for each page of zstd.
     pub checksums: bool,
+    /// How many other files are written at the same time, which share the memory there is.
+    pub beside: usize,
 }
 
 /// Writes the pages of `selection` as a kdump-compressed file, version 6, in the dump's own byte order and word size.
@@ -232,7 +234,7 @@ impl<'d> Writer<'d> {
             cursor.next_offset = next;
         }
         let job = Job { options: *options, plan, memory, out: *out, table, auto: auto.as_ref(), sums, done };
-        let source = Source::new(memory, pages).ranked(ranks, plan.frames);
+        let source = Source::new(memory, pages, options.beside).ranked(ranks, plan.frames);
         let result = pipeline::run(&job, source, cursor, progress);
         // After an error some of the pages it knows had their places and were not written there.
         if result.is_err() || self.written().unwritten_pages == 0 {
