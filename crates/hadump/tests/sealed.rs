@@ -164,7 +164,7 @@ fn age_opens_what_was_saved_and_makes_the_plain_bytes_of_it() {
     // Another save leaves them alone.
     let before = fs::read(&files[1]).unwrap();
     let second = case.sealed(sealed.path(), &[]).ok();
-    assert!(second.stderr.contains("this one is saved as"), "{}", second.stderr);
+    assert!(second.stderr.contains("this dump is saved as"), "{}", second.stderr);
     assert!(fs::read(&files[1]).unwrap() == before);
     for name in names(sealed.directory()).iter().filter(|name| name.starts_with("vmcore.2")) {
         fs::remove_file(sealed.directory().join(name)).unwrap();
