@@ -212,6 +212,51 @@ fn a_note_that_is_cut_short_anywhere_leads_to_what_memory_has() {
 }
 
 #[test]
+fn a_right_note_is_kept_whatever_else_memory_holds_and_the_kernel_was_built_without() {
+    for name in [SINGLE[0], SINGLE[1], SEVERAL[1], SEVERAL[5]] {
+        // A kernel without CONFIG_HUGETLB_PAGE, in whose memory somebody wrote more.
+        let without = |text: &str| -> String {
+            text.lines().filter(|line| !line.contains("HUGETLB")).flat_map(|line| [line, "\n"]).collect()
+        };
+        let (made, file) = with_note(name, without);
+        let out = Scratch::new("out");
+        let run = convert(file.path(), out.path(), &["-d", "31"]);
+        assert!(
+            run.stderr.contains("hugetlbfs") && !run.stderr.contains("in memory"),
+            "{name}: {}",
+            run.stderr
+        );
+        let kept = dumpfile::open_set(&[out.path().to_owned()]).unwrap();
+        let note = &kept.notes.find("VMCOREINFO").unwrap().desc;
+        assert_eq!(String::from_utf8_lossy(note), without(&made.vmcoreinfo), "{name}");
+    }
+}
+
+#[test]
+fn texts_in_memory_that_contradict_each_other_cost_the_filter_and_not_the_dump() {
+    let elsewhere = |text: &str| text.replace("SYMBOL(init_uts_ns)=f", "SYMBOL(init_uts_ns)=e");
+    // Levels that need the kernel do not do without a note at all, and keep everything where it is wrong.
+    for (name, wrong) in [(SINGLE[0], false), (SINGLE[0], true), (SEVERAL[5], false)] {
+        let ((mut made, file), codes) = match wrong {
+            true => (with_note(name, elsewhere), [0, 0, 3]),
+            false => (stripped(name), [0, 0, 1]),
+        };
+        let size = made.vmcoreinfo.lines().find(|line| line.starts_with("SIZE(page)=")).unwrap();
+        let planted = format!("{}\0", made.vmcoreinfo.replace(size, "SIZE(page)=8"));
+        let end = made.loads.last().unwrap().physical.end();
+        made.memory.write(end - 0x8000, planted.as_bytes()).unwrap();
+        made.write_elf(file.path()).unwrap();
+        for (level, code) in ["0", "1", "31"].into_iter().zip(codes) {
+            let out = Scratch::new("out");
+            let run = convert(file.path(), out.path(), &["-d", level]);
+            assert_eq!(run.code, Some(code), "{name} at {level}: {}", run.stderr);
+            let said = run.stderr.contains("contradict each other in SIZE(page)");
+            assert!(said, "{name} at {level}: {}", run.stderr);
+        }
+    }
+}
+
+#[test]
 fn the_page_size_that_the_user_gives_goes_before_that_of_the_note_and_is_refused_where_the_kernel_contradicts()
  {
     for name in SEVERAL {

@@ -62,7 +62,9 @@ pub(super) fn open(dump: &mut Dump, path: &Path) -> Result<Vmlinux, Error> {
     let search = &Search::default();
     let info = match dump.vmcoreinfo.clone() {
         Some(info) => Some(info),
-        None => in_memory::find(dump, search)?.map(|found| VmcoreInfo::parse(&found.text)),
+        None => in_memory::find(dump, search, &|_| true, &mut Vec::new())
+            .or_else(|error| super::insufficient(error).map(|_| None))?
+            .map(|found| VmcoreInfo::parse(&found.text)),
     };
     let release = info.as_ref().and_then(VmcoreInfo::release);
     let build = info.as_ref().and_then(|info| info.get("BUILD-ID"));

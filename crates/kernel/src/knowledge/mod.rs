@@ -8,6 +8,7 @@
 mod given;
 mod image;
 mod in_memory;
+mod own;
 mod proof;
 mod scan;
 pub mod vmcoreinfo;
@@ -17,13 +18,12 @@ pub use scan::Search;
 use crate::btf::Btf;
 use crate::dwarf::Dwarf;
 use crate::kallsyms::Kallsyms;
-use crate::pages::page::Classes;
 use crate::symbols::{Relocated, Symbols, WithInfo};
 use crate::types::Types;
 use crate::vmlinux::Vmlinux;
 use crate::{Error, Kernel, KernelMemory};
 use std::path::Path;
-use vmcore::{Arch, Dump, DumpLevel, Note, PageSizeBy, VmcoreInfo, WordSize};
+use vmcore::{Arch, Dump, Note, PageSizeBy, VmcoreInfo, WordSize};
 
 /// What the user gives beside a dump.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,8 +59,8 @@ const NAME: &str = "VMCOREINFO";
 ///
 /// # Errors
 ///
-/// When what is given belongs to another kernel, cannot be read, or leads nowhere and nothing else does either; when
-/// memory holds two kernels and nothing shows which one crashed; and when the dump is damaged.
+/// When what is given belongs to another kernel, cannot be read, or leads nowhere and nothing else does either; and when
+/// the dump is damaged.
 pub fn complete(dump: &mut Dump, given: &Given<'_>) -> Result<Vec<String>, Error> {
     let mut remarks = Vec::new();
     if let Arch::Other(_) = dump.machine.arch {
@@ -75,7 +75,7 @@ pub fn complete(dump: &mut Dump, given: &Given<'_>) -> Result<Vec<String>, Error
     }
     remarks.extend(without_kernel(dump));
     remarks.extend(enlarge(dump, vmlinux.as_ref())?);
-    if let Some(more) = more_in_memory(dump, search) {
+    if let Some(more) = more_in_memory(dump, search, &mut remarks) {
         remarks.push(more);
         remarks.extend(enlarge(dump, vmlinux.as_ref())?);
     }
@@ -140,31 +140,35 @@ fn ask_all(
             }
         }
     }
-    let Some(why) = is_wrong(dump)? else {
+    let Some((why, own)) = is_wrong(dump)? else {
         remarks.extend(failed.map(|error| format!("{error}; that of the dump is used")));
         return Ok(None);
     };
-    if let Some(found) = in_memory::find(dump, search)? {
-        remarks.extend(failed.map(|error| error.to_string()));
-        let at = found.at;
-        replace(dump, found.text);
-        remarks.push(format!("{why}; its VMCOREINFO was found in memory at {at}"));
-        return Ok(None);
-    }
-    if let Some(own) = dump.vmcoreinfo.clone()
+    if let Some(info) = dump.vmcoreinfo.clone()
         && dump.source.page_size_by == PageSizeBy::Input
-        && proof::prove_without_size(dump, own).is_ok()
+        && proof::prove_without_size(dump, info).is_ok()
     {
         remarks.extend(failed.map(|error| error.to_string()));
         return Ok(None);
     }
+    let accept = |info: &VmcoreInfo| own.as_ref().is_none_or(|own| own::agrees(own, info, false));
+    let nothing = match in_memory::find(dump, search, &accept, remarks) {
+        Ok(Some(found)) => {
+            remarks.extend(failed.map(|error| error.to_string()));
+            let text = match own {
+                Some(own) => own::completed(&own, &found.text),
+                None => found.text,
+            };
+            replace(dump, text);
+            remarks.push(format!("{why}; its VMCOREINFO was found in memory at {}", found.at));
+            return Ok(None);
+        }
+        Ok(None) if dump.vmcoreinfo.is_some() => "none that is right was found in memory".to_owned(),
+        Ok(None) => "none was found in memory; --vmcoreinfo or --vmlinux can give it".to_owned(),
+        Err(error) => insufficient(error)?.to_string(),
+    };
     if failed.is_none() {
-        let help = if dump.vmcoreinfo.is_some() {
-            "and none that is right was found in memory"
-        } else {
-            "and none was found in memory; --vmcoreinfo or --vmlinux can give it"
-        };
-        remarks.push(format!("{why}, {help}"));
+        remarks.push(format!("{why}, and {nothing}"));
     }
     Ok(failed)
 }
@@ -179,53 +183,65 @@ fn insufficient(error: Error) -> Result<Error, Error> {
     }
 }
 
-/// Why the dump's own VMCOREINFO cannot be used, if so.
-fn is_wrong(dump: &mut Dump) -> Result<Option<String>, Error> {
+/// Why the dump's own VMCOREINFO cannot be used, if so, and what of it another must agree with: all that it has whole, if it
+/// is of this kernel as far as it goes.
+fn is_wrong(dump: &mut Dump) -> Result<Option<(String, Option<VmcoreInfo>)>, Error> {
     let Some(own) = dump.vmcoreinfo.clone() else {
-        return Ok(Some("the dump has no VMCOREINFO note".to_owned()));
+        return Ok(Some(("the dump has no VMCOREINFO note".to_owned(), None)));
     };
-    match proof::prove_info(dump, own) {
-        Ok(()) => Ok(None),
-        Err(error @ (Error::Read(_) | Error::PageSize { .. })) => Err(error),
+    let error = match proof::prove_info(dump, own.clone()) {
+        Ok(()) => return Ok(None),
+        Err(error @ (Error::Read(_) | Error::PageSize { .. })) => return Err(error),
         // It leads to memory that holds something else, or to none, or lacks what leads anywhere.
-        Err(error) => Ok(Some(format!("the dump's VMCOREINFO does not lead to its kernel ({error})"))),
-    }
+        Err(error) => error,
+    };
+    let of_this =
+        matches!(error, Error::MissingKey { .. }) || proof::leads_with_some_size(dump, own.clone())?;
+    let whole = of_this.then(|| VmcoreInfo::parse(own::whole(own.text())));
+    Ok(Some((format!("the dump's VMCOREINFO does not lead to its kernel ({error})"), whole)))
 }
 
-/// Takes the VMCOREINFO in memory where the dump's own leads to its kernel and then lacks what pages are told apart by, as
-/// one that was cut short does.
-fn more_in_memory(dump: &mut Dump, search: &Search) -> Option<String> {
-    let why = undescribed(dump)?;
+/// Completes the dump's own VMCOREINFO, which leads to its kernel, with what the one in memory has besides, if its own was
+/// cut short. What the own one has whole stays, and a text that contradicts it is not believed.
+fn more_in_memory(dump: &mut Dump, search: &Search, remarks: &mut Vec<String>) -> Option<String> {
+    let why = cut_short(dump)?;
+    let note = dump.notes.find(NAME)?.desc.clone();
+    let own = VmcoreInfo::parse(own::whole(&note));
     // The dump's own is right as far as it goes: what hinders the search is no reason to refuse the dump.
-    let found = in_memory::find(dump, search).unwrap_or_else(|error| {
-        tracing::debug!("no other VMCOREINFO: {error}");
-        None
-    })?;
-    let own = dump.vmcoreinfo.clone()?;
-    let notes = dump.notes.clone();
-    let info = VmcoreInfo::parse(&found.text);
-    if info.release() != own.release() {
+    let found = in_memory::find(dump, search, &|info| own::agrees(&own, info, true), remarks)
+        .unwrap_or_else(|error| {
+            tracing::debug!("no other VMCOREINFO: {error}");
+            None
+        })?;
+    let more = own::lacking(&own, &found.text);
+    if more.is_empty() {
         return None;
     }
-    replace(dump, found.text);
-    if undescribed(dump).is_some_and(|still| still == why) {
-        (dump.vmcoreinfo, dump.notes) = (Some(own), notes);
-        return None;
+    let known = dump.vmcoreinfo.clone();
+    replace(dump, [own.text(), &more].concat());
+    // What types gave before is not in the note.
+    if let Some(known) = known {
+        let given = own::lacking(&VmcoreInfo::parse(&note), own::whole(known.text()));
+        add_lines(dump, &String::from_utf8_lossy(&given));
     }
-    Some(format!("the dump's VMCOREINFO does not suffice ({why}); the one in memory at {} is used", found.at))
+    Some(format!(
+        "the dump's VMCOREINFO does not suffice ({why}); the one in memory at {} completes it",
+        found.at
+    ))
 }
 
-/// What VMCOREINFO lacks for telling pages apart, if anything.
-fn undescribed(dump: &Dump) -> Option<String> {
+/// Why the dump's VMCOREINFO is taken for one that was cut short, if so. What the kernel was built without is no sign of it.
+fn cut_short(dump: &Dump) -> Option<String> {
     let info = dump.vmcoreinfo.as_ref().filter(|_| dump.machine.word == WordSize::Bits64)?;
-    let all = DumpLevel::new(31)?;
-    let mut remarks = Vec::new();
-    if let Err(error) = Classes::new(info, dump.page_size(), all, &mut remarks) {
-        return Some(error.to_string());
+    if !own::ends_with_a_line(&dump.notes.find(NAME)?.desc) {
+        return Some("its last line has no end".to_owned());
+    }
+    if let Some(key) = own::ALWAYS.into_iter().find(|key| info.get(key).is_none()) {
+        return Some(format!("it has no {key}, which every kernel writes"));
     }
     match Kernel::open(dump).and_then(|kernel| kernel.mem_model().map(|_| ())) {
         Err(error @ Error::MissingKey { .. }) => Some(error.to_string()),
-        _ => remarks.into_iter().next(),
+        _ => None,
     }
 }
 

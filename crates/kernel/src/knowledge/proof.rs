@@ -6,7 +6,7 @@
 
 use crate::address::memmodel::fits_sections;
 use crate::{Error, Kernel};
-use vmcore::{Arch, Dump, PageSize, PageSizeBy, VmcoreInfo};
+use vmcore::{Arch, Dump, PageSize, PageSizeBy, Pfn, RangeSet, VmcoreInfo};
 
 /// The sizes of pages of the kernels of machines that have several.
 const PAGE_SIZES: [PageSize; 3] = [PageSize::K4, PageSize::K16, PageSize::K64];
@@ -70,13 +70,40 @@ fn settle(dump: &mut Dump, info: VmcoreInfo, sizes: &[PageSize]) -> Result<(), E
     }
 }
 
+/// What a change of the page size changes in a dump. Ranges of pages only grow when they are counted in larger ones.
+pub(super) struct PageSizeOf {
+    size: PageSize,
+    by: PageSizeBy,
+    destroyed: RangeSet<Pfn>,
+}
+
+impl PageSizeOf {
+    /// As it is before sizes are tried.
+    pub(super) fn before(dump: &Dump) -> Self {
+        let source = &dump.source;
+        Self { size: dump.page_size(), by: source.page_size_by, destroyed: source.destroyed.clone() }
+    }
+
+    /// Lets the dump have it again.
+    pub(super) fn restore(&self, dump: &mut Dump) {
+        dump.set_page_size(self.size);
+        dump.source.page_size_by = self.by;
+        dump.source.destroyed.clone_from(&self.destroyed);
+    }
+}
+
+/// Whether `info` leads to the kernel that it names with any size of pages.
+pub(super) fn leads_with_some_size(dump: &mut Dump, info: VmcoreInfo) -> Result<bool, Error> {
+    Ok(!fitting(dump, info, &PAGE_SIZES)?.0.is_empty())
+}
+
 /// Those of `sizes` with which `info` leads to its kernel, and why another does not. The dump stays as it is.
 fn fitting(
     dump: &mut Dump,
     info: VmcoreInfo,
     sizes: &[PageSize],
 ) -> Result<(Vec<PageSize>, Option<Error>), Error> {
-    let before = dump.page_size();
+    let before = PageSizeOf::before(dump);
     let own = dump.vmcoreinfo.replace(info);
     let mut fits = Vec::new();
     let mut failed = None;
@@ -91,7 +118,7 @@ fn fitting(
         }
     }
     dump.vmcoreinfo = own;
-    dump.set_page_size(before);
+    before.restore(dump);
     match failed {
         Some(Error::Read(error)) => Err(error.into()),
         failed => Ok((fits, failed)),
@@ -120,4 +147,44 @@ fn prove(dump: &Dump) -> Result<(), Error> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmcore::{MemoryMap, Notes, PageState, PhysAddr, PhysicalMemory, Range, ReadError};
+
+    struct Empty(MemoryMap);
+
+    impl PhysicalMemory for Empty {
+        fn map(&self) -> &MemoryMap {
+            &self.0
+        }
+
+        fn read_page(&self, _: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+            page.fill(0);
+            Ok(PageState::Present)
+        }
+    }
+
+    #[test]
+    fn trying_sizes_of_pages_leaves_what_was_destroyed_as_it_was() {
+        let all = [Range::new(PhysAddr(0), PhysAddr(1 << 20))].into_iter().collect();
+        let machine = vmcore::Machine { arch: Arch::Aarch64, ..crate::testing::LE64 };
+        let mut dump = Dump {
+            machine,
+            memory: Box::new(Empty(MemoryMap::new(PageSize::K4, all))),
+            notes: Notes::default(),
+            vmcoreinfo: None,
+            virt: Vec::new(),
+            elf_flags: 0,
+            source: vmcore::Source::default(),
+        };
+        dump.source.destroyed.insert(Range::new(Pfn(3), Pfn(5)));
+        let before = dump.source.destroyed.clone();
+        let info = VmcoreInfo::parse(b"OSRELEASE=6.1\n");
+        prove_without_size(&mut dump, info).unwrap_err();
+        assert_eq!(dump.page_size(), PageSize::K4);
+        assert_eq!(dump.source.destroyed, before);
+    }
 }
