@@ -33,6 +33,7 @@ mod lent;
 mod pages;
 pub mod log;
 mod crash_notes;
+pub mod unwind;
 pub mod erase;
 #[cfg(test)]
 mod testing;
