@@ -49,6 +49,35 @@ pub enum Kind {
     Corruption,
 }
 
+impl Kind {
+    /// The name in JSON and in signatures, which does not change.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoCrash => "no_crash",
+            Self::Unknown => "unknown",
+            Self::NullPointer => "null_pointer",
+            Self::BadAccess => "bad_access",
+            Self::Bug => "bug",
+            Self::GeneralProtection => "general_protection",
+            Self::Trap => "trap",
+            Self::MachineCheck => "machine_check",
+            Self::Panic => "panic",
+            Self::HardLockup => "hard_lockup",
+            Self::SoftLockup => "soft_lockup",
+            Self::HungTask => "hung_task",
+            Self::RcuStall => "rcu_stall",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Watchdog => "watchdog",
+            Self::SysRq => "sysrq",
+            Self::InitDied => "init_died",
+            Self::Boot => "boot",
+            Self::Firmware => "firmware",
+            Self::StackCorruption => "stack_corruption",
+            Self::Corruption => "corruption",
+        }
+    }
+}
+
 /// Why the machine crashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
