@@ -4,9 +4,10 @@
 //! the next one goes to `log_end % log_buf_len` (kernel: `emit_log_char` in `kernel/printk.c`). Times and levels
 //! (`<6>`) are part of the text.
 
-use super::{Extent, LogError, Progress, symbol, text};
+use super::entry::{self, Entry};
+use super::{Each, Extent, LogError, Progress, symbol};
 use crate::{Error, KernelMemory};
-use std::io::Write;
+use std::io;
 use vmcore::{ByteOrder, VirtAddr, WordSize};
 
 /// `log_buf_len` of a kernel is an `int`.
@@ -18,7 +19,7 @@ const STEP: u64 = 4096;
 pub(super) fn read(
     memory: &dyn KernelMemory,
     extent: Extent,
-    out: &mut dyn Write,
+    each: &mut Each<'_>,
     progress: &mut Progress,
 ) -> Result<(), LogError> {
     let buffer = memory.read_word(symbol(memory, "log_buf")?)?;
@@ -46,7 +47,7 @@ pub(super) fn read(
     progress.summary.since_clear = extent == Extent::SinceClear && logged.is_some();
     let at = (end % len + (len - wanted)) % len;
     let first = wanted.min(len - at);
-    copy(memory, out, progress, VirtAddr(buffer), [(at, first), (0, wanted - first)])
+    copy(memory, each, progress, VirtAddr(buffer), [(at, first), (0, wanted - first)])
 }
 
 /// Reads `log_end` or `logged_chars`.
@@ -64,45 +65,63 @@ fn counter(memory: &dyn KernelMemory, at: VirtAddr) -> Result<u32, Error> {
     }
 }
 
-/// Writes the `(offset, length)` parts of the buffer one after another.
+/// Shows the lines of the `(offset, length)` parts of the buffer, which follow one another.
 fn copy(
     memory: &dyn KernelMemory,
-    out: &mut dyn Write,
+    each: &mut Each<'_>,
     progress: &mut Progress,
     buffer: VirtAddr,
     parts: [(u32, u32); 2],
 ) -> Result<(), LogError> {
     let mut bytes = [0; STEP as usize];
     let mut line = Vec::with_capacity(bytes.len());
+    let mut begins = true;
     for (offset, len) in parts {
         let mut at = buffer.0.wrapping_add(offset.into());
         let mut left = u64::from(len);
         while left > 0 {
             let step = left.min(STEP - at % STEP);
             let bytes = &mut bytes[..step as usize];
-            line.clear();
             match memory.read(VirtAddr(at), bytes) {
-                Ok(()) => bytes.iter().for_each(|&byte| text::push(&mut line, byte)),
+                Ok(()) => {
+                    for &byte in &*bytes {
+                        line.push(byte);
+                        if byte == b'\n' || line.len() >= STEP as usize {
+                            show(each, &line, begins)?;
+                            begins = byte == b'\n';
+                            progress.summary.records += u64::from(begins);
+                            line.clear();
+                        }
+                    }
+                }
                 Err(error) => {
                     progress.skip(|| format!("{step} bytes of the log are missing: {error}"));
                     if progress.summary.skipped > super::MAX_UNREADABLE {
                         progress.remark(|| "the log's memory is missing; the rest was skipped".into());
-                        return Ok(());
+                        return Ok(show(each, &line, begins)?);
                     }
                 }
             }
-            progress.summary.records += line.iter().filter(|&&b| b == b'\n').count() as u64;
-            out.write_all(&line)?;
             at = at.wrapping_add(step);
             left -= step;
         }
     }
-    Ok(())
+    Ok(show(each, &line, begins)?)
+}
+
+/// Shows a line, or a piece of one; only one that `begins` a line has a level.
+fn show(each: &mut Each<'_>, line: &[u8], begins: bool) -> io::Result<()> {
+    let number = if begins { entry::prefix(line).map(|(number, _)| number) } else { None };
+    let (level, facility) = (number.map(|n| (n & 7) as u8), number.map(|n| n >> 3));
+    match line {
+        [] => Ok(()),
+        text => each(&Entry { ts_nsec: None, level, facility, caller: None, text }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::log::{Extent, LogFormat, LogSummary, read_extent, read_log};
+    use crate::log::{Extent, LogFormat, LogSummary, read_entries, read_extent, read_log};
     use crate::testing::{BE64, FakeKernel, MACHINES};
     use proptest::prelude::*;
     use vmcore::Machine;
@@ -149,6 +168,32 @@ mod tests {
                 Err(error) => assert!(!opens && error.to_string().contains("1 to 1073741824"), "{error}"),
             }
         }
+    }
+
+    #[test]
+    fn a_line_is_an_entry_wherever_the_buffer_and_its_pages_end() {
+        let mut buffer = b"x\n<4>one\n".to_vec();
+        buffer.resize(4090, b'.');
+        buffer.extend(b"\n<30>after a page\n<3>begi");
+        let end = buffer.len() as u32 + 4;
+        let mut ring = b"n.\n?".to_vec();
+        ring.extend(&buffer[4..]);
+        let mut found = Vec::new();
+        let _ = read_entries(&kernel(BE64, &ring, end - 1, end), Extent::Whole, &mut |entry| {
+            found.push((entry.level, entry.facility, entry.message()));
+            Ok(())
+        })
+        .unwrap();
+        let told: Vec<_> = found.iter().map(|(l, f, m)| (*l, *f, &m[..m.len().min(12)])).collect();
+        assert_eq!(
+            told,
+            [
+                (None, None, "?>one"),
+                (None, None, "............"),
+                (Some(6), Some(3), "after a page"),
+                (Some(3), Some(0), "begin."),
+            ]
+        );
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! records of variable length (`record`), since 5.10 a ring of descriptors beside a ring of text (`ring`).
 //! Which one a dump holds shows in the symbols that its VMCOREINFO offers; versions are not compared.
 //!
+//! Whatever its form, its entries are read in one way ([`read_entries`]), and the text is made of them.
+//!
 //! A log is read to understand a crash, and a crash is the hour at which memory is damaged. So only what makes
 //! the log unreadable as a whole is an error; a record that makes no sense is left out, told of in
 //! [`LogSummary::remarks`], and everything before it has been written already.
@@ -12,14 +14,17 @@
 //! crash, and the log is as complete as it ever was ([`LogSummary::unwritten`]).
 
 mod clear;
+mod entry;
 mod flat;
 mod record;
 mod ring;
 mod text;
 
 use crate::{Error, KernelMemory};
+pub use entry::Entry;
 use std::fmt;
 use std::io::{self, Write};
+pub use text::Caller;
 
 /// How the dumped kernel kept its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +103,9 @@ pub enum LogError {
     Write(#[from] io::Error),
 }
 
+/// Who is shown the entries. An error ends the reading.
+pub type Each<'a> = dyn FnMut(&Entry<'_>) -> io::Result<()> + 'a;
+
 /// The most remarks that one log is worth; of more only the number is reported.
 const MAX_REMARKS: u64 = 8;
 
@@ -173,6 +181,23 @@ pub fn read_extent(
     extent: Extent,
     out: &mut dyn Write,
 ) -> Result<LogSummary, LogError> {
+    let mut line = Vec::new();
+    read_entries(memory, extent, &mut |entry| {
+        entry.print(&mut line);
+        out.write_all(&line)
+    })
+}
+
+/// Shows `each` the entries of the log, oldest first, until one is refused.
+///
+/// # Errors
+///
+/// As [`read_log`], with `each` as the output.
+pub fn read_entries(
+    memory: &dyn KernelMemory,
+    extent: Extent,
+    each: &mut Each<'_>,
+) -> Result<LogSummary, LogError> {
     let info = memory.info();
     let format = if info.symbol("prb").is_some() {
         LogFormat::Ring
@@ -185,9 +210,9 @@ pub fn read_extent(
     };
     let mut progress = Progress::new(format);
     match format {
-        LogFormat::Ring => ring::read(memory, extent, out, &mut progress),
-        LogFormat::Records => record::read(memory, extent, out, &mut progress),
-        LogFormat::Flat => flat::read(memory, extent, out, &mut progress),
+        LogFormat::Ring => ring::read(memory, extent, each, &mut progress),
+        LogFormat::Records => record::read(memory, extent, each, &mut progress),
+        LogFormat::Flat => flat::read(memory, extent, each, &mut progress),
     }?;
     Ok(progress.finish())
 }

@@ -5,10 +5,10 @@
 //! length, then its text. A header with length 0, or too little room for one, sends the reader back to the
 //! buffer's start (kernel: `log_next` in `kernel/printk/printk.c`).
 
-use super::text::{Caller, format_record};
-use super::{Extent, LogError, Progress, clear, offset, size, symbol};
+use super::entry::{self, Entry};
+use super::text::Caller;
+use super::{Each, Extent, LogError, Progress, clear, offset, size, symbol};
 use crate::{Error, KernelMemory};
-use std::io::Write;
 use vmcore::VirtAddr;
 
 /// The kernel's `LOG_BUF_LEN_MAX`.
@@ -20,6 +20,9 @@ struct Layout {
     ts_nsec: usize,
     len: usize,
     text_len: usize,
+    /// A byte for the facility, and one for flags and level. VMCOREINFO does not have them: they lie between the length of
+    /// the dictionary and what comes next. Before 3.11, when the structure was called `log`, they may be something else.
+    facility: Option<usize>,
     /// Only in kernels with `CONFIG_PRINTK_CALLER`.
     caller_id: Option<usize>,
 }
@@ -29,15 +32,20 @@ impl Layout {
         let name = if memory.info().size("log").is_some() { "log" } else { "printk_log" };
         let size = size(memory, name, 4096)?;
         let field = |field: &str, width| offset(memory, &format!("{name}.{field}"), width, size);
+        let optional = |name, width| match field(name, width) {
+            Err(Error::MissingKey { .. }) => Ok(None),
+            other => other.map(Some),
+        };
+        let caller_id = optional("caller_id", 4)?;
+        let facility = optional("dict_len", 2)?.map(|at| at + 2);
+        let facility = facility.filter(|at| name == "printk_log" && at + 2 == caller_id.unwrap_or(size));
         Ok(Self {
             size,
             ts_nsec: field("ts_nsec", 8)?,
             len: field("len", 2)?,
             text_len: field("text_len", 2)?,
-            caller_id: match field("caller_id", 4) {
-                Err(Error::MissingKey { .. }) => None,
-                other => Some(other?),
-            },
+            facility,
+            caller_id,
         })
     }
 }
@@ -47,6 +55,8 @@ struct Record {
     len: u32,
     text_len: u32,
     ts_nsec: u64,
+    level: Option<u8>,
+    facility: Option<u32>,
     caller: Option<Caller>,
 }
 
@@ -62,11 +72,13 @@ impl Reader<'_> {
     fn record(&mut self, at: u32) -> Result<Record, Error> {
         let machine = self.memory.machine();
         self.memory.read(self.addr(at), &mut self.header)?;
-        let Layout { ts_nsec, len, text_len, caller_id, .. } = self.layout;
+        let Layout { ts_nsec, len, text_len, facility, caller_id, .. } = self.layout;
         Ok(Record {
             len: machine.u16(&self.header[len..]).into(),
             text_len: machine.u16(&self.header[text_len..]).into(),
             ts_nsec: machine.u64(&self.header[ts_nsec..]),
+            level: facility.map(|at| entry::level(machine, self.header[at + 1])),
+            facility: facility.map(|at| self.header[at].into()),
             caller: caller_id.map(|at| Caller(machine.u32(&self.header[at..]))),
         })
     }
@@ -84,7 +96,7 @@ impl Reader<'_> {
 pub(super) fn read(
     memory: &dyn KernelMemory,
     extent: Extent,
-    out: &mut dyn Write,
+    each: &mut Each<'_>,
     progress: &mut Progress,
 ) -> Result<(), LogError> {
     let layout = Layout::of(memory)?;
@@ -109,9 +121,9 @@ pub(super) fn read(
         // Once the ring has gone around, nothing begins there, and all that is left came later.
         let begins = has_record(&mut reader, first, next, cleared);
         progress.summary.since_clear = true;
-        return walk(&mut reader, if begins { cleared } else { first }, next, out, progress);
+        return walk(&mut reader, if begins { cleared } else { first }, next, each, progress);
     }
-    walk(&mut reader, first, next, out, progress)
+    walk(&mut reader, first, next, each, progress)
 }
 
 /// Reports whether a record begins at `wanted`, or the next one will.
@@ -144,10 +156,10 @@ fn walk(
     reader: &mut Reader<'_>,
     first: u32,
     next: u32,
-    out: &mut dyn Write,
+    each: &mut Each<'_>,
     progress: &mut Progress,
 ) -> Result<(), LogError> {
-    let (mut text, mut line) = (Vec::new(), Vec::new());
+    let mut text = Vec::new();
     let mut at = first;
     let mut wrapped = false;
     // A way around the ring ends at `next`, so one that passes it or comes to the end twice is damaged. As every
@@ -189,8 +201,8 @@ fn walk(
             text.resize(record.text_len as usize, 0);
             match reader.memory.read(reader.addr(at + size), &mut text) {
                 Ok(()) => {
-                    format_record(&mut line, record.ts_nsec, record.caller, &text);
-                    out.write_all(&line)?;
+                    let Record { ts_nsec, level, facility, caller, .. } = record;
+                    each(&Entry { ts_nsec: Some(ts_nsec), level, facility, caller, text: &text })?;
                     progress.summary.records += 1;
                 }
                 Err(error) => {
@@ -205,7 +217,7 @@ fn walk(
 
 #[cfg(test)]
 mod tests {
-    use crate::log::{Extent, LogFormat, LogSummary, read_extent, read_log};
+    use crate::log::{Extent, LogFormat, LogSummary, read_entries, read_extent, read_log};
     use crate::testing::{FakeKernel, LE64, MACHINES};
     use proptest::prelude::*;
     use vmcore::Machine;
@@ -333,6 +345,29 @@ mod tests {
         let mut called = kernel(LE64, &buffer, 0, 24);
         called.set_info(&format!("{HEAD}OFFSET(printk_log.caller_id)=12\n"));
         assert_eq!(log(&called).0, "[    1.000000] [      T9] one\n");
+    }
+
+    #[test]
+    fn level_and_facility_are_told_since_the_structure_has_its_new_name() {
+        for machine in MACHINES {
+            let mut buffer = stored(machine, 1, "one");
+            buffer[14] = 1;
+            buffer[15] = match machine.order {
+                vmcore::ByteOrder::Little => 4 << 5 | 0b110,
+                vmcore::ByteOrder::Big => 0b110 << 3 | 4,
+            };
+            for (name, expected) in [("printk_log", Some((4, 1))), ("log", None)] {
+                let mut kernel = kernel(machine, &buffer, 0, 24);
+                kernel.set_info(&HEAD.replace("printk_log", name));
+                let mut found = Vec::new();
+                let _ = read_entries(&kernel, Extent::Whole, &mut |entry| {
+                    found.push(entry.level.zip(entry.facility));
+                    Ok(())
+                })
+                .unwrap();
+                assert_eq!(found, [expected], "{machine:?}");
+            }
+        }
     }
 
     #[test]

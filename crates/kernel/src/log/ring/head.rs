@@ -20,6 +20,9 @@ pub(super) struct Layout {
     pub(super) seq: Option<usize>,
     pub(super) ts_nsec: usize,
     pub(super) text_len: usize,
+    /// A byte for the facility, and one for flags and level. VMCOREINFO does not have them: they are all that lies between
+    /// `text_len` and `caller_id`.
+    pub(super) facility: Option<usize>,
     pub(super) caller_id: Option<usize>,
 }
 
@@ -144,14 +147,17 @@ impl Layout {
             Err(Error::MissingKey { .. }) => Ok(None),
             other => other.map(Some),
         };
+        let text_len = offset("printk_info.text_len", 2, sizes.info)?;
+        let caller_id = optional("printk_info.caller_id", 4)?;
         Ok(Self {
             state_var: offset("prb_desc.state_var", sizes.atomic, sizes.desc)? + counter,
             begin: lpos + offset("prb_data_blk_lpos.begin", word, sizes.lpos)?,
             next: lpos + offset("prb_data_blk_lpos.next", word, sizes.lpos)?,
             ts_nsec: offset("printk_info.ts_nsec", 8, sizes.info)?,
-            text_len: offset("printk_info.text_len", 2, sizes.info)?,
+            text_len,
+            facility: (caller_id == Some(text_len + 4)).then_some(text_len + 2),
             seq: optional("printk_info.seq", 8)?,
-            caller_id: optional("printk_info.caller_id", 4)?,
+            caller_id,
         })
     }
 }

@@ -8,17 +8,17 @@
 
 mod head;
 
-use super::text::{Caller, format_record};
-use super::{Extent, LogError, MAX_UNREADABLE, Progress, clear};
+use super::entry::{self, Entry};
+use super::text::Caller;
+use super::{Each, Extent, LogError, MAX_UNREADABLE, Progress, clear};
 use crate::{Error, KernelMemory};
 use head::{Place, Ring, Rows, State, id_mask};
-use std::io::Write;
 use vmcore::VirtAddr;
 
 pub(in crate::log) fn read(
     memory: &dyn KernelMemory,
     extent: Extent,
-    out: &mut dyn Write,
+    each: &mut Each<'_>,
     progress: &mut Progress,
 ) -> Result<(), LogError> {
     let (ring, mut descs, mut infos) = Ring::open(memory)?;
@@ -38,7 +38,6 @@ pub(in crate::log) fn read(
         });
         records = count;
     }
-    let mut line = Vec::new();
     let mut text = Vec::new();
     // Blocks do not overlap, so all text together is no longer than the ring.
     let mut budget = ring.text_size;
@@ -50,14 +49,14 @@ pub(in crate::log) fn read(
             Ok(Found::Unwritten) => progress.summary.unwritten += 1,
             Ok(Found::Lost(why)) => progress.skip(|| format!("record {id:#x} of the log {why}")),
             Ok(Found::Text { seq, .. }) if seq < first => {}
-            Ok(Found::Text { block, ts_nsec, caller, .. }) => {
+            Ok(Found::Text { block, ts_nsec, level, facility, caller, .. }) => {
                 let Some(left) = budget.checked_sub(block) else {
                     progress.remark(|| format!("the log's records overlap at {id:#x}; the rest was skipped"));
                     break;
                 };
                 budget = left;
-                format_record(&mut line, ts_nsec, caller, &text[ring.machine.word.bytes()..]);
-                out.write_all(&line)?;
+                let text = &text[ring.machine.word.bytes()..];
+                each(&Entry { ts_nsec: Some(ts_nsec), level, facility, caller, text })?;
                 progress.summary.records += 1;
             }
             Err(error) => {
@@ -88,6 +87,8 @@ enum Found {
         /// Its place among all that were ever written; 0 where the kernel does not export it.
         seq: u64,
         ts_nsec: u64,
+        level: Option<u8>,
+        facility: Option<u32>,
         caller: Option<Caller>,
     },
 }
@@ -130,6 +131,8 @@ fn record(
     let len = machine.u16(&info[ring.layout.text_len..]) as u64;
     let ts_nsec = machine.u64(&info[ring.layout.ts_nsec..]);
     let seq = ring.layout.seq.map_or(0, |at| machine.u64(&info[at..]));
+    let facility = ring.layout.facility.map(|at| u32::from(info[at]));
+    let level = ring.layout.facility.map(|at| entry::level(machine, info[at + 1]));
     let caller = ring.layout.caller_id.map(|at| Caller(machine.u32(&info[at..])));
     // The kernel stores the whole length even of a text that it had to cut.
     let len = len.min(block - word as u64) as usize;
@@ -138,7 +141,7 @@ fn record(
     if machine.word(text) != id {
         return Ok(Found::Lost("has a text that belongs to another"));
     }
-    Ok(Found::Text { block, seq, ts_nsec, caller })
+    Ok(Found::Text { block, seq, ts_nsec, level, facility, caller })
 }
 
 #[cfg(test)]

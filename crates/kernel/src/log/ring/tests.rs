@@ -1,6 +1,6 @@
 //! Rings made by hand, by their own layout.
 
-use crate::log::{Extent, LogFormat, LogSummary, read_extent, read_log};
+use crate::log::{Extent, LogFormat, LogSummary, read_entries, read_extent, read_log};
 use crate::testing::{BE64, FakeKernel, LE64, MACHINES};
 use proptest::prelude::*;
 use vmcore::Machine;
@@ -365,5 +365,29 @@ proptest! {
         let mut out = Vec::new();
         let _ = read_log(&kernel, &mut out);
         prop_assert!(out.len() < 1 << 20);
+    }
+}
+
+/// A program may write what it likes to `/dev/kmsg`; the facility tells its lines from the kernel's.
+#[test]
+fn level_and_facility_are_told_where_they_are_all_that_lies_between_two_known_fields() {
+    for machine in MACHINES {
+        for (caller, expected) in [(true, Some((3, 1))), (false, None)] {
+            let mut made = Made::new(machine, 6, 6);
+            made.kernel.set_info(&info(made.w, caller));
+            made.record(6, 2, (256, 280), 0, "six");
+            let flags_and_level = match machine.order {
+                vmcore::ByteOrder::Little => 3 << 5 | 0b10,
+                vmcore::ByteOrder::Big => 0b10 << 3 | 3,
+            };
+            made.kernel.put(INFOS + 6 % 4 * 88 + 18, &[1, flags_and_level]);
+            let mut found = Vec::new();
+            let _ = read_entries(&made.kernel, Extent::Whole, &mut |entry| {
+                found.push((entry.level.zip(entry.facility), entry.message()));
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(found, [(expected, "six".to_owned())], "{machine:?}");
+        }
     }
 }
