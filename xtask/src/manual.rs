@@ -42,16 +42,21 @@ const BY_HAND: [(&str, &str); 18] = [
 /// The exit codes of a command that has no section about them.
 const EXIT_STATUS: &str = "\
 .SH EXIT STATUS
+.TP
 .B 0
-complete;
+Complete.
+.TP
 .B 1
-nothing usable;
+Nothing usable.
+.TP
 .B 2
-wrong usage;
+Wrong usage.
+.TP
 .B 3
-complete, but more was kept than asked for, because the kernel's structures left doubt;
+Complete, but more was kept than asked for, because the kernel's structures left doubt.
+.TP
 .B 4
-incomplete, but readable.
+Incomplete, but readable.
 ";
 
 /// All pages.
@@ -81,8 +86,10 @@ fn described<'a>(cli: &'a clap::Command, name: &str) -> Option<&'a clap::Command
 fn page(cli: &clap::Command, name: &str, by_hand: &str) -> String {
     let (stem, section) = name.rsplit_once('.').expect("a page has a section");
     let version = env!("CARGO_PKG_VERSION");
-    // Neither a file's name nor an option may be divided at the end of a line.
-    let mut text = format!(".TH {stem} {section} \"\" \"hadump {version}\" \"hadump\"\n.nh\n.ad l\n");
+    // No word is divided at the end of a line; each section would begin with groff's own setting again, but for the register.
+    let mut text =
+        format!(".nr HY 0\n.TH {stem} {section} \"\" \"hadump {version}\" \"hadump\"\n.nh\n.ad l\n");
+    let by_hand = &dashed(by_hand);
     // Tables are for tbl, which man runs where the first line asks for it.
     if by_hand.contains("\n.TS\n") {
         text.insert_str(0, "'\\\" t\n");
@@ -91,7 +98,9 @@ fn page(cli: &clap::Command, name: &str, by_hand: &str) -> String {
         return text + by_hand;
     };
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let _ = writeln!(text, ".SH NAME\n{stem} \\- {}", uncapitalised(&about));
+    // What apropos prints is one line: remarks in brackets are for `--help`.
+    let about = about.split(" (").next().unwrap_or_default();
+    let _ = writeln!(text, ".SH NAME\n{stem} \\- {}", uncapitalised(&marked(about)));
     for line in by_hand.lines() {
         match line {
             ".\\\" OPTIONS" => text.push_str(&options(command)),
@@ -106,8 +115,8 @@ fn page(cli: &clap::Command, name: &str, by_hand: &str) -> String {
         text.push_str(EXIT_STATUS);
     }
     let others =
-        if stem == "hadump" { "hadump-boot (8),\n.BR hadump.conf (5),\n.BR " } else { "hadump (1),\n.BR " };
-    let last = if stem == "hadump-save" { "hadump-status (1)" } else { "hadump-save (1)" };
+        if stem == "hadump" { "hadump\\-boot (8),\n.BR hadump.conf (5),\n.BR " } else { "hadump (1),\n.BR " };
+    let last = if stem == "hadump-save" { "hadump\\-status (1)" } else { "hadump\\-save (1)" };
     let _ = writeln!(text, ".SH SEE ALSO\n.BR {others}{last}");
     text
 }
@@ -117,17 +126,49 @@ fn options(command: &clap::Command) -> String {
     let mut section = Vec::new();
     Man::new(command.clone()).render_options_section(&mut section).expect("memory takes everything");
     // The escapes of a preamble, which belong into a page once, are before the first line.
-    String::from_utf8(section).expect("roff is text")
+    marked(&String::from_utf8(section).expect("roff is text"))
+}
+
+/// What `--help` has in backquotes, in bold.
+fn marked(text: &str) -> String {
+    let mut parts = text.split('`');
+    let mut marked = parts.next().unwrap_or_default().to_owned();
+    for (index, part) in parts.enumerate() {
+        marked.push_str(if index % 2 == 0 { "\\fB" } else { "\\fR" });
+        marked.push_str(part);
+    }
+    marked
+}
+
+/// Hyphens of names, options and examples as roff wants them, `\-`: such a word is not divided there, and can be copied.
+fn dashed(by_hand: &str) -> String {
+    let mut example = false;
+    let mut text = String::new();
+    for line in by_hand.lines() {
+        match line {
+            ".EX" => example = true,
+            ".EE" => example = false,
+            _ => {}
+        }
+        let name = [".B", ".I", ".R"].iter().any(|font| line.starts_with(font));
+        if (example || name) && !line.contains("\\-") {
+            text.push_str(&line.replace('-', "\\-"));
+        } else {
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// The section of all commands.
 fn list(cli: &clap::Command) -> String {
     let mut section = String::from(".SH COMMANDS\n");
     for command in commands(cli) {
-        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(section, ".TP\n.BR hadump-{} (1)\n{about}.", command.get_name());
+        let about = marked(&command.get_about().map(ToString::to_string).unwrap_or_default());
+        let _ = writeln!(section, ".TP\n.BR hadump\\-{} (1)\n{about}.", command.get_name());
     }
-    section.push_str(".TP\n.BR hadump-makedumpfile (1)\nTake makedumpfile's command line.\n");
+    section.push_str(".TP\n.BR hadump\\-makedumpfile (1)\nTake makedumpfile's command line.\n");
     section
 }
 
@@ -190,6 +231,33 @@ mod tests {
                 assert!(page.text.contains(&format!("\n.SH {section}\n")), "{}: no {section}", page.name);
             }
         }
+    }
+
+    /// `. <(hadump completions bash)` was an example that nobody could read: to roff it is a request.
+    #[test]
+    fn every_line_that_begins_with_a_dot_is_a_macro_of_man_pages() {
+        let macros = [
+            "nr", "TH", "nh", "ad", "SH", "SS", "PP", "TP", "IP", "RS", "RE", "B", "I", "BR", "RB", "BI",
+            "IR", "RI", "br", "in", "EX", "EE", "TS", "TE", "sp", "ie", "el", "ds",
+        ];
+        for page in pages() {
+            for line in page.text.lines() {
+                let Some(word) = line.strip_prefix('.').and_then(|line| line.split(' ').next()) else {
+                    continue;
+                };
+                assert!(macros.contains(&word), "{}: {line}", page.name);
+            }
+        }
+    }
+
+    #[test]
+    fn options_and_names_are_not_divided_at_their_hyphens() {
+        let text = dashed("firmware-assisted\n.BR hadump-save (1)\n.EX\nhadump save --to -\n.EE\nx-y\n");
+        assert_eq!(
+            text,
+            "firmware-assisted\n.BR hadump\\-save (1)\n.EX\nhadump save \\-\\-to \\-\n.EE\nx-y\n"
+        );
+        assert_eq!(marked("as for `convert`, or `x`"), "as for \\fBconvert\\fR, or \\fBx\\fR");
     }
 
     #[test]

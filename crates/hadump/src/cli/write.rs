@@ -16,8 +16,9 @@ pub(crate) struct WriteArgs {
     /// Compression method [default: zstd]
     #[arg(short, long, value_name = "METHOD")]
     pub(crate) compression: Option<Compression>,
-    /// What -c auto chooses from [default: none,lzo,zstd, or none,zlib,zstd in a build without LZO]
-    #[arg(long, value_name = "METHOD,...", value_delimiter = ',')]
+    /// What -c auto chooses from: several of none, snappy, lzo, zlib, zstd [default: none,lzo,zstd, or none,zlib,zstd in a
+    /// build without LZO]
+    #[arg(long, value_name = "METHOD,...", value_delimiter = ',', hide_possible_values = true)]
     pub(crate) methods: Vec<Compression>,
     /// Compression level (zlib 1..9, zstd -5..19)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
