@@ -13,7 +13,8 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// hadump with limits that `prlimit` knows, as a user whom they bind; `None`, and a word about it, where there is none.
-fn limited(limits: &[&str]) -> Option<Command> {
+/// Runs the copy in a directory of [`open_to_all`]: he may not enter every directory in which somebody builds.
+fn limited(directory: &Path, limits: &[&str]) -> Option<Command> {
     if corpus::program("prlimit").is_none() || corpus::program("setpriv").is_none() {
         corpus::report_skipped("limits on a process: prlimit and setpriv are not here");
         return None;
@@ -25,14 +26,15 @@ fn limited(limits: &[&str]) -> Option<Command> {
     } else {
         Command::new("prlimit")
     };
-    command.args(limits).arg(HADUMP);
+    command.args(limits).arg(directory.join("hadump"));
     Some(command)
 }
 
-/// A directory that every user may write to, with a real dump in it that he may read.
+/// A directory that every user may write to, with a real dump in it that he may read, and the program.
 fn open_to_all(dump: &Path) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     fs::copy(dump, directory.path().join("vmcore.elf")).expect("room for a copy");
+    fs::copy(HADUMP, directory.path().join("hadump")).expect("room for the program");
     for (path, mode) in [(directory.path().to_owned(), 0o777), (directory.path().join("vmcore.elf"), 0o644)] {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
     }
@@ -69,7 +71,7 @@ fn without_one_thread_more_all_is_done_by_the_one_that_there_is_and_the_bytes_ar
         Run::of(command.arg("convert").arg(at("vmcore.elf")).arg("-o").arg(usual.path()).args(options)).ok();
         // Of processes, which threads are too, no more than this one; and one more.
         for limit in ["--nproc=1", "--nproc=2"] {
-            let Some(mut command) = limited(&[limit]) else { return };
+            let Some(mut command) = limited(directory.path(), &[limit]) else { return };
             let output = at(&format!("{format}{limit}"));
             Run::of(command.args(["convert", &at("vmcore.elf"), "-o", &output, "-j", "2"]).args(options))
                 .ok();
@@ -85,7 +87,7 @@ fn without_one_thread_more_all_is_done_by_the_one_that_there_is_and_the_bytes_ar
         &["convert", "vmcore.elf", "-o", "part0", "-o", "part1"],
         &["join", "part0", "part1", "-o", "joined"],
     ] {
-        let Some(mut command) = limited(&["--nproc=1"]) else { return };
+        let Some(mut command) = limited(directory.path(), &["--nproc=1"]) else { return };
         Run::of(command.args(words).current_dir(directory.path())).ok();
     }
 }
@@ -95,7 +97,7 @@ fn a_few_open_files_are_enough() {
     let Some(dump) = corpus::dump(X86_64) else { return };
     let directory = open_to_all(&dump.elf);
     for files in ["--nofile=12", "--nofile=16"] {
-        let Some(mut command) = limited(&[files]) else { return };
+        let Some(mut command) = limited(directory.path(), &[files]) else { return };
         let output = directory.path().join(files);
         Run::of(command.arg("convert").arg(directory.path().join("vmcore.elf")).arg("-o").arg(output)).ok();
     }
@@ -128,7 +130,7 @@ fn with_hardly_an_open_file_all_is_done_or_the_limit_is_named() {
     for files in 4..=12 {
         let limit = format!("--nofile={files}");
         for words in [&["info", "vmcore.elf"][..], &["dmesg", "vmcore.elf"], &["verify", "vmcore.elf"]] {
-            let Some(mut command) = limited(&[&limit]) else { return };
+            let Some(mut command) = limited(directory.path(), &[&limit]) else { return };
             let run = Run::of(command.args(words).current_dir(directory.path()));
             let many = Run::of(Command::new(HADUMP).args(words).current_dir(directory.path()));
             is_whole_or_says_why(&run, || run.stdout == many.stdout, &format!("{words:?} {limit}"));
@@ -141,7 +143,7 @@ fn with_hardly_an_open_file_all_is_done_or_the_limit_is_named() {
         .into_iter()
         .enumerate()
         {
-            let Some(mut command) = limited(&[&limit]) else { return };
+            let Some(mut command) = limited(directory.path(), &[&limit]) else { return };
             let name = format!("{number}-{files}");
             let run = Run::of(command.args(words).arg(&name).current_dir(directory.path()));
             let output = directory.path().join(&name);
