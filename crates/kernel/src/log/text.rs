@@ -4,8 +4,11 @@ use std::io::Write;
 
 /// The thread or CPU that printed a record (kernel: `printk_caller_id`), as a kernel with
 /// `CONFIG_PRINTK_CALLER` shows it: `T` and the thread's number, or `C` and the CPU's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller(pub(super) u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Caller(
+    /// The number of the thread, or with its highest bit set that of the CPU.
+    pub u32,
+);
 
 impl Caller {
     /// Set when the record was printed outside of any task.

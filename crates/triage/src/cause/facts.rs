@@ -1,0 +1,36 @@
+//! What the dump knows of its crash without the log.
+
+use kernel::KernelMemory;
+use kernel::symbols::Symbols;
+
+/// What the dump knows of its crash without the log. It comes before what the log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// VMCOREINFO has the time of a crash, which the kernel writes on its way into the dump.
+    pub crash_time: bool,
+    /// `panic_cpu`: the CPU, or within that `None` for `PANIC_CPU_INVALID`, which no CPU that panicked leaves. The outer
+    /// `None` is a kernel before 4.5, or one whose variable cannot be found.
+    pub panic_cpu: Option<Option<u32>>,
+    /// The task that ran on the CPU that crashed: its number and name.
+    pub task: Option<(u32, String)>,
+}
+
+/// CPUs have numbers below this; `CONFIG_NR_CPUS` ends at 8192.
+const MAX_CPU: u32 = 1 << 16;
+
+impl Facts {
+    /// Reads all but the task. What cannot be read is not known.
+    pub fn read(memory: &dyn KernelMemory, symbols: Option<&dyn Symbols>) -> Self {
+        let addr = symbols.and_then(|symbols| symbols.symbol("panic_cpu").ok().flatten());
+        let number = addr.and_then(|addr| memory.read_u32(addr).ok());
+        Self {
+            crash_time: memory.info().crash_time().is_some(),
+            panic_cpu: match number {
+                Some(u32::MAX) => Some(None),
+                Some(cpu) if cpu < MAX_CPU => Some(Some(cpu)),
+                _ => None,
+            },
+            task: None,
+        }
+    }
+}
