@@ -28,7 +28,7 @@ pub struct OutputFile {
     file: NamedTempFile,
     /// The name that the file has while it is written.
     name: PathBuf,
-    direct: Option<Direct>,
+    pub(super) direct: Option<Direct>,
     /// See [`Sink::waits`].
     waits: bool,
     /// How long the file is to be: the end of what was written, without the zeros that fill a block after it.

@@ -11,6 +11,8 @@ mod gathered;
 mod over;
 
 pub use device::RawDevice;
+#[cfg(test)]
+pub(crate) use direct::disk::OnDisk;
 pub use file::OutputFile;
 pub use gathered::Gathered;
 pub use over::directory_of;

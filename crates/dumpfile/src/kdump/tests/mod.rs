@@ -13,6 +13,7 @@ mod round_trip;
 mod split;
 mod streams;
 mod sums;
+mod writers;
 
 use super::{Options, write};
 use crate::codec::{Choice, Method};

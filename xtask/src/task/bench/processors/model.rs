@@ -1,16 +1,17 @@
-//! The pipeline as events: workers that read and compress batches, writers that take them in order, a disk.
+//! The pipeline as events: workers that read and compress batches, an append that takes them in order, a disk.
 //!
 //! What a batch takes was measured and is replayed; who waits for whom follows from the rules of the real pipeline
-//! (`dumpfile::pipeline`): batches are taken in order, a bounded number of them is on its way, places are given in order, and a
-//! writer takes what is ready at once.
+//! (`dumpfile::pipeline`): batches are taken in order, a bounded number of them is on its way, places are given in order, and
+//! one append at a time takes what is ready, up to half of that number. Its writing threads take piece after piece of it
+//! (`dumpfile::output`), and it ends when all are written.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// Batches on their way are at most two for each worker and these.
 const SPARE_BATCHES: usize = 8;
-/// How much a writer takes at once, in bytes.
-const WRITE_BYTES: f64 = (1 << 20) as f64;
+/// The most bytes of one write.
+const PIECE: f64 = (1 << 20) as f64;
 
 /// A batch: seconds of a worker, bytes that it becomes.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,7 @@ impl Ord for At {
 enum Event {
     /// A worker has made a record of this batch.
     Encoded(usize),
-    /// A writer has written so many batches.
+    /// An append of so many batches has ended.
     Written(usize),
 }
 
@@ -78,7 +79,9 @@ struct Run<'a> {
     on_their_way: usize,
     window: usize,
     idle_workers: usize,
-    idle_writers: usize,
+    /// How many threads write at once, and whether they do.
+    writers: usize,
+    writing: bool,
     /// When the disk has taken the bytes of all writes in flight.
     disk_free: f64,
     busy: (f64, f64, f64),
@@ -96,7 +99,8 @@ pub(super) fn simulate(batches: &[Cost], disk: Disk, workers: usize, writers: us
         on_their_way: 0,
         window: 2 * workers + SPARE_BATCHES,
         idle_workers: workers,
-        idle_writers: writers,
+        writers,
+        writing: false,
         disk_free: 0.0,
         busy: (0.0, 0.0, 0.0),
     };
@@ -110,7 +114,7 @@ pub(super) fn simulate(batches: &[Cost], disk: Disk, workers: usize, writers: us
                 run.ready[batch - run.next] = true;
             }
             Event::Written(count) => {
-                run.idle_writers += 1;
+                run.writing = false;
                 run.on_their_way -= count;
             }
         }
@@ -137,22 +141,39 @@ impl Run<'_> {
             self.on_their_way += 1;
             self.idle_workers -= 1;
         }
-        while self.idle_writers > 0 && self.ready.front() == Some(&true) {
-            let (mut count, mut bytes) = (0, 0.0);
-            while self.ready.front() == Some(&true) && (count == 0 || bytes < WRITE_BYTES) {
-                self.ready.pop_front();
-                bytes += self.batches[self.next].bytes;
-                self.next += 1;
-                count += 1;
-            }
-            let prepared = now + bytes * self.disk.thread;
-            let transfer = bytes / self.disk.bandwidth;
-            self.disk_free = self.disk_free.max(prepared) + transfer;
-            self.busy.1 += bytes * self.disk.thread;
-            self.busy.2 += transfer;
-            self.idle_writers -= 1;
-            self.events.push(Reverse((At(self.disk_free + self.disk.latency), Event::Written(count))));
+        if self.writing || self.ready.front() != Some(&true) {
+            return;
         }
+        let (mut count, mut bytes) = (0, 0.0);
+        while self.ready.front() == Some(&true) && count < self.window / 2 {
+            self.ready.pop_front();
+            bytes += self.batches[self.next].bytes;
+            self.next += 1;
+            count += 1;
+        }
+        self.writing = true;
+        let end = self.append(now, bytes);
+        self.events.push(Reverse((At(end), Event::Written(count))));
+    }
+
+    /// When all of so many bytes are written by threads of which each takes the next piece when it is done with one.
+    fn append(&mut self, now: f64, bytes: f64) -> f64 {
+        let mut writers: BinaryHeap<_> = (0..self.writers).map(|_| Reverse(At(now))).collect();
+        let (mut rest, mut end) = (bytes, now);
+        while rest > 0.0 {
+            let piece = rest.min(PIECE);
+            rest -= piece;
+            let Some(Reverse(At(free))) = writers.pop() else { break };
+            let prepared = free + piece * self.disk.thread;
+            let transfer = piece / self.disk.bandwidth;
+            self.disk_free = self.disk_free.max(prepared) + transfer;
+            self.busy.1 += piece * self.disk.thread;
+            self.busy.2 += transfer;
+            let done = self.disk_free + self.disk.latency;
+            writers.push(Reverse(At(done)));
+            end = end.max(done);
+        }
+        end
     }
 }
 
@@ -185,6 +206,9 @@ mod tests {
         let far = Disk { latency: 0.002, ..fast };
         near(simulate(&batches(0.001, megabyte), far, 64, 1).seconds, 0.002 * BATCHES as f64);
         near(simulate(&batches(0.001, megabyte), far, 64, 4).seconds, 0.0005 * BATCHES as f64);
+        // More writers than half of the batches on their way are of no use.
+        let few = simulate(&batches(0.001, megabyte), Disk { latency: 0.02, ..fast }, 2, 8).seconds;
+        near(few, 0.02 * BATCHES as f64 / 6.0);
     }
 
     #[test]
