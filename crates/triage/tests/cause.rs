@@ -2,7 +2,6 @@
 
 use corpus::{ARM64, POWER, POWER_BE, S390X, X86_64, X86_64_DEBIAN};
 use kernel::kallsyms::Kallsyms;
-use kernel::symbols::Symbols;
 use kernel::{Kernel, knowledge};
 use std::collections::BTreeSet;
 use triage::cause::{self, Facts, Found, Kind};
@@ -16,9 +15,8 @@ fn with_cause(name: &'static str, test: impl FnOnce(&corpus::Dump, &Entries, &Fa
     let _ = knowledge::complete(&mut dump, &Default::default());
     let kernel = Kernel::open(&dump).unwrap();
     let table = Kallsyms::open(&kernel).unwrap();
-    let symbols: &dyn Symbols = &table;
     let entries = Entries::read(&kernel).unwrap();
-    let facts = Facts::read(&kernel, Some(symbols));
+    let facts = Facts::read(&kernel, table.find("panic_cpu").unwrap());
     test(&real, &entries, &facts, &cause::find(&entries, &facts));
 }
 

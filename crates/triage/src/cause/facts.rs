@@ -1,7 +1,7 @@
 //! What the dump knows of its crash without the log.
 
 use kernel::KernelMemory;
-use kernel::symbols::Symbols;
+use vmcore::VirtAddr;
 
 /// What the dump knows of its crash without the log. It comes before what the log says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,10 +19,9 @@ pub struct Facts {
 const MAX_CPU: u32 = 1 << 16;
 
 impl Facts {
-    /// Reads all but the task. What cannot be read is not known.
-    pub fn read(memory: &dyn KernelMemory, symbols: Option<&dyn Symbols>) -> Self {
-        let addr = symbols.and_then(|symbols| symbols.symbol("panic_cpu").ok().flatten());
-        let number = addr.and_then(|addr| memory.read_u32(addr).ok());
+    /// Reads all but the task; `panic_cpu` is the address of the variable of that name. What cannot be read is not known.
+    pub fn read(memory: &dyn KernelMemory, panic_cpu: Option<VirtAddr>) -> Self {
+        let number = panic_cpu.and_then(|addr| memory.read_u32(addr).ok());
         Self {
             crash_time: memory.info().crash_time().is_some(),
             panic_cpu: match number {

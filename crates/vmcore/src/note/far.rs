@@ -45,6 +45,32 @@ impl Far {
         self.head.len() as u64 + padded(self.len)
     }
 
+    /// Fills `bytes`, which are no more than the content has, with the content from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When the input cannot be read.
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+        self.source.read_note(self.offset + offset, bytes)
+    }
+
+    /// Hands the content to `each`, piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`Far::copy`].
+    pub fn content<E: From<ReadError>>(&self, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut bytes = vec![0; self.len.min(PIECE) as usize];
+        let mut done = 0;
+        while done < self.len {
+            let part = &mut bytes[..(self.len - done).min(PIECE) as usize];
+            self.read_at(done, part)?;
+            each(part)?;
+            done += part.len() as u64;
+        }
+        Ok(())
+    }
+
     /// Hands what goes into a PT_NOTE segment to `each`, piece by piece.
     ///
     /// # Errors
@@ -54,14 +80,7 @@ impl Far {
         if !self.head.is_empty() {
             each(&self.head)?;
         }
-        let mut bytes = vec![0; self.len.min(PIECE) as usize];
-        let mut done = 0;
-        while done < self.len {
-            let part = &mut bytes[..(self.len - done).min(PIECE) as usize];
-            self.source.read_note(self.offset + done, part)?;
-            each(part)?;
-            done += part.len() as u64;
-        }
+        self.content(&mut each)?;
         let padding = (padded(self.len) - self.len) as usize;
         if padding > 0 {
             each(&[0; 4][..padding])?;

@@ -137,6 +137,11 @@ impl Notes {
         &self.far
     }
 
+    /// Those of [`Notes::far`] that are one note each, with name and type. They are numbered after those that are held.
+    pub fn named_far(&self) -> impl Iterator<Item = (&[u8], u32, &Far)> {
+        self.far.iter().filter_map(|far| far.id.as_ref().map(|(name, kind)| (name.as_slice(), *kind, far)))
+    }
+
     /// The bytes of the notes that are held, as they go into a PT_NOTE segment. Those of [`Notes::far`] come after them.
     pub fn raw(&self) -> &[u8] {
         &self.raw
