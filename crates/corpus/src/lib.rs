@@ -157,6 +157,21 @@ impl Dump {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The text of `expected/report-golden.json`: what drgn found in the dump with full debug information. `None`, reported
+    /// as skipped, when it is not there.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be read.
+    pub fn golden(&self) -> Option<String> {
+        let path = "expected/report-golden.json";
+        if !self.folder.join(path).exists() {
+            skip_part(&format!("the golden report of {}", self.name));
+            return None;
+        }
+        Some(self.text(path))
+    }
+
     /// The frames that a dump of `level` keeps: bit `pfn & 7` of byte `pfn >> 3`.
     ///
     /// # Panics

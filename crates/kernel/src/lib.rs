@@ -40,7 +40,7 @@ mod testing;
 
 pub use address::overlay;
 pub use crash_notes::{CrashNotes, crash_notes};
-pub use description::{btf, dwarf, kallsyms, symbols, types, vmlinux};
+pub use description::{btf, dwarf, kallsyms, symbol_map, symbols, types, vmlinux};
 pub use error::Error;
 pub use kernel::Kernel;
 pub use lent::lent;

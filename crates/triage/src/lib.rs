@@ -20,5 +20,7 @@ pub mod notes;
 pub mod signature;
 pub mod debuginfo;
 mod report;
+pub mod subject;
 
-pub use report::{Missing, Report};
+pub use report::{Missing, Options, Report, Stacks, examine};
+pub use subject::Subject;

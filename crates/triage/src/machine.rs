@@ -69,3 +69,38 @@ pub struct Machine {
     /// Memory that the dump lacks by design.
     pub lent: Vec<Lent>,
 }
+
+/// The bits of the kernel's taint mask: the letter in messages, and what it means (kernel: `kernel/panic.c`).
+const TAINTS: [(char, &str); 20] = [
+    ('P', "a proprietary module was loaded"),
+    ('F', "a module was loaded by force"),
+    ('S', "the hardware is out of its specification"),
+    ('R', "a module was unloaded by force"),
+    ('M', "a machine check occurred"),
+    ('B', "a page was in a bad state"),
+    ('U', "a program asked for the taint"),
+    ('D', "the kernel died before: an oops or BUG"),
+    ('A', "an ACPI table was overridden"),
+    ('W', "the kernel warned before"),
+    ('C', "a staging driver was loaded"),
+    ('I', "a bug of the firmware was worked around"),
+    ('O', "a module from outside of the kernel's tree was loaded"),
+    ('E', "an unsigned module was loaded"),
+    ('L', "a CPU was locked up before"),
+    ('K', "the kernel was patched while it ran"),
+    ('X', "the distribution's own taint"),
+    ('T', "the kernel was built with randomised structures"),
+    ('N', "a test was run in the kernel"),
+    ('J', "a device's firmware was debugged (fwctl)"),
+];
+
+/// The taints of a mask, in the order of their bits.
+pub(crate) fn taints(mask: u64) -> impl Iterator<Item = Taint> {
+    let bits = TAINTS.iter().enumerate().filter(move |(bit, _)| mask >> bit & 1 == 1);
+    bits.map(|(_, &(letter, meaning))| Taint { letter, meaning })
+}
+
+/// Their letters.
+pub(crate) fn taint_letters(mask: u64) -> String {
+    taints(mask).map(|taint| taint.letter).collect()
+}

@@ -1,5 +1,6 @@
 //! All that was found, and what could not be.
 
+use crate::Subject;
 use crate::cause::Cause;
 use crate::debuginfo::DebugInformation;
 use crate::log::Log;
@@ -9,6 +10,13 @@ use crate::modules::Modules;
 use crate::notes::DumpNote;
 use crate::signature::Signature;
 use crate::tasks::{Cpu, Task};
+use kernel::btf::Btf;
+use kernel::dwarf::Dwarf;
+use kernel::symbol_map::SymbolMap;
+use kernel::types::Types;
+use kernel::vmlinux::Vmlinux;
+use kernel::{Kernel, KernelMemory};
+use vmcore::Dump;
 
 /// What was found in a dump, most important first.
 ///
@@ -46,4 +54,95 @@ pub struct Missing {
     pub part: String,
     /// Why, in a sentence without a full stop: `the kernel has no BTF, and no --vmlinux was given`.
     pub why: String,
+}
+
+/// Of which sleeping tasks stacks are unwound, besides those that run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stacks {
+    /// Of none.
+    Running,
+    /// Of those that wait without being woken by signals.
+    #[default]
+    Blocked,
+    /// Of all.
+    All,
+}
+
+/// What a report is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whose stacks.
+    pub stacks: Stacks,
+}
+
+/// Finds everything. A part that cannot be found is named in [`Report::missing`].
+///
+/// `kernel` is `None` where the dump's kernel could not be opened. Symbols and types are the dump's own; where it has none
+/// they are those of `vmlinux`.
+pub fn examine(
+    dump: &Dump,
+    kernel: Option<&Kernel<'_>>,
+    vmlinux: Option<&Vmlinux>,
+    options: &Options,
+) -> Report {
+    let mut report = Report::default();
+    let memory = kernel.map(|kernel| kernel as &dyn KernelMemory);
+    let symbols = memory.map_or_else(SymbolMap::default, |memory| symbols(memory, vmlinux, &mut report));
+    let types = memory.and_then(|memory| types(memory, &symbols, vmlinux, &mut report));
+    let mut subject = Subject::new(dump, memory, symbols, types.as_deref());
+    if memory.is_none() {
+        report.lacks("everything that is in the kernel's memory", "the kernel could not be opened");
+    }
+    fill(&mut subject, options, &mut report);
+    report
+}
+
+/// Fills the parts. Modules come first: their symbols are needed for stacks.
+fn fill(subject: &mut Subject<'_>, _options: &Options, report: &mut Report) {
+    crate::modules::find(subject, report);
+    crate::tasks::find(subject, report);
+}
+
+/// The dump's own symbols, else the vmlinux's.
+fn symbols(memory: &dyn KernelMemory, vmlinux: Option<&Vmlinux>, report: &mut Report) -> SymbolMap {
+    match (SymbolMap::of_dump(memory), vmlinux) {
+        (Ok(map), _) => map,
+        (Err(_), Some(vmlinux)) => SymbolMap::of_vmlinux(memory, vmlinux),
+        (Err(error), None) => {
+            report.lacks(
+                "symbols",
+                format!("the kernel's own table cannot be read ({error}), and no vmlinux was given"),
+            );
+            SymbolMap::default()
+        }
+    }
+}
+
+/// The kernel's own types, else the vmlinux's.
+fn types<'v>(
+    memory: &dyn KernelMemory,
+    symbols: &SymbolMap,
+    vmlinux: Option<&'v Vmlinux>,
+    report: &mut Report,
+) -> Option<Box<dyn Types + 'v>> {
+    let own = match Btf::of_dump(memory, symbols) {
+        Ok(Some(own)) => return Some(Box::new(own)),
+        Ok(None) => "the kernel has no BTF".to_owned(),
+        Err(error) => format!("the kernel's BTF cannot be read ({error})"),
+    };
+    let given = match vmlinux.map(Dwarf::open) {
+        Some(Ok(Some(given))) => return Some(Box::new(given)),
+        Some(Ok(None)) => "the vmlinux has no debug information".to_owned(),
+        Some(Err(error)) => error.to_string(),
+        None => "no vmlinux was given".to_owned(),
+    };
+    report.lacks("tasks, modules and memory", format!("{own}, and {given}"));
+    None
+}
+
+impl Report {
+    /// Notes what could not be found, and why.
+    pub(crate) fn lacks(&mut self, part: impl Into<String>, why: impl Into<String>) {
+        self.missing.push(Missing { part: part.into(), why: why.into() });
+    }
 }

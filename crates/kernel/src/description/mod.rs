@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod dwarf;
 pub mod kallsyms;
+pub mod symbol_map;
 pub mod symbols;
 pub mod types;
 pub mod vmlinux;

@@ -108,6 +108,9 @@ pub trait Types {
     /// The value of an enumerator, of whichever enumeration.
     fn enumerator(&self, name: &str) -> Result<Option<i64>, Error>;
 
+    /// The whole enumeration that has the enumerator `name`: names and values in its order; none if there is none.
+    fn enumeration(&self, name: &str) -> Result<Vec<(String, i64)>, Error>;
+
     /// Tells a source that is slow at finding what will be asked for.
     fn expect(&self, _names: &[(Named, &str)], _enumerators: &[&str]) -> Result<(), Error> {
         Ok(())

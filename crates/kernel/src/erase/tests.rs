@@ -70,6 +70,10 @@ impl Types for Catalogue {
     fn enumerator(&self, _: &str) -> Result<Option<i64>, Error> {
         Ok(None)
     }
+
+    fn enumeration(&self, _: &str) -> Result<Vec<(String, i64)>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 const CHAR: TypeId = TypeId(1);

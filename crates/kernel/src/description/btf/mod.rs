@@ -10,7 +10,10 @@ use crate::symbols::Symbols;
 use crate::types::{MAX_DEPTH, Member, Named, Type, TypeId, Types};
 use crate::{Error, KernelMemory};
 use raw::{Kind, Raw};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::OnceLock;
 use vmcore::{ByteOrder, VirtAddr};
 
 /// The most bytes believed; the largest kernels have some ten million.
@@ -28,6 +31,9 @@ pub struct Btf {
     strings: Range<usize>,
     /// Where each type starts in `types`; the first is number 1.
     index: Vec<u32>,
+    /// Hashes of the names of what can be found by name, each with the number of its type, in ascending order.
+    names: OnceLock<Vec<(u32, u32)>>,
+    hasher: RandomState,
 }
 
 impl Btf {
@@ -39,7 +45,7 @@ impl Btf {
     pub fn parse(bytes: Vec<u8>, order: ByteOrder) -> Result<Self, Error> {
         let (types, strings) = raw::sections(&bytes, order)?;
         let index = raw::index(&bytes[types.clone()], order)?;
-        Ok(Self { order, bytes, types, strings, index })
+        Ok(Self { order, bytes, types, strings, index, names: OnceLock::new(), hasher: RandomState::new() })
     }
 
     /// Reads the types out of a dump; `None` when its kernel has none.
@@ -113,6 +119,27 @@ impl Btf {
         })
     }
 
+    fn hash(&self, name: &[u8]) -> u32 {
+        self.hasher.hash_one(name) as u32
+    }
+
+    /// Types whose names may be `name`, in ascending order.
+    fn candidates(&self, name: &[u8]) -> impl Iterator<Item = TypeId> + '_ {
+        let names = self.names.get_or_init(|| {
+            let named = self.entries().filter(|(_, raw)| {
+                matches!(raw.kind, Kind::Struct | Kind::Union | Kind::Typedef | Kind::Var) && raw.name != 0
+            });
+            let mut names: Vec<(u32, u32)> =
+                named.map(|(id, raw)| (self.hash(self.text(raw.name)), id.0 as u32)).collect();
+            names.sort_unstable();
+            names
+        });
+        let hash = self.hash(name);
+        let first = names.partition_point(|(other, _)| *other < hash);
+        let same = names[first..].iter().take_while(move |(other, _)| *other == hash);
+        same.map(|(_, id)| TypeId((*id).into()))
+    }
+
     /// The first type from `id` on that is neither a typedef nor a qualifier.
     fn peel(&self, id: TypeId) -> Result<Option<(TypeId, Raw<'_>)>, Error> {
         let mut id = id;
@@ -137,7 +164,8 @@ impl Types for Btf {
             Named::Typedef => kind == Kind::Typedef,
             Named::Variable => kind == Kind::Var,
         };
-        let mut matching = self.entries().filter(|(_, raw)| wanted(raw.kind));
+        let same = self.candidates(name.as_bytes()).filter_map(|id| Some((id, self.raw(id).ok()?)));
+        let mut matching = same.filter(|(_, raw)| wanted(raw.kind));
         match matching.find(|(_, raw)| self.text(raw.name) == name.as_bytes()) {
             // A variable's entry names its type.
             Some((_, raw)) if what == Named::Variable => Ok(Some(TypeId(raw.size_or_type.into()))),
@@ -187,6 +215,13 @@ impl Types for Btf {
             }
         }
         Ok(None)
+    }
+
+    fn enumeration(&self, name: &str) -> Result<Vec<(String, i64)>, Error> {
+        let has = |raw: &Raw<'_>| raw.enumerators().any(|(text, _)| self.text(text) == name.as_bytes());
+        let found = self.entries().find(|(_, raw)| has(raw));
+        let values = found.into_iter().flat_map(|(_, raw)| raw.enumerators());
+        Ok(values.map(|(text, value)| (self.name(text), value)).collect())
     }
 }
 

@@ -105,6 +105,12 @@ fn arrays_enumerators_and_variables_have_their_values() {
         assert_eq!(btf.count(lru).unwrap(), Some(2));
         assert_eq!(btf.size(lru, 8).unwrap(), Some(16));
         assert_eq!(btf.enumerator("PG_lru").unwrap(), Some(5));
+        let all = btf.enumeration("PG_minus").unwrap();
+        assert!(
+            all.contains(&("PG_lru".to_owned(), 5)) && all.contains(&("PG_minus".to_owned(), -1)),
+            "{all:?}"
+        );
+        assert!(btf.enumeration("SMALL").unwrap().is_empty());
         assert_eq!(btf.enumerator("PG_minus").unwrap(), Some(-1));
         assert_eq!(btf.enumerator("BIG").unwrap(), Some(0x8000_0000_0001));
         assert_eq!(btf.enumerator("SMALL").unwrap(), None);

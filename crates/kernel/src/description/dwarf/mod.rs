@@ -157,7 +157,21 @@ impl Types for Dwarf<'_> {
 
     fn enumerator(&self, name: &str) -> Result<Option<i64>, Error> {
         self.expect(&[], &[name])?;
-        Ok(self.found.borrow().enumerator(name))
+        Ok(self.found.borrow().enumerator(name).map(|(value, _)| value))
+    }
+
+    fn enumeration(&self, name: &str) -> Result<Vec<(String, i64)>, Error> {
+        self.expect(&[], &[name])?;
+        let Some((_, id)) = self.found.borrow().enumerator(name) else { return Ok(Vec::new()) };
+        self.at(id, |entry, entries, context| {
+            let mut values = Vec::new();
+            entry.each_child(entries, context, |child| {
+                if let (Some(name), Some(value)) = (child.name, child.value) {
+                    values.push((name.to_string_lossy().into_owned(), value));
+                }
+            })?;
+            Ok(values)
+        })
     }
 
     fn expect(&self, names: &[(Named, &str)], enumerators: &[&str]) -> Result<(), Error> {

@@ -18,7 +18,8 @@ pub(super) struct Wanted {
     structs: Names<TypeId>,
     typedefs: Names<TypeId>,
     variables: Names<Variable>,
-    enumerators: Names<i64>,
+    /// The value, and the enumeration.
+    enumerators: Names<(i64, TypeId)>,
 }
 
 /// A variable's type. Only that of its definition has an array's length, which declarations may leave out.
@@ -89,7 +90,7 @@ impl Wanted {
         }
     }
 
-    pub(super) fn enumerator(&self, name: &str) -> Option<i64> {
+    pub(super) fn enumerator(&self, name: &str) -> Option<(i64, TypeId)> {
         *self.enumerators.get(name.as_bytes())?
     }
 }
@@ -121,7 +122,7 @@ pub(super) fn unit(dwarf: &Dwarf<'_>, unit: &Unit, wanted: &mut Wanted) -> Resul
                 gimli::DW_TAG_enumeration_type if !wanted.enumerators.is_empty() => {
                     entry.each_child(&mut entries, &context, |child| {
                         if let Some(value) = child.value {
-                            found |= settle(&mut wanted.enumerators, child.name, value);
+                            found |= settle(&mut wanted.enumerators, child.name, (value, id));
                         }
                     })?;
                     continue;

@@ -48,6 +48,19 @@ pub struct Linked {
     pub size: u64,
 }
 
+/// A symbol of a vmlinux with what its table says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<'v> {
+    /// Its name.
+    pub name: &'v str,
+    /// Where it is.
+    pub linked: Linked,
+    /// It is global or weak.
+    pub global: bool,
+    /// It is weak.
+    pub weak: bool,
+}
+
 impl Vmlinux {
     /// Reads headers and symbols, also of the files that have what this one lacks: its debug information, or for a file
     /// of debug information alone, the kernel.
@@ -102,6 +115,11 @@ impl Vmlinux {
     /// The symbol called `name`; of several the global one, or the first.
     pub fn symbol(&self, name: &str) -> Option<Linked> {
         self.parts.iter().find_map(|part| part.symbol(name))
+    }
+
+    /// All symbols of the first piece that has any, in the order of its table.
+    pub fn symbols(&self) -> impl Iterator<Item = Named<'_>> {
+        self.parts.iter().find(|part| part.has_symbols()).into_iter().flat_map(Part::symbols)
     }
 
     /// The kernel's release, `6.1.0-18-amd64`, from its banner; `None` for debug information alone, which lacks it.

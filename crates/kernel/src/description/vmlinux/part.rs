@@ -1,9 +1,9 @@
 //! One file of a vmlinux: the executable, or its debug information apart.
 
 use super::other;
-use super::{Linked, failed};
+use super::{Linked, Named, failed};
 use crate::Error;
-use object::{CompressionFormat, Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache};
+use object::{CompressionFormat, Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use vmcore::{Arch, ByteOrder, Machine, WordSize};
@@ -49,6 +49,7 @@ struct Entry {
     addr: u64,
     size: u64,
     global: bool,
+    weak: bool,
 }
 
 impl Part {
@@ -98,7 +99,8 @@ impl Part {
             }));
         }
         let (mut names, mut symbols) = (String::new(), Vec::new());
-        for symbol in elf.symbols().filter(|s| !s.is_undefined()) {
+        let apart = |kind| matches!(kind, SymbolKind::File | SymbolKind::Section);
+        for symbol in elf.symbols().filter(|s| !s.is_undefined() && !apart(s.kind())) {
             let Ok(name) = symbol.name() else { continue };
             if name.is_empty() {
                 continue;
@@ -109,6 +111,7 @@ impl Part {
                 addr: symbol.address(),
                 size: symbol.size(),
                 global: symbol.is_global(),
+                weak: symbol.is_weak(),
             });
             names.push_str(name);
         }
@@ -135,6 +138,16 @@ impl Part {
         let first = same.next()?;
         let found = if first.global { first } else { same.find(|s| s.global).unwrap_or(first) };
         Some(Linked { addr: found.addr, size: found.size })
+    }
+
+    /// All symbols, in the order of the table.
+    pub(super) fn symbols(&self) -> impl Iterator<Item = Named<'_>> {
+        self.symbols.iter().map(|entry| Named {
+            name: self.names.get(entry.name..entry.name + entry.len).unwrap_or_default(),
+            linked: Linked { addr: entry.addr, size: entry.size },
+            global: entry.global,
+            weak: entry.weak,
+        })
     }
 
     /// The section called `name` that has bytes. Before sections had a flag for it, a packed one was called `.zdebug_…`.

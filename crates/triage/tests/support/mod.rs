@@ -1,0 +1,42 @@
+//! Reports of real dumps, and what drgn found in them.
+
+#![allow(dead_code, reason = "no test needs all helpers")]
+
+use kernel::Kernel;
+use kernel::knowledge::{Given, complete};
+use kernel::vmlinux::Vmlinux;
+use serde_json::Value;
+use triage::{Options, Report, examine};
+
+/// Dumps that describe themselves.
+pub(crate) const ALONE: [&str; 3] = [corpus::X86_64_DEBIAN, corpus::ARM64, corpus::S390X];
+/// Dumps whose types a vmlinux has.
+pub(crate) const WITH_VMLINUX: [&str; 2] = [corpus::X86_64, corpus::POWER];
+
+/// Runs `test` with the report of each dump that has a golden file, and with that.
+pub(crate) fn each(test: impl Fn(&str, &Report, &Value)) {
+    for name in ALONE {
+        one(name, false, &test);
+    }
+    for name in WITH_VMLINUX {
+        one(name, true, &test);
+    }
+}
+
+/// Runs `test` with the report of one dump, if it is there.
+pub(crate) fn one(name: &'static str, with_vmlinux: bool, test: impl Fn(&str, &Report, &Value)) {
+    let Some(real) = corpus::dump(name) else { return };
+    let Some(golden) = real.golden() else { return };
+    let golden: Value = serde_json::from_str(&golden).unwrap();
+    let vmlinux = match with_vmlinux {
+        true => match real.vmlinux() {
+            Some(path) => Some(Vmlinux::open(&path).unwrap()),
+            None => return,
+        },
+        false => None,
+    };
+    let mut dump = dumpfile::open(&real.elf).unwrap();
+    complete(&mut dump, &Given::default()).unwrap();
+    let kernel = Kernel::open(&dump).unwrap();
+    test(name, &examine(&dump, Some(&kernel), vmlinux.as_ref(), &Options::default()), &golden);
+}
