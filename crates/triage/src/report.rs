@@ -1,7 +1,6 @@
 //! All that was found, and what could not be.
 
-use crate::Subject;
-use crate::cause::Cause;
+use crate::cause::{self, Cause, Facts};
 use crate::debuginfo::DebugInformation;
 use crate::log::Log;
 use crate::machine::Machine;
@@ -10,13 +9,17 @@ use crate::modules::Modules;
 use crate::notes::DumpNote;
 use crate::signature::Signature;
 use crate::tasks::{Cpu, Task};
+use crate::{Subject, debuginfo, log, machine, modules, notes, signature, tasks};
 use kernel::btf::Btf;
 use kernel::dwarf::Dwarf;
 use kernel::symbol_map::SymbolMap;
 use kernel::types::Types;
 use kernel::vmlinux::Vmlinux;
 use kernel::{Kernel, KernelMemory};
-use vmcore::Dump;
+use vmcore::{Dump, VirtAddr};
+
+/// How many of the log's last lines are shown.
+const TAIL: usize = 50;
 
 /// What was found in a dump, most important first.
 ///
@@ -90,6 +93,7 @@ pub fn examine(
     let symbols = memory.map_or_else(SymbolMap::default, |memory| symbols(memory, vmlinux, &mut report));
     let types = memory.and_then(|memory| types(memory, &symbols, vmlinux, &mut report));
     let mut subject = Subject::new(dump, memory, symbols, types.as_deref());
+    subject.utsname = kernel.map(Kernel::utsname);
     if memory.is_none() {
         report.lacks("everything that is in the kernel's memory", "the kernel could not be opened");
     }
@@ -99,8 +103,45 @@ pub fn examine(
 
 /// Fills the parts. Modules come first: their symbols are needed for stacks.
 fn fill(subject: &mut Subject<'_>, _options: &Options, report: &mut Report) {
-    crate::modules::find(subject, report);
-    crate::tasks::find(subject, report);
+    modules::find(subject, report);
+    tasks::find(subject, report);
+    machine::find(subject, report);
+    find_cause(subject, report);
+    report.notes = notes::find(subject.dump);
+    let machine = &report.machine;
+    report.debug_information =
+        debuginfo::find(&machine.release, &machine.version, machine.build_id.as_deref());
+    let crashed = report.cpus.iter().find(|cpu| cpu.crashed).and_then(|cpu| cpu.stack.as_ref());
+    let frames = crashed.map_or(&[][..], |stack| &stack.frames);
+    report.signature = signature::find(&report.cause, frames);
+}
+
+/// Finds the cause in the log, and shows that.
+fn find_cause(subject: &Subject<'_>, report: &mut Report) {
+    let Some(memory) = subject.kernel else { return };
+    let mut facts = Facts::read(memory, subject.symbol("panic_cpu").map(VirtAddr));
+    if let Some(Some(crashed)) = facts.panic_cpu
+        && let Some(cpu) = report.cpus.iter_mut().find(|cpu| cpu.cpu == crashed)
+    {
+        cpu.crashed = true;
+        facts.task = cpu.pid.zip(cpu.comm.clone());
+    }
+    let entries = match log::Entries::read(memory) {
+        Ok(entries) => entries,
+        Err(error) => {
+            report.lacks("the log", error.to_string());
+            log::Entries::default()
+        }
+    };
+    let found = cause::find(&entries, &facts);
+    report.log = entries.show(TAIL, &found.entries);
+    report.cause = found.cause;
+    // Kernels before 4.5 do not keep which CPU it was; the log may say it.
+    if facts.panic_cpu.is_none()
+        && let Some(cpu) = report.cpus.iter_mut().find(|cpu| Some(cpu.cpu) == report.cause.cpu)
+    {
+        cpu.crashed = true;
+    }
 }
 
 /// The dump's own symbols, else the vmlinux's.

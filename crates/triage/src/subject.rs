@@ -7,7 +7,7 @@ use kernel::symbol_map::SymbolMap;
 use kernel::types::{Type, TypeId, Types};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use vmcore::{Dump, Machine, VirtAddr};
+use vmcore::{Dump, Machine, Utsname, VirtAddr};
 
 /// The most CPUs believed; `CONFIG_NR_CPUS` ends at 8192.
 const MAX_CPUS: u32 = 1 << 16;
@@ -33,6 +33,8 @@ pub struct Subject<'a> {
     pub symbols: SymbolMap,
     /// The kernel's types.
     pub types: Option<&'a dyn Types>,
+    /// The kernel's name, where it was read.
+    pub utsname: Option<&'a Utsname>,
     places: RefCell<HashMap<String, Option<Place>>>,
     sizes: RefCell<HashMap<String, Option<u64>>>,
     /// What is added to a variable's address for each CPU.
@@ -52,6 +54,7 @@ impl<'a> Subject<'a> {
             kernel,
             symbols,
             types,
+            utsname: None,
             places: RefCell::default(),
             sizes: RefCell::default(),
             per_cpu: Vec::new(),

@@ -70,3 +70,27 @@ fn all_modules_are_found_with_their_places() {
         }
     });
 }
+
+#[test]
+fn the_machine_is_described_as_it_was() {
+    each(|name, report, golden| {
+        let machine = &report.machine;
+        assert_eq!(Some(machine.release.as_str()), golden["release"].as_str(), "{name}");
+        assert_eq!(Some(machine.version.as_str()), golden["version"].as_str(), "{name}");
+        assert_eq!(machine.command_line.as_deref(), golden["cmdline"].as_str(), "{name}");
+        let pages = golden["memory"]["totalram_pages"].as_u64().unwrap();
+        assert_eq!(machine.managed, Some(pages * golden["memory"]["page_size"].as_u64().unwrap()), "{name}");
+        let online = golden["cpus_online"].as_array().unwrap().len() as u32;
+        assert_eq!(machine.cpus_online, Some(online), "{name}");
+        let uptime = machine.uptime.unwrap().as_secs_f64();
+        let expected = golden["uptime_s"].as_f64().unwrap();
+        assert!((uptime - expected).abs() < 0.02, "{name}: {uptime} s, expected {expected}");
+        assert_eq!(machine.taints.as_deref(), Some(&[][..]), "{name}");
+        let mask: Vec<u32> = report.cpus.iter().filter(|cpu| cpu.crashed).map(|cpu| cpu.cpu).collect();
+        let panicked = golden["crash"]["crashed_cpu"].as_u64().map(|cpu| cpu as u32);
+        assert_eq!(mask, panicked.into_iter().collect::<Vec<_>>(), "{name}");
+        // s390x has no such name in its memory, and not every arm64 machine has one.
+        let hardware = machine.hardware.as_deref().unwrap_or("qemu").to_lowercase();
+        assert!(hardware.contains("qemu") || hardware.contains("linux,dummy-virt"), "{name}: {hardware}");
+    });
+}
