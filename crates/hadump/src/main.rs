@@ -70,6 +70,7 @@ fn main() -> ExitCode {
     let contradiction = match &cli.command {
         Command::Convert(args) => args.contradiction().map(|why| ("convert", why)),
         Command::Save(args) => args.contradiction().map(|why| ("save", why)),
+        Command::Info(args) => args.wanted_note().err().map(|why| ("info", why)),
         _ => None,
     };
     if let Some((name, contradiction)) = contradiction {

@@ -140,3 +140,73 @@ fn notes_beyond_a_gibibyte_are_named_and_the_dump_is_incomplete_but_has_every_re
     assert_eq!(run.code, Some(4));
     assert!(run.stdout.contains("2 with registers") && run.stdout.contains("VMCOREINFO"), "{}", run.stdout);
 }
+
+/// What a driver left of its device is for the driver's own tools, which want exactly those bytes.
+#[test]
+fn info_takes_any_note_out_byte_for_byte_and_replaces_no_file_unasked() {
+    let made = catalogue::build(NAMES[1]).unwrap();
+    let order = order(&made);
+    let mut notes = vec![device_dump(100), device_dump((20 << 20) + 3)];
+    notes.extend(sorted(&made.notes, order));
+    let file = with_notes(made, &notes, 4, 0);
+    let json = hadump(["info".as_ref(), file.path().as_os_str(), "--json".as_ref()]).ok().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let listed: Vec<(u64, u64)> = json["notes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|note| (note["type"].as_u64().unwrap(), note["bytes"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(listed.len(), notes.len());
+    let text = hadump(["info".as_ref(), file.path().as_os_str()]).ok().stdout;
+    let extract = |number: usize, out: &Path, more: &[&str]| {
+        let number = number.to_string();
+        let mut args = vec!["info".as_ref(), file.path().as_os_str(), "--extract-note".as_ref()];
+        args.extend([number.as_ref(), out.as_os_str()]);
+        args.extend(more.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
+        hadump(args)
+    };
+    for (number, (kind, bytes)) in listed.iter().enumerate() {
+        assert!(text.contains(&format!("note {number}  ")), "{number}: {text}");
+        let out = Scratch::new("note");
+        let told = extract(number, out.path(), &[]).ok();
+        assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
+        let found = std::fs::read(out.path()).unwrap();
+        assert_eq!(found.len() as u64, *bytes);
+        let same = |note: &Triple| note.1 == *kind && note.2 == found;
+        assert!(notes.iter().any(same), "note {number} has other bytes");
+        if number == 0 {
+            let refused = extract(1, out.path(), &[]);
+            assert_eq!(refused.code, Some(1));
+            assert!(
+                refused.stderr.contains("already exists; use --force to replace it"),
+                "{}",
+                refused.stderr
+            );
+            assert_eq!(std::fs::read(out.path()).unwrap(), found);
+            extract(1, out.path(), &["--force"]).ok();
+            assert_eq!(std::fs::read(out.path()).unwrap().len() as u64, listed[1].1);
+            let refused = extract(1, file.path(), &["--force"]);
+            assert!(refused.stderr.contains("this is the input"), "{}", refused.stderr);
+        }
+    }
+    let out = Scratch::new("note");
+    let refused = extract(notes.len(), out.path(), &[]);
+    assert_eq!(refused.code, Some(1));
+    let words = format!("there is no note {}; there are {}, counted from 0", notes.len(), notes.len());
+    assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+    assert!(!out.path().exists());
+    let wrong = hadump(["info", &file.path().display().to_string(), "--extract-note", "x", "y"]);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    let piped = Command::new(HADUMP)
+        .args([
+            "info".as_ref(),
+            file.path().as_os_str(),
+            "--extract-note".as_ref(),
+            "0".as_ref(),
+            "-".as_ref(),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(piped.stdout.len() as u64, listed[0].1);
+}

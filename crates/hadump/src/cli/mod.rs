@@ -14,8 +14,9 @@ pub(crate) use save::{Release, Save};
 pub(crate) use write::{Compression, Format, WriteArgs};
 
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vmcore::PageSize;
 
 const AFTER_HELP: &str = "\
@@ -165,9 +166,33 @@ impl Convert {
 pub(crate) struct Info {
     #[command(flatten)]
     pub(crate) input: InputArgs,
+    /// Write the content of note number N, as a device's driver left it, to FILE (`-`: standard output) and print nothing else
+    #[arg(long, num_args = 2, value_names = ["N", "FILE"], conflicts_with = "json")]
+    pub(crate) extract_note: Option<Vec<OsString>>,
+    /// Replace FILE if it exists
+    #[arg(long, requires = "extract_note")]
+    pub(crate) force: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl Info {
+    /// The note to take out, by its number, and where to.
+    ///
+    /// # Errors
+    ///
+    /// What is given is no number; the message says so.
+    pub(crate) fn wanted_note(&self) -> Result<Option<(usize, &Path)>, String> {
+        let Some([number, file]) = self.extract_note.as_deref() else { return Ok(None) };
+        match number.to_str().and_then(|number| number.parse().ok()) {
+            Some(number) => Ok(Some((number, Path::new(file)))),
+            None => Err(format!(
+                "--extract-note {}: expected the number of a note, as info shows it, then a file",
+                number.display()
+            )),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

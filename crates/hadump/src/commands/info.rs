@@ -1,13 +1,16 @@
-//! `hadump info`: what a dump is and what it contains.
+//! `hadump info`: what a dump is and what it contains, and a note of it alone.
 
 use crate::cli;
 use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
+use crate::output::{self, FORCE, SinkWriter};
 use crate::show::terminal::Line;
 use crate::show::{report, units};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use phyp::notes::{OWNER, PRIVATE};
 use serde::Serialize;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use vmcore::{ByteOrder, Dump, Utsname, WordSize};
 
 /// What is known about a dump without walking its pages. `docs/json.md` describes the fields.
@@ -60,7 +63,15 @@ struct NoteFacts {
 
 /// Prints what the dump is.
 pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
+    let wanted = args.wanted_note().map_err(anyhow::Error::msg)?;
+    if let Some((_, file)) = wanted.filter(|(_, file)| !cli::is_stream(file)) {
+        output::refuse_input(&args.input, &[file.to_owned()])?;
+    }
     let dump = input::open_to_show(&args.input, Prefer::Vmcore)?;
+    if let Some((number, file)) = wanted {
+        extract(args, &dump, number, file)?;
+        return Ok(if dump.source.incomplete { Outcome::Incomplete } else { Outcome::Complete });
+    }
     let mut remarks = dump.source.remarks.clone();
     // A kdump header has the names; those of an ELF file are in the kernel's memory.
     let mut remark = |remark: String| {
@@ -86,6 +97,38 @@ pub(crate) fn run(args: &cli::Info) -> Result<Outcome> {
     Ok(if facts.complete { Outcome::Complete } else { Outcome::Incomplete })
 }
 
+/// Writes the content of one note to `file`. The file gets its name when all of it is there.
+fn extract(args: &cli::Info, dump: &Dump, number: usize, file: &Path) -> Result<()> {
+    let held = dump.notes.iter().count();
+    let count = held + dump.notes.named_far().count();
+    if number >= count {
+        bail!("{}: there is no note {number}; there are {count}, counted from 0", args.input.name());
+    }
+    let content = |out: &mut dyn Write| -> Result<()> {
+        match dump.notes.iter().nth(number) {
+            Some(note) => out.write_all(&note.desc)?,
+            None => {
+                let far = dump.notes.named_far().nth(number - held);
+                far.map_or(Ok(()), |(.., far)| far.content(|piece| anyhow::Ok(out.write_all(piece)?)))?;
+            }
+        }
+        Ok(out.flush()?)
+    };
+    if cli::is_stream(file) {
+        output::check_standard_output()?;
+        return content(&mut io::stdout().lock());
+    }
+    if output::is_null_device(file) {
+        return content(&mut io::sink());
+    }
+    let output = output::create(file, args.force, FORCE)?;
+    let mut writer = BufWriter::with_capacity(1 << 20, SinkWriter::new(&output));
+    content(&mut writer).with_context(|| format!("{}: cannot write note {number}", file.display()))?;
+    drop(writer);
+    output.commit()?;
+    Ok(())
+}
+
 impl Facts {
     fn new(args: &cli::Info, dump: &Dump, names: Option<Utsname>, remarks: Vec<String>) -> Self {
         let map = dump.memory.map();
@@ -95,7 +138,6 @@ impl Facts {
             bytes,
         };
         let held = dump.notes.iter().map(|n| note(&n.name, n.kind, n.desc.len() as u64));
-        let far = dump.notes.far().iter().filter_map(|n| Some((n.id.as_ref()?, n.len)));
         let info = dump.vmcoreinfo.as_ref();
         Self {
             path: args.input.name(),
@@ -119,14 +161,15 @@ impl Facts {
             frames: map.frames().total(),
             partial_frames: map.partial_frames(),
             memory: map.bytes().iter().map(|r| MemoryRange { start: r.start.0, end: r.end.0 }).collect(),
-            notes: held.chain(far.map(|((name, kind), len)| note(name, *kind, len))).collect(),
+            notes: held
+                .chain(dump.notes.named_far().map(|(name, kind, far)| note(name, kind, far.len)))
+                .collect(),
             vmcoreinfo_keys: info.map_or(0, vmcore::VmcoreInfo::len),
             remarks,
         }
     }
 
     fn print(&self) -> Result<()> {
-        use std::io::Write;
         let mut out = crate::show::terminal::stdout();
         let mut line = |label: &str, value: String| writeln!(out, "{label:>10}  {}", Line(&value));
         line("file", format!("{}: {}", self.path, self.format))?;
@@ -155,10 +198,13 @@ impl Facts {
         if let Some(level) = self.dump_level {
             line("level", format!("{level}"))?;
         }
-        for n in &self.notes {
+        for (number, n) in self.notes.iter().enumerate() {
             let own = PRIVATE.iter().find(|(kind, _)| n.name == OWNER && n.kind == *kind);
             let what = own.map_or(String::new(), |(_, what)| format!(" ({what})"));
-            line("note", format!("{} type {:#x}{what}, {} bytes", n.name, n.kind, n.bytes))?;
+            line(
+                &format!("note {number}"),
+                format!("{} type {:#x}{what}, {} bytes", n.name, n.kind, n.bytes),
+            )?;
         }
         line("vmcoreinfo", format!("{} keys", self.vmcoreinfo_keys))?;
         if !self.complete {
