@@ -8,7 +8,7 @@ use corpus::Dump;
 use dumpfile::output::OutputFile;
 use dumpfile::{Facts, Progress};
 use kernel::{Kernel, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use vmcore::{CHUNK_FRAMES, DumpLevel, Selection};
 
 fn pages(selection: &Selection) -> BTreeSet<u64> {
@@ -51,6 +51,7 @@ fn essential(dump: &Dump) -> Scratch {
 
 fn parts_make_up_the_whole(name: &'static str) {
     let Some(dump) = corpus::dump(name) else { return };
+    let mut values = BTreeMap::new();
     for level in [0, 1, 2, 8, 16, 31] {
         let (_, whole, parts) = by_value(&dump, level);
         let mut all = BTreeSet::new();
@@ -59,6 +60,9 @@ fn parts_make_up_the_whole(name: &'static str) {
             println!("{name} level {level}: {} {}", value.name(), part.kept());
             let pages = pages(part);
             assert!(!pages.is_empty());
+            // What else is kept changes nothing.
+            let other = pages.iter().find(|pfn| values.entry(**pfn).or_insert(*value) != value);
+            assert_eq!(other, None, "{name} level {level}: not {} at level 0", value.name());
             count += pages.len();
             all.extend(pages);
         }

@@ -9,7 +9,9 @@ use phyp_model::synth::dump::catalogue::catalogue;
 use phyp_model::synth::dump::{self, Arch, Dump, Generation, Model, Spec};
 use proptest::prelude::*;
 use rayon::prelude::*;
-use vmcore::{DumpLevel, PhysAddr, Reason, VirtAddr};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use vmcore::{DumpLevel, MemoryMap, PageState, Pfn, PhysAddr, PhysicalMemory, ReadError, Reason, VirtAddr};
 
 /// What a report calls a reason of the truth.
 fn reason(why: dump::Why) -> Reason {
@@ -198,6 +200,47 @@ fn kernels_are_understood_without_the_segments_of_the_input() {
 #[test]
 fn a_dump_by_name_is_filtered_as_its_generator_says() {
     assert_eq!(judge(&synth::build("x86_64-4k-numa-6.12")), [""; 0]);
+}
+
+/// Memory that counts how often each frame is read.
+struct Counting {
+    memory: Box<dyn PhysicalMemory>,
+    reads: Arc<Mutex<BTreeMap<u64, u32>>>,
+}
+
+impl Counting {
+    fn count(&self, first: Pfn, count: usize) {
+        let mut reads = self.reads.lock().unwrap();
+        (first.0..).take(count).for_each(|pfn| *reads.entry(pfn).or_default() += 1);
+    }
+}
+
+impl PhysicalMemory for Counting {
+    fn map(&self) -> &MemoryMap {
+        self.memory.map()
+    }
+
+    fn read_page(&self, pfn: Pfn, page: &mut [u8]) -> Result<PageState, ReadError> {
+        self.count(pfn, 1);
+        self.memory.read_page(pfn, page)
+    }
+
+    fn read_run(&self, first: Pfn, pages: &mut [u8], states: &mut [PageState]) -> Result<(), ReadError> {
+        self.count(first, states.len());
+        self.memory.read_run(first, pages, states)
+    }
+}
+
+#[test]
+fn struct_pages_that_share_a_frame_are_read_once_for_each_window() {
+    let dump = synth::open(&synth::build("x86_64-4k-gigantic-hvo-6.12"));
+    let reads = Arc::default();
+    let counting = Counting { memory: dump.memory, reads: Arc::clone(&reads) };
+    let dump = vmcore::Dump { memory: Box::new(counting), ..dump };
+    // Gigantic pages are kept, and so each of their tails is looked at: 2^18 in 32 windows.
+    Kernel::open(&dump).unwrap().select(DumpLevel::new(7).unwrap(), None).unwrap();
+    let most = reads.lock().unwrap().values().copied().max().unwrap();
+    assert!(most < 100, "a frame is read {most} times");
 }
 
 /// Whether the architecture says where its nodes are, as walking free lists needs.

@@ -19,6 +19,10 @@ use vmcore::{
 /// Chunks of a wave for each thread.
 const CHUNKS_PER_THREAD: usize = 4;
 
+/// Frames whose struct pages are looked at together, if any of their pages has a value to find: as many as the largest block that
+/// the allocator makes of small pages. A page's block begins among them, so nothing before them is needed to judge it.
+const GROUP: u64 = 1024;
+
 /// What the order needs to know of the kernel.
 struct Prepared {
     /// The memory model and the tests; without them what `essential` holds is all that is known.
@@ -167,10 +171,47 @@ impl Kernel<'_> {
                 sorter.block(pfn.0, order, Value::Free);
             }
             let mut walk = Walk::new(self, model, first);
-            for frames in self.memory_map().frames().within(frames) {
-                walk.frames(frames, &mut sorter)?;
+            for group in groups(&sorter.chunks[Value::Kernel as usize]) {
+                let group = Range::new(Pfn(first.0 + group.start), Pfn(first.0 + group.end));
+                for frames in self.memory_map().frames().within(group) {
+                    walk.frames(frames, &mut sorter)?;
+                }
             }
         }
         Ok(sorter)
+    }
+}
+
+/// The groups of frames in which `chunk` has any, those that follow each other as one. At a high dump level most groups, whose
+/// pages are all free or a process's, have none.
+fn groups(chunk: &Chunk) -> Vec<Range<u64>> {
+    let mut groups: Vec<Range<u64>> = Vec::new();
+    let mut at = 0;
+    while let Some(run) = chunk.next_run(at) {
+        let group = Range::new(run.start / GROUP * GROUP, run.end.next_multiple_of(GROUP));
+        at = group.end;
+        match groups.last_mut() {
+            Some(last) if last.end == group.start => last.end = group.end,
+            _ => groups.push(group),
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_groups_with_pages_are_looked_at() {
+        let mut chunk = Chunk::empty();
+        assert!(groups(&chunk).is_empty());
+        for (start, end) in [(5, 6), (1023, 1025), (5000, 5001), (CHUNK_FRAMES - 1, CHUNK_FRAMES)] {
+            chunk.set(start, end, true);
+        }
+        let some = [(0, 2048), (4096, 5120), (CHUNK_FRAMES - GROUP, CHUNK_FRAMES)];
+        assert_eq!(groups(&chunk), some.map(|(start, end)| Range::new(start, end)));
+        chunk.set(0, CHUNK_FRAMES, true);
+        assert_eq!(groups(&chunk), [Range::new(0, CHUNK_FRAMES)]);
     }
 }

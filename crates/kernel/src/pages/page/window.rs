@@ -45,13 +45,24 @@ impl Window {
     /// Fills the buffer, mapping by mapping.
     fn copy(&mut self, kernel: &Kernel<'_>, at: VirtAddr) -> Result<(), Error> {
         let mut done = 0;
+        // What was read last: its physical address, where in the buffer it is, and how long it is.
+        let mut last: Option<(PhysAddr, usize, usize)> = None;
         while done < self.buffer.len() {
             let addr = VirtAddr(at.0.wrapping_add(done as u64));
             let rest = self.buffer.len() - done;
             match kernel.map_or_stop(addr) {
                 Ok(mapping) => {
                     let len = rest.min(usize::try_from(mapping.len).unwrap_or(usize::MAX));
-                    self.piece(kernel, mapping.phys, done, len)?;
+                    match last {
+                        // Struct pages of a huge page's tails are one frame, mapped many times over (HVO).
+                        Some((phys, from, all)) if phys == mapping.phys && len <= all => {
+                            self.repeat(from, done, len);
+                        }
+                        _ => {
+                            self.piece(kernel, mapping.phys, done, len)?;
+                            last = Some((mapping.phys, done, len));
+                        }
+                    }
                     done += len;
                 }
                 Err(Stop { error: Error::Read(error), .. }) => return Err(error.into()),
@@ -65,6 +76,18 @@ impl Window {
             }
         }
         Ok(())
+    }
+
+    /// Copies `len` bytes at `from` in the buffer to `done`, behind all that is known.
+    fn repeat(&mut self, from: usize, done: usize, len: usize) {
+        self.buffer.copy_within(from..from + len, done);
+        let first = self.known.partition_point(|part| part.end <= from);
+        for i in first..self.known.len() {
+            let part = self.known[i].start.max(from)..self.known[i].end.min(from + len);
+            if !part.is_empty() {
+                append(&mut self.known, done + part.start - from, part.len());
+            }
+        }
     }
 
     /// Reads `len` bytes at `phys` to `done` in the buffer: whole frames at once, parts of frames at either end.
