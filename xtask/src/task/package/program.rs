@@ -10,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Static, so that it runs in any initramfs and on any release; its identity is what finds its debug information.
-const FLAGS: &str = "-C target-feature=+crt-static -C link-arg=-Wl,--build-id=sha1";
+/// Static, so that it runs in any initramfs and on any release; its identity is what finds its debug information; its
+/// relocations, which are all relative, as a bitmap, which is a sixth of a mebibyte smaller.
+const FLAGS: &str =
+    "-C target-feature=+crt-static -C link-arg=-Wl,--build-id=sha1 -C link-arg=-Wl,-z,pack-relative-relocs";
 
 /// More than this, stripped, means that something large was linked by mistake: the program had 7.1 MiB when this was written.
 const LARGEST: u64 = 8 << 20;
@@ -61,7 +63,8 @@ impl Program {
         let (debug, stripped) = (built.with_extension("debug"), built.with_extension("stripped"));
         let only = ["--only-keep-debug", "--compress-debug-sections=zlib"];
         run(tool("objcopy")?.args(only).arg(seen(built)?).arg(seen(&debug)?))?;
-        run(tool("objcopy")?.arg("--strip-all").arg(seen(built)?).arg(seen(&stripped)?))?;
+        let strip = ["--strip-all", "--remove-section=.comment"];
+        run(tool("objcopy")?.args(strip).arg(seen(built)?).arg(seen(&stripped)?))?;
         let notes = tool("readelf")?.arg("-n").arg(seen(built)?).output().context("cannot run readelf")?;
         let notes = String::from_utf8_lossy(&notes.stdout).into_owned();
         let build_id = notes.lines().find_map(|line| line.trim().strip_prefix("Build ID: "));

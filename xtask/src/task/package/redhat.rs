@@ -1,8 +1,9 @@
 //! Packages for rpm.
 
-use super::contents::{Content, Kind, Package, Product, Role};
+use super::contents::{Content, File, Kind, Package, Product, Role};
 use anyhow::{Context, Result};
 use rpm::{BuildConfig, CompressionWithLevel, Dependency, FileOptions, PackageBuilder, Scriptlet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The version of makedumpfile whose command line hadump takes.
@@ -43,6 +44,9 @@ pub(crate) fn write(product: &Product, package: &Package, into: &Path) -> Result
             builder.requires(Dependency::eq("hadump", &full));
         }
     }
+    for directory in own_directories(&package.files) {
+        builder.with_dir_entry(FileOptions::dir(format!("/{directory}")).permissions(0o755))?;
+    }
     for file in &package.files {
         let path = format!("/{}", file.path);
         match &file.content {
@@ -65,4 +69,26 @@ pub(crate) fn write(product: &Product, package: &Package, into: &Path) -> Result
     let path = into.join(format!("{}-{full}.{architecture}.rpm", package.name));
     builder.build()?.write_file(&path).with_context(|| path.display().to_string())?;
     Ok(path)
+}
+
+/// Directories that no other package has: rpm leaves them behind unless the package names them.
+fn own_directories(files: &[File]) -> BTreeSet<String> {
+    let above = files.iter().flat_map(|file| Path::new(&file.path).ancestors().skip(1));
+    let own = above.filter(|path| path.to_string_lossy().contains("hadump"));
+    own.map(|path| path.display().to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_directories_of_the_package_are_its_own() {
+        let file =
+            |path: &str| File { path: path.to_owned(), content: Content::Link("x"), role: Role::Plain };
+        let files =
+            [file("usr/share/doc/hadump/docs/why.md"), file("usr/bin/hadump"), file("etc/hadump.conf")];
+        let own: Vec<String> = own_directories(&files).into_iter().collect();
+        assert_eq!(own, ["usr/share/doc/hadump", "usr/share/doc/hadump/docs"]);
+    }
 }

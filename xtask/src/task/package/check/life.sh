@@ -47,7 +47,8 @@ echo "back: $(makedumpfile -v 2>&1 | head -1)"
 mkdir -p /var/lib/hadump && echo IBM,0212345 >/var/lib/hadump/registered-on
 apt remove hadump-dbgsym hadump
 [ -e /etc/hadump.conf ] || fail "the configuration is lost by the removal"
-apt purge hadump hadump-makedumpfile hadump-dbgsym
+# Of hadump-dbgsym nothing is left that apt could purge.
+apt purge hadump hadump-makedumpfile
 # Not in what is mounted for this script, nor where it writes itself.
 left=$(find / \( -path /boots -o -path /hadump -o -path /proc -o -path /sys -o -path /dev -o -path /tmp \) -prune -o -name '*hadump*' -print)
 [ -z "$left" ] || fail "left behind: $left"

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 /// Installs, uses, upgrades, removes.
 const LIFE: &str = include_str!("life.sh");
-/// lintian, and rpm with a root of its own.
+/// lintian, rpm with a root of its own, and rpmlint.
 const JUDGES: &str = include_str!("judges.sh");
 
 /// Tries the packages that were `made`, and an older version of the same product to upgrade from.
@@ -41,10 +41,10 @@ pub(crate) fn run(product: Product, made: &[PathBuf]) -> Result<()> {
     }
     let sid = Tree::make(&work, "sid")?;
     let judges = fresh_once(&sid, &work, "judges")?;
-    judges.install("judges", &["lintian", "rpm"])?;
+    judges.install("judges", &["lintian", "rpm", "rpmlint"])?;
     // rpm installs into a tree of its own, which has a shell for what packages run.
     fresh(&sid, &work, "rpm-root")?;
-    step("lintian, rpm", &judges, JUDGES, &version)?;
+    step("lintian, rpm, rpmlint", &judges, JUDGES, &version)?;
     println!("\npackages: as expected");
     Ok(())
 }
