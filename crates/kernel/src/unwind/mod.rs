@@ -3,6 +3,14 @@
 //! Every machine has its way to find the caller of a function: tables that the kernel carries, a chain of frame pointers, a
 //! chain of stack pointers. Each is a module here; what they share is what they begin with and what they yield.
 
+pub mod arm64;
+mod calls;
+mod path;
+pub mod ppc64;
+pub mod s390x;
+
+pub use path::Ground;
+
 use vmcore::VirtAddr;
 
 /// The registers with which a walk begins. Those that an architecture does not have are `None`.
