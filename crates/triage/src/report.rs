@@ -1,6 +1,6 @@
 //! All that was found, and what could not be.
 
-use crate::cause::{self, Cause, Facts};
+use crate::cause::{self, Cause, Facts, Kind};
 use crate::debuginfo::DebugInformation;
 use crate::log::Log;
 use crate::machine::Machine;
@@ -17,9 +17,6 @@ use kernel::types::Types;
 use kernel::vmlinux::Vmlinux;
 use kernel::{Kernel, KernelMemory};
 use vmcore::{Dump, VirtAddr};
-
-/// How many of the log's last lines are shown.
-const TAIL: usize = 50;
 
 /// What was found in a dump, most important first.
 ///
@@ -114,11 +111,17 @@ fn fill(subject: &mut Subject<'_>, _options: &Options, report: &mut Report) {
     let crashed = report.cpus.iter().find(|cpu| cpu.crashed).and_then(|cpu| cpu.stack.as_ref());
     let frames = crashed.map_or(&[][..], |stack| &stack.frames);
     report.signature = signature::find(&report.cause, frames);
+    if report.signature.is_none() && report.cause.kind != Kind::NoCrash {
+        report.lacks("the signature", "no function is known that the crash was in");
+    }
 }
 
 /// Finds the cause in the log, and shows that.
 fn find_cause(subject: &Subject<'_>, report: &mut Report) {
-    let Some(memory) = subject.kernel else { return };
+    let Some(memory) = subject.kernel else {
+        report.cause = cause::without_log(&Facts::of(subject.dump));
+        return;
+    };
     let mut facts = Facts::read(memory, subject.symbol("panic_cpu").map(VirtAddr));
     if let Some(Some(crashed)) = facts.panic_cpu
         && let Some(cpu) = report.cpus.iter_mut().find(|cpu| cpu.cpu == crashed)
@@ -126,16 +129,17 @@ fn find_cause(subject: &Subject<'_>, report: &mut Report) {
         cpu.crashed = true;
         facts.task = cpu.pid.zip(cpu.comm.clone());
     }
-    let entries = match log::Entries::read(memory) {
-        Ok(entries) => entries,
+    match log::Entries::read(memory) {
+        Ok(entries) => {
+            let found = cause::find(&entries, &facts);
+            report.log = entries.show(log::TAIL, &found.entries);
+            report.cause = found.cause;
+        }
         Err(error) => {
             report.lacks("the log", error.to_string());
-            log::Entries::default()
+            report.cause = cause::without_log(&facts);
         }
-    };
-    let found = cause::find(&entries, &facts);
-    report.log = entries.show(TAIL, &found.entries);
-    report.cause = found.cause;
+    }
     // Kernels before 4.5 do not keep which CPU it was; the log may say it.
     if facts.panic_cpu.is_none()
         && let Some(cpu) = report.cpus.iter_mut().find(|cpu| Some(cpu.cpu) == report.cause.cpu)

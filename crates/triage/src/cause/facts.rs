@@ -1,7 +1,7 @@
 //! What the dump knows of its crash without the log.
 
 use kernel::KernelMemory;
-use vmcore::VirtAddr;
+use vmcore::{Dump, VirtAddr};
 
 /// What the dump knows of its crash without the log. It comes before what the log says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,17 @@ pub struct Facts {
 const MAX_CPU: u32 = 1 << 16;
 
 impl Facts {
+    /// What a dump says whose kernel cannot be read.
+    pub fn of(dump: &Dump) -> Self {
+        let crash_time = dump.vmcoreinfo.as_ref().is_some_and(|info| info.crash_time().is_some());
+        Self { crash_time, ..Self::default() }
+    }
+
+    /// The kernel crashed, whatever its log says.
+    pub(super) fn crashed(&self) -> bool {
+        self.crash_time || matches!(self.panic_cpu, Some(Some(_)))
+    }
+
     /// Reads all but the task; `panic_cpu` is the address of the variable of that name. What cannot be read is not known.
     pub fn read(memory: &dyn KernelMemory, panic_cpu: Option<VirtAddr>) -> Self {
         let number = panic_cpu.and_then(|addr| memory.read_u32(addr).ok());

@@ -150,9 +150,7 @@ pub fn find(entries: &Entries, facts: &Facts) -> Found {
     // A kernel that goes on after an oops says that it is over. Not so one that is dumped at once.
     let unended = last.is_some_and(|last| !events.before[last].ended);
     let invalid = facts.panic_cpu == Some(None);
-    let crashed = facts.crash_time
-        || matches!(facts.panic_cpu, Some(Some(_)))
-        || !invalid && (events.panic.is_some() || unended);
+    let crashed = facts.crashed() || !invalid && (events.panic.is_some() || unended);
     if !crashed {
         return survived(entries, last.map(|last| &events.before[last]));
     }
@@ -195,6 +193,21 @@ pub fn find(entries: &Entries, facts: &Facts) -> Found {
     let words = event.or(events.panic.as_ref()).map_or("", |event| event.words.trim_end());
     cause.summary = words::summary(&cause, bare(words));
     Found { cause, entries: all }
+}
+
+/// The cause where the log cannot be read.
+pub fn without_log(facts: &Facts) -> Cause {
+    let (pid, comm) = facts.task.clone().unzip();
+    let mut cause = Cause { cpu: facts.panic_cpu.flatten(), pid, comm, ..Cause::default() };
+    cause.summary = match (facts.crashed(), facts.panic_cpu) {
+        (true, _) => words::summary(&cause, ""),
+        (false, Some(None)) => {
+            cause.kind = Kind::NoCrash;
+            words::summary(&cause, "")
+        }
+        (false, _) => "Whether the kernel crashed is not known, for its log cannot be read.".into(),
+    };
+    cause
 }
 
 /// Without what stands in front of the words in some kernels.

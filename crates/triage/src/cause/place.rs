@@ -9,6 +9,9 @@ pub(super) struct Who {
     pub(super) comm: Option<String>,
 }
 
+/// What follows the task's name and number where it hangs; the second since 6.17.
+pub(super) const BLOCKED: [&str; 2] = [" blocked for more than ", " blocked in I/O wait for more than "];
+
 /// A task's name has at most so many bytes (kernel: `TASK_COMM_LEN` less its end).
 const COMM_LEN: usize = 15;
 
@@ -40,7 +43,7 @@ impl Who {
             Some((pid.parse().ok()?, name.to_owned()))
         };
         let named = match message.split_once("INFO: task ") {
-            Some((_, rest)) => rest.rsplit_once(" blocked for more than ").and_then(|(name, _)| task(name)),
+            Some((_, rest)) => BLOCKED.iter().find_map(|words| task(rest.rsplit_once(words)?.0)),
             None => message.split_once("s! [").and_then(|(_, rest)| task(rest.trim_end().strip_suffix(']')?)),
         };
         (who.pid, who.comm) = named.unzip();
@@ -227,6 +230,8 @@ mod tests {
             ("watchdog: CPU 5 Hard LOCKUP", Some(5), None, None),
             ("SError Interrupt on CPU2, code 0x00000000be000000 -- SError", Some(2), None, None),
             ("INFO: task a b:7:4242 blocked for more than 120 seconds.", None, Some(4242), Some("a b:7")),
+            ("INFO: task dd:7 blocked in I/O wait for more than 120 seconds.", None, Some(7), Some("dd")),
+            ("watchdog: CPU7: Watchdog detected hard LOCKUP on cpu 3", Some(3), None, None),
             ("watchdog: BUG: soft lockup - CPU#", None, None, None),
         ] {
             let who = Who::of_watchdog(line);

@@ -92,9 +92,11 @@ const RULES: &[Rule] = &[
     // Watchdogs.
     ("BUG: soft lockup - CPU#", "", Report, SoftLockup),
     ("Watchdog detected hard LOCKUP on cpu", "", Report, HardLockup),
+    ("CPU", "Watchdog detected hard LOCKUP on cpu", Report, HardLockup),
     ("CPU ", "Hard LOCKUP", Report, HardLockup),
-    ("CPU ", "self-detected hard LOCKUP", Report, HardLockup),
+    ("CPU ", "detected hard LOCKUP", Report, HardLockup),
     ("INFO: task ", " blocked for more than ", Report, HungTask),
+    ("INFO: task ", " blocked in I/O wait for more than ", Report, HungTask),
     ("INFO: rcu_", "stall", Report, RcuStall),
     ("", " invoked oom-killer: ", Report, OutOfMemory),
     // Interrupts that cannot be masked, and broken hardware.

@@ -156,6 +156,30 @@ fn the_names_of_machinery_are_sorted() {
     assert!(machinery::names().is_sorted());
 }
 
+#[test]
+fn without_a_log_the_dump_may_still_know_of_a_crash() {
+    let time = Facts { crash_time: true, ..Facts::default() };
+    let cpu = Facts { panic_cpu: Some(Some(3)), task: Some((7, "sh".into())), ..Facts::default() };
+    let none = Facts { panic_cpu: Some(None), ..Facts::default() };
+    for (facts, kind, words) in [
+        (time, Kind::Unknown, "The kernel crashed, and no line of its log says why."),
+        (
+            cpu,
+            Kind::Unknown,
+            "The kernel crashed, and no line of its log says why, task sh (pid 7), on CPU 3.",
+        ),
+        (none, Kind::NoCrash, "Nothing says that the kernel crashed: it was dumped while it ran."),
+        (
+            Facts::default(),
+            Kind::Unknown,
+            "Whether the kernel crashed is not known, for its log cannot be read.",
+        ),
+    ] {
+        let cause = without_log(&facts);
+        assert_eq!((cause.kind, cause.summary.as_str()), (kind, words));
+    }
+}
+
 /// Others compute signatures by the page.
 #[test]
 fn the_documentation_lists_all_machinery_and_every_kind() {

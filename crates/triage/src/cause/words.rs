@@ -7,7 +7,7 @@ pub(super) fn summary(cause: &Cause, words: &str) -> String {
     let address = cause.address.map_or_else(String::new, |address| format!(" {address:#x}"));
     let what = match cause.kind {
         Kind::NoCrash => return "Nothing says that the kernel crashed: it was dumped while it ran.".into(),
-        Kind::Unknown => "The kernel crashed, and its log does not say why".into(),
+        Kind::Unknown => "The kernel crashed, and no line of its log says why".into(),
         Kind::NullPointer => match cause.address {
             Some(_) => format!("The kernel followed a null pointer (address{address})"),
             None => "The kernel followed a null pointer".into(),
@@ -33,7 +33,7 @@ pub(super) fn summary(cause: &Cause, words: &str) -> String {
         Kind::HardLockup => "A CPU no longer answered interrupts".into(),
         Kind::SoftLockup => "A CPU was stuck in the kernel and did not schedule".into(),
         Kind::HungTask => {
-            match words.strip_prefix("INFO: task ").and_then(|rest| rest.split_once(" blocked for")) {
+            match words.strip_prefix("INFO: task ").and_then(|rest| rest.rsplit_once(" blocked ")) {
                 // The task that ran is the one that found it, and says nothing.
                 Some((task, _)) => match &cause.at {
                     Some(at) => return format!("The task {task} was blocked for too long, in {at}."),
