@@ -187,7 +187,8 @@ impl Event {
         if self.role == Role::Report && sign.role != Role::Report {
             self.role = sign.role;
         }
-        if self.kind == Kind::GeneralProtection && sign.kind == Kind::NullPointer {
+        if entry.message().starts_with("KASAN: ") {
+            // The address before is that of KASAN's own note of the memory that was meant.
             self.kind = sign.kind;
             self.address = None;
         } else if self.kind == Kind::BadAccess && sign.kind != Kind::Trap {
