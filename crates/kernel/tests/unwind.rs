@@ -2,8 +2,9 @@
 
 mod support;
 
-use corpus::{ARM64, POWER, S390X};
+use corpus::{ARM64, POWER, POWER_BE, S390X};
 use kernel::knowledge::{Given, Known, complete};
+use kernel::log::read_log;
 use kernel::unwind::{End, Frame, Ground, Registers, Walk, arm64, ppc64, s390x};
 use kernel::vmlinux::Vmlinux;
 use kernel::{Kernel, KernelMemory, kallsyms::Kallsyms};
@@ -196,4 +197,58 @@ fn powers_back_chains_lead_to_what_drgn_found() {
             assert_eq!((pcs(&walk), &walk.end), (expected, &End::Whole));
         }
     });
+}
+
+/// The stack pointers and instructions of the last `Call Trace` in the log of a POWER kernel.
+fn call_trace(kernel: &Kernel<'_>) -> Vec<(u64, u64)> {
+    let mut log = Vec::new();
+    let _ = read_log(kernel, &mut log).unwrap();
+    let log = String::from_utf8_lossy(&log).into_owned();
+    let (_, trace) = log.rsplit_once("Call Trace:").unwrap();
+    let lines = trace.lines().skip(1).take_while(|line| !line.contains("--- interrupt"));
+    lines
+        .map(|line| {
+            let words = line.split(['[', ']']).filter(|word| word.starts_with("c00"));
+            let words: Vec<u64> = words.map(|word| u64::from_str_radix(word, 16).unwrap()).collect();
+            (words[0], words[1])
+        })
+        .collect()
+}
+
+/// In either byte order, with nothing but the dump.
+#[test]
+fn the_crashed_tasks_stack_is_the_kernels_own_call_trace() {
+    for name in [POWER, POWER_BE] {
+        with_dump(name, |_, dump| {
+            let kernel = Kernel::open(dump).unwrap();
+            let symbols = Kallsyms::open(&kernel).unwrap();
+            let first = kernel.info().symbol("_stext").unwrap();
+            let text = symbols.iter().map(Result::unwrap).filter(|s| s.addr >= first);
+            let starts: Vec<u64> = text.filter(|s| "tTwW".contains(s.kind)).map(|s| s.addr.0).collect();
+            let function = |pc: u64| {
+                let behind = starts.partition_point(|start| *start <= pc);
+                (behind > 0 && behind < starts.len()).then(|| starts[behind - 1])
+            };
+            let ground = Ground {
+                memory: &kernel,
+                stacks: Vec::new(),
+                aligned: Some(stack_size(Arch::Ppc64)),
+                function: &function,
+            };
+            let trace = call_trace(&kernel);
+            // The innermost two are the functions that printed it.
+            let expected = &trace[2..];
+            assert_eq!(expected.len(), 8, "{trace:x?}");
+            let walks: Vec<Walk> = dump
+                .notes
+                .prstatus()
+                .map(|note| ppc64::walk(&ground, &registers(dump, &note.desc), true))
+                .collect();
+            let found = walks.iter().any(|walk| {
+                let frames: Vec<(u64, u64)> = walk.frames.iter().map(|f| (f.sp.0, f.pc.0)).collect();
+                walk.end == End::Whole && walk.frames.iter().all(|f| f.certain) && frames.ends_with(expected)
+            });
+            assert!(found, "{name}: {walks:x?}");
+        });
+    }
 }

@@ -70,7 +70,9 @@ fn records(path: &mut Path<'_>, mut from: Interrupted, bits: u32) -> Result<(), 
         if (next, stored) == (0, 0) {
             return Ok(());
         }
-        let sp = if next == 0 { fp.wrapping_add(16) } else { next };
+        // The caller's record is where its stack pointer was, when the chain goes on.
+        let outwards = if path.stack().contains(&next) { next > fp } else { path.stack_known(next) };
+        let sp = if outwards { next } else { fp.wrapping_add(16) };
         path.push(strip(stored, bits), sp, Kind::Caller)?;
         if next == 0 {
             return Ok(());

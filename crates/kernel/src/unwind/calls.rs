@@ -141,6 +141,8 @@ fn call_before(path: &Path<'_>, address: u64) -> Option<Call> {
         Arch::Aarch64 => arm64(u32::from_le_bytes(*last.first_chunk()?), address),
         Arch::Ppc64 => ppc64(machine.u32(last), address),
         Arch::S390x => s390x(bytes, address),
+        Arch::Riscv64 => riscv64(bytes, address),
+        Arch::LoongArch64 => loongarch64(machine.u32(last), address),
         _ => None,
     }
 }
@@ -183,6 +185,36 @@ fn s390x(bytes: [u8; 8], address: u64) -> Option<Call> {
     (bytes[6] == 0x0d && bytes[7] >> 4 == 0xe).then_some(Call::Indirect)
 }
 
+/// `jal ra`, `auipc ra` with `jalr ra` (which any far call is), `jalr ra` and its short form.
+fn riscv64(bytes: [u8; 8], address: u64) -> Option<Call> {
+    let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let (first, last) = (word(0)?, word(4)?);
+    if last & 0xfff == 0x0ef {
+        let bits = |from: u32, count: u32| u64::from(last >> from & ((1 << count) - 1));
+        let offset = bits(31, 1) << 20 | bits(12, 8) << 12 | bits(20, 1) << 11 | bits(21, 10) << 1;
+        return Some(Call::Direct(address.wrapping_sub(4).wrapping_add(signed(offset, 21))));
+    }
+    if last & 0xf_ffff == 0x080e7 && first & 0xfff == 0x097 {
+        let high = signed(u64::from(first & 0xffff_f000), 32);
+        let low = signed(u64::from(last >> 20), 12);
+        return Some(Call::Direct(address.wrapping_sub(8).wrapping_add(high).wrapping_add(low)));
+    }
+    let short = last >> 16 & 0xf07f == 0x9002 && last >> 23 & 31 != 0;
+    (last & 0x7fff == 0x00e7 || short).then_some(Call::Indirect)
+}
+
+/// `bl` and `jirl ra`.
+fn loongarch64(word: u32, address: u64) -> Option<Call> {
+    match word >> 26 {
+        0b01_0101 => {
+            let offset = u64::from(word & 0x3ff) << 16 | u64::from(word >> 10 & 0xffff);
+            Some(Call::Direct(address.wrapping_sub(4).wrapping_add(signed(offset << 2, 28))))
+        }
+        0b01_0011 if word & 31 == 1 => Some(Call::Indirect),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +235,19 @@ mod tests {
         assert_eq!(s390x([0, 0, 0, 0, 0xa7, 0xe5, 0, 8], 0x1004), Some(Call::Direct(0x1010)));
         assert_eq!(s390x([0, 0, 0, 0, 0, 0, 0x0d, 0xe1], 0x1004), Some(Call::Indirect));
         assert_eq!(s390x([0; 8], 0x1004), None);
+        let riscv = |first: u32, last: u32| {
+            let bytes = (u64::from(last) << 32 | u64::from(first)).to_le_bytes();
+            riscv64(bytes, 0x1008)
+        };
+        assert_eq!(riscv(0, 0x0100_00ef), Some(Call::Direct(0x1014)));
+        assert_eq!(riscv(0, 0xffdf_f0ef), Some(Call::Direct(0x1000)));
+        assert_eq!(riscv(0x0000_1097, 0x0100_80e7), Some(Call::Direct(0x2010)));
+        assert_eq!(riscv(0, 0x0007_80e7), Some(Call::Indirect));
+        assert_eq!(riscv(0, 0x9782_0000), Some(Call::Indirect));
+        assert_eq!(riscv(0, 0x8082_0000), None);
+        assert_eq!(loongarch64(0x5400_4000, 0x1004), Some(Call::Direct(0x1040)));
+        assert_eq!(loongarch64(0x57ff_ffff, 0x1004), Some(Call::Direct(0xffc)));
+        assert_eq!(loongarch64(0x4c00_0181, 0x1004), Some(Call::Indirect));
+        assert_eq!(loongarch64(0x4c00_0020, 0x1004), None);
     }
 }

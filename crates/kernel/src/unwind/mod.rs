@@ -5,13 +5,18 @@
 
 pub mod arm64;
 mod calls;
+pub mod loongarch64;
 mod path;
 pub mod ppc64;
+pub mod riscv64;
 pub mod s390x;
 
 pub use path::Ground;
 
 use vmcore::VirtAddr;
+
+#[cfg(test)]
+mod tests;
 
 /// The registers with which a walk begins. Those that an architecture does not have are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

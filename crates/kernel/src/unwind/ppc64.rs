@@ -12,8 +12,8 @@ use super::{Registers, Walk};
 const FRAME: u64 = 32;
 /// Where a frame has the return address of the function that it called.
 const LINK: u64 = 16;
-/// `STACK_FRAME_REGS_MARKER` before 6.2 and since: `regshere`, and `REGS` as it reads in little-endian memory.
-const MARKERS: [u64; 2] = [0x7265_6773_6865_7265, 0x5347_4552];
+/// `STACK_FRAME_REGS_MARKER`: `regshere` before 6.2; since then `REGS`, as either byte order has it in memory.
+const MARKERS: [u64; 3] = [0x7265_6773_6865_7265, 0x5347_4552, 0x5245_4753];
 /// Where `pt_regs` can be in a frame. The marker is 16 bytes before it.
 const REGS: [u64; 2] = [48, 112];
 /// Where members of `struct pt_regs` are.
