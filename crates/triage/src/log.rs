@@ -98,7 +98,8 @@ pub struct Entries {
     list: VecDeque<Entry>,
     bytes: usize,
     total: u64,
-    /// Errors among the entries that were let go.
+    /// How many entries were let go, and the errors among them.
+    gone: u64,
     early: VecDeque<Line>,
     remarks: Vec<String>,
 }
@@ -128,6 +129,7 @@ impl Entries {
         while self.bytes > MAX_BYTES || self.list.len() > MAX_ENTRIES {
             let Some(gone) = self.list.pop_front() else { break };
             self.bytes -= gone.text.len();
+            self.gone += 1;
             if gone.is_error() {
                 self.early.extend(gone.lines(false));
                 let surplus = self.early.len().saturating_sub(MAX_ERRORS);
@@ -164,7 +166,14 @@ impl Entries {
         errors.drain(..surplus);
         let mut remarks = self.remarks.clone();
         if surplus > 0 {
-            remarks.push(format!("the log has {surplus} more lines of errors than the last {MAX_ERRORS}"));
+            remarks.push(format!("only the last {MAX_ERRORS} lines of errors are shown; there are more"));
+        }
+        if self.gone > 0 {
+            let kept = self.list.len();
+            remarks.push(format!(
+                "the cause was looked for in the last {kept} records of the log, not in the {} before",
+                self.gone
+            ));
         }
         Log { total: self.total, errors: errors.into(), tail: last.into(), remarks }
     }
@@ -260,5 +269,7 @@ pub(crate) mod tests {
         assert_eq!(entries.list.len(), MAX_ENTRIES);
         assert_eq!((log.total, log.tail.len()), ((MAX_ENTRIES + 5000) as u64, TAIL));
         assert_eq!((log.errors.len(), log.errors[0].text.as_str()), (MAX_ERRORS, "[    0.000000] 2000"));
+        let told = "the cause was looked for in the last 65536 records of the log, not in the 5000 before";
+        assert_eq!(log.remarks, [told]);
     }
 }
