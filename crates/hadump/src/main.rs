@@ -19,7 +19,8 @@ mod threads;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use commands::{
-    completions, convert, decrypt, diff, dmesg, hpte, info, join, pages, receive, regs, save, status, verify,
+    completions, convert, decrypt, diff, dmesg, hpte, info, join, pages, receive, regs, report, save, status,
+    verify,
 };
 use outcome::{FAILED, NOT_COMPARED, Outcome};
 use show::log;
@@ -36,6 +37,7 @@ fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
         Command::Save(args) => save::run(args, quiet),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Info(args) => info::run(args),
+        Command::Report(args) => report::run(args),
         Command::Dmesg(args) => dmesg::run(args),
         Command::Status(args) => status::run(args),
         Command::Regs(args) => regs::run(args),

@@ -4,12 +4,14 @@ mod completions;
 mod input;
 mod outputs;
 mod parse;
+mod report;
 mod save;
 mod write;
 
 pub(crate) use completions::{Completions, Shell};
 pub(crate) use input::{Access, InputArgs};
 pub(crate) use outputs::{Cut, Shard, is_stream};
+pub(crate) use report::{Report, Tasks};
 pub(crate) use save::{Release, Save};
 pub(crate) use write::{Compression, Format, WriteArgs};
 
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Convert(Convert),
     /// Show what a dump is and what it contains
     Info(Info),
+    /// Say why the machine crashed, from the dump alone: cause, stacks, tasks, modules, memory, log
+    Report(Report),
     /// Print the kernel log of a dump
     Dmesg(Dmesg),
     /// Report whether a dump is waiting and whether the next crash would produce one

@@ -11,6 +11,7 @@ pub(crate) mod join;
 pub(crate) mod pages;
 pub(crate) mod receive;
 pub(crate) mod regs;
+pub(crate) mod report;
 pub(crate) mod save;
 pub(crate) mod status;
 pub(crate) mod verify;
