@@ -18,7 +18,7 @@ pub(crate) struct Page {
 }
 
 /// What is written by hand: all files of `dist/man`.
-const BY_HAND: [(&str, &str); 18] = [
+const BY_HAND: [(&str, &str); 19] = [
     ("hadump.1", include_str!("../../dist/man/hadump.1")),
     ("hadump-boot.8", include_str!("../../dist/man/hadump-boot.8")),
     ("hadump-completions.1", include_str!("../../dist/man/hadump-completions.1")),
@@ -33,6 +33,7 @@ const BY_HAND: [(&str, &str); 18] = [
     ("hadump-pages.1", include_str!("../../dist/man/hadump-pages.1")),
     ("hadump-receive.1", include_str!("../../dist/man/hadump-receive.1")),
     ("hadump-regs.1", include_str!("../../dist/man/hadump-regs.1")),
+    ("hadump-report.1", include_str!("../../dist/man/hadump-report.1")),
     ("hadump-save.1", include_str!("../../dist/man/hadump-save.1")),
     ("hadump-status.1", include_str!("../../dist/man/hadump-status.1")),
     ("hadump-verify.1", include_str!("../../dist/man/hadump-verify.1")),

@@ -109,6 +109,7 @@ fn every_field_that_json_prints_is_documented_and_every_documented_one_is_printe
         &["info", "kdump"],
         &["regs", "modelled"],
         &["hpte", "modelled"],
+        &["report", "elf"],
         &["dmesg", "kdump"],
         &["pages", "kdump", "--crc32"],
         &["verify", "kdump"],
