@@ -13,10 +13,13 @@ pub(super) struct Group<'a, T> {
     pub(super) members: Vec<&'a T>,
 }
 
+/// What makes stacks equal: frames as they are printed, and why they end.
+type Key<'a> = (Vec<(String, Proof)>, Option<&'a str>);
+
 /// Folds what has equal stacks: the most frequent first, and of equal ones the first.
 fn fold<'a, T>(all: impl Iterator<Item = (&'a T, &'a Stack)>) -> Vec<Group<'a, T>> {
     let mut groups: Vec<Group<'a, T>> = Vec::new();
-    let mut known: HashMap<(Vec<(String, Proof)>, Option<&str>), usize> = HashMap::new();
+    let mut known: HashMap<Key<'_>, usize> = HashMap::new();
     for (member, stack) in all {
         let frames = stack.frames.iter().map(|frame| (frame.spelled(), frame.proof)).collect();
         let place = *known.entry((frames, broken(stack))).or_insert(groups.len());

@@ -280,6 +280,15 @@ fn a_report_of_a_large_machine_is_two_screens() {
 }
 
 #[test]
+fn where_no_stack_is_known_the_kernels_own_trace_is_shown() {
+    let mut report = report("name");
+    report.cause.call_trace = vec!["traced_by_the_kernel+0x1/0x2".into()];
+    assert!(!text::text(&shown(&report, Tasks::Blocked)).contains("traced_by_the_kernel"));
+    report.cpus[1].stack = None;
+    assert!(text::text(&shown(&report, Tasks::Blocked)).contains("traced_by_the_kernel"));
+}
+
+#[test]
 fn a_report_of_which_nothing_is_known_says_so_in_every_view() {
     let report = Report::default();
     let shown = Shown { complete: false, ..shown(&report, Tasks::Blocked) };

@@ -136,8 +136,14 @@ impl Page {
             self.section(format_args!("Stack of CPU {}, which crashed{}", cpu.cpu, running(cpu)));
             match &cpu.stack {
                 Some(stack) => self.stack(stack, if whole { usize::MAX } else { FRAMES }),
-                None => self.line("  unknown"),
+                None => self.line("  unknown from the dump's memory"),
             }
+        }
+        let trace = &shown.report.cause.call_trace;
+        if !trace.is_empty() && !cpus.iter().any(|cpu| cpu.crashed && cpu.stack.is_some()) {
+            self.section("Stack of the crash, as the kernel printed it");
+            trace.iter().take(FRAMES).for_each(|frame| self.line(format_args!("  {frame}")));
+            self.more(trace.len().saturating_sub(FRAMES), "more");
         }
         let groups = stacks::other_cpus(cpus);
         if groups.is_empty() {
