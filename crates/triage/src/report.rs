@@ -9,7 +9,7 @@ use crate::modules::Modules;
 use crate::notes::DumpNote;
 use crate::signature::Signature;
 use crate::tasks::{Cpu, Task};
-use crate::{Subject, debuginfo, log, machine, modules, notes, signature, tasks};
+use crate::{Subject, debuginfo, log, machine, modules, notes, signature, stack, tasks};
 use kernel::btf::Btf;
 use kernel::dwarf::Dwarf;
 use kernel::symbol_map::SymbolMap;
@@ -99,10 +99,11 @@ pub fn examine(
 }
 
 /// Fills the parts. Modules come first: their symbols are needed for stacks.
-fn fill(subject: &mut Subject<'_>, _options: &Options, report: &mut Report) {
+fn fill(subject: &mut Subject<'_>, options: &Options, report: &mut Report) {
     modules::find(subject, report);
     tasks::find(subject, report);
     machine::find(subject, report);
+    stack::find(subject, options, report);
     find_cause(subject, report);
     report.notes = notes::find(subject.dump);
     let machine = &report.machine;

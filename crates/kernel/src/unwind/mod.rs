@@ -6,12 +6,17 @@
 pub mod arm64;
 mod calls;
 pub mod loongarch64;
+mod orc;
 mod path;
 pub mod ppc64;
+mod registers;
 pub mod riscv64;
 pub mod s390x;
+pub mod x86_64;
 
+pub use orc::Orc;
 pub use path::Ground;
+pub use registers::Prstatus;
 
 use vmcore::VirtAddr;
 

@@ -6,7 +6,7 @@ use kernel::Kernel;
 use kernel::knowledge::{Given, complete};
 use kernel::vmlinux::Vmlinux;
 use serde_json::Value;
-use triage::{Options, Report, examine};
+use triage::{Options, Report, Stacks, examine};
 
 /// Dumps that describe themselves.
 pub(crate) const ALONE: [&str; 3] = [corpus::X86_64_DEBIAN, corpus::ARM64, corpus::S390X];
@@ -38,5 +38,6 @@ pub(crate) fn one(name: &'static str, with_vmlinux: bool, test: impl Fn(&str, &R
     let mut dump = dumpfile::open(&real.elf).unwrap();
     complete(&mut dump, &Given::default()).unwrap();
     let kernel = Kernel::open(&dump).unwrap();
-    test(name, &examine(&dump, Some(&kernel), vmlinux.as_ref(), &Options::default()), &golden);
+    let options = Options { stacks: Stacks::All };
+    test(name, &examine(&dump, Some(&kernel), vmlinux.as_ref(), &options), &golden);
 }

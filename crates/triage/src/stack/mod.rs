@@ -1,5 +1,10 @@
 //! Stacks, with names.
 
+mod find;
+mod x86_64;
+
+pub(crate) use find::find;
+
 /// How sure it is that a frame was called by the one behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proof {
