@@ -157,6 +157,16 @@ impl Unwinder<'_> {
     fn sleeping(&self, task: u64) -> Option<Registers> {
         match self.subject.machine().arch {
             Arch::X86_64 => super::x86_64::sleeping(self.subject, task),
+            Arch::Aarch64 => {
+                let at =
+                    |name| self.subject.pointer_in(task, &format!("task_struct.thread.cpu_context.{name}"));
+                Some(Registers { pc: at("pc")?, sp: at("sp")?, fp: at("fp"), ..Registers::default() })
+            }
+            // The rest is on the stack.
+            Arch::Ppc64 | Arch::S390x => {
+                let sp = self.subject.pointer_in(task, "task_struct.thread.ksp")?;
+                Some(Registers { sp, ..Registers::default() })
+            }
             _ => None,
         }
     }
@@ -176,6 +186,9 @@ impl Unwinder<'_> {
         let ground = Ground { memory: self.memory, stacks, aligned, function: &function };
         let walk = match self.subject.machine().arch {
             Arch::X86_64 => unwind::x86_64::walk(&ground, self.orc.as_ref(), registers, running),
+            Arch::Aarch64 => unwind::arm64::walk(&ground, registers, running),
+            Arch::Ppc64 => unwind::ppc64::walk(&ground, registers, running),
+            Arch::S390x => unwind::s390x::walk(&ground, registers, running),
             _ => return None,
         };
         Some(self.named(walk))
