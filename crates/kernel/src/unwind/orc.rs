@@ -22,6 +22,8 @@ const IP: u64 = 4;
 const PIECE: u64 = 1024;
 /// Pieces, evenly spread, by which the meaning of bits is settled.
 const SAMPLES: u64 = 32;
+/// The most rules of one function that are looked at.
+const MAX_RULES: usize = 4096;
 /// The most answers that are kept. Stacks of sleeping tasks are alike, so few are needed.
 const MAX_KEPT: usize = 1 << 14;
 
@@ -155,13 +157,29 @@ impl<'a> Orc<'a> {
         found
     }
 
+    /// The rule that holds in the body of the function that begins at `start`, up to `end`: of those by rbp, else that of
+    /// the largest frame. Where a function has set up its frame, that is the one.
+    pub(super) fn body(&self, start: u64, end: u64) -> Option<Rule> {
+        self.tables.iter().find_map(|table| {
+            let first = self.position(table, start)?;
+            let within = (first..table.count).take(MAX_RULES);
+            let within = within.take_while(|&index| self.code_at(table, index).is_some_and(|code| code < end));
+            let rules = within.filter_map(|index| self.at(table, index)).filter(|rule| rule.kind == Kind::Call);
+            rules.max_by_key(|rule| (rule.sp == Base::Bp, rule.sp_offset))
+        })
+    }
+
     fn rule_of(&self, table: &Table, pc: u64) -> Option<Rule> {
+        self.at(table, self.position(table, pc)?)
+    }
+
+    /// The last entry whose code does not begin behind `pc`.
+    fn position(&self, table: &Table, pc: u64) -> Option<u64> {
         let first = self.code_at(table, 0)?;
         let last = self.code_at(table, table.count - 1)?;
         if pc < first || pc > last.saturating_add(1 << 20) {
             return None;
         }
-        // The last entry whose code does not begin behind `pc`.
         let (mut low, mut high) = (0, table.count);
         while high - low > 1 {
             let middle = low + (high - low) / 2;
@@ -170,8 +188,13 @@ impl<'a> Orc<'a> {
                 false => high = middle,
             }
         }
+        Some(low)
+    }
+
+    /// The rule of entry `index`.
+    fn at(&self, table: &Table, index: u64) -> Option<Rule> {
         let mut bytes = [0; ENTRY as usize];
-        self.memory.read(VirtAddr(table.entries.wrapping_add(low * ENTRY)), &mut bytes).ok()?;
+        self.memory.read(VirtAddr(table.entries.wrapping_add(index * ENTRY)), &mut bytes).ok()?;
         rule(bytes, self.layout)
     }
 

@@ -86,19 +86,17 @@ const NO_CODE: Rule =
 
 /// The caller by ORC; `None` at the stack's begin.
 fn by_rule(path: &mut Path<'_>, orc: &Orc<'_>, state: &State) -> Result<Option<State>, String> {
-    let before = state.pc.wrapping_sub(1);
-    let rule = orc.rule(if state.interrupted { state.pc } else { before });
-    let rule = match rule {
+    let rule = orc.rule(if state.interrupted { state.pc } else { state.pc.wrapping_sub(1) });
+    let rule = match (rule, path.function(state.pc, state.interrupted)) {
         // The kernel saves the crashing CPU's registers with a label of the function for the instruction, which the compiler
-        // may put where nothing runs: behind a last call. The frame is the same there as at that call.
-        Some(Rule { kind: What::Undefined, .. })
-            if state.interrupted && path.function(state.pc, true) == path.function(state.pc, false) =>
-        {
-            orc.rule(before).ok_or_else(|| format!("the unwind table ends before {:#x}", state.pc))?
+        // may put where nothing runs. The function had set up its frame by then.
+        (Some(Rule { kind: What::Undefined, .. }), Some(start)) if state.interrupted => {
+            let body = orc.body(start, state.pc);
+            body.ok_or_else(|| format!("the unwind table says nothing of {:#x}", state.pc))?
         }
-        Some(rule) => rule,
-        None if state.interrupted && (path.ground().function)(state.pc).is_none() => NO_CODE,
-        None => return Err(format!("no unwind table has a rule for {:#x}", state.pc)),
+        (Some(rule), _) => rule,
+        (None, None) if state.interrupted => NO_CODE,
+        (None, _) => return Err(format!("no unwind table has a rule for {:#x}", state.pc)),
     };
     match rule.kind {
         What::End => return Ok(None),
