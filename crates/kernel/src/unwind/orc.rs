@@ -22,8 +22,6 @@ const IP: u64 = 4;
 const PIECE: u64 = 1024;
 /// Pieces, evenly spread, by which the meaning of bits is settled.
 const SAMPLES: u64 = 32;
-/// The most rules of one function that are looked at.
-const MAX_RULES: usize = 4096;
 /// The most answers that are kept. Stacks of sleeping tasks are alike, so few are needed.
 const MAX_KEPT: usize = 1 << 14;
 
@@ -155,18 +153,6 @@ impl<'a> Orc<'a> {
             kept.insert(pc, found);
         }
         found
-    }
-
-    /// The rule that holds in the body of the function that begins at `start`, up to `end`: of those by rbp, else that of
-    /// the largest frame. Where a function has set up its frame, that is the one.
-    pub(super) fn body(&self, start: u64, end: u64) -> Option<Rule> {
-        self.tables.iter().find_map(|table| {
-            let first = self.position(table, start)?;
-            let within = (first..table.count).take(MAX_RULES);
-            let within = within.take_while(|&index| self.code_at(table, index).is_some_and(|code| code < end));
-            let rules = within.filter_map(|index| self.at(table, index)).filter(|rule| rule.kind == Kind::Call);
-            rules.max_by_key(|rule| (rule.sp == Base::Bp, rule.sp_offset))
-        })
     }
 
     fn rule_of(&self, table: &Table, pc: u64) -> Option<Rule> {

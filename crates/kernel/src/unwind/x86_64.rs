@@ -54,10 +54,15 @@ pub fn walk(ground: &Ground<'_>, orc: Option<&Orc<'_>>, start: &Registers, runni
     };
     let ended = path.add(start.pc, start.sp, Kind::first(running)).and_then(|()| {
         let ended = frames(&mut path, orc, &mut state);
-        if ended.is_err() {
-            look_through(&mut path, state.sp);
+        match (&ended, orc) {
+            (Ok(()), _) => ended,
+            // Only the first frame is there.
+            (Err(_), Some(orc)) if running && state.pc == start.pc && leap(&mut path, orc, &state) => Ok(()),
+            _ => {
+                look_through(&mut path, state.sp);
+                ended
+            }
         }
-        ended
     });
     path.finish(ended)
 }
@@ -88,12 +93,6 @@ const NO_CODE: Rule =
 fn by_rule(path: &mut Path<'_>, orc: &Orc<'_>, state: &State) -> Result<Option<State>, String> {
     let rule = orc.rule(if state.interrupted { state.pc } else { state.pc.wrapping_sub(1) });
     let rule = match (rule, path.function(state.pc, state.interrupted)) {
-        // The kernel saves the crashing CPU's registers with a label of the function for the instruction, which the compiler
-        // may put where nothing runs. The function had set up its frame by then.
-        (Some(Rule { kind: What::Undefined, .. }), Some(start)) if state.interrupted => {
-            let body = orc.body(start, state.pc);
-            body.ok_or_else(|| format!("the unwind table says nothing of {:#x}", state.pc))?
-        }
         (Some(rule), _) => rule,
         (None, None) if state.interrupted => NO_CODE,
         (None, _) => return Err(format!("no unwind table has a rule for {:#x}", state.pc)),
@@ -210,6 +209,33 @@ fn by_frame_pointer(path: &mut Path<'_>, state: &State) -> Result<Option<State>,
     let (next, pc) = (path.word(bp)?, path.word(bp.wrapping_add(8))?);
     let sp = bp.wrapping_add(16);
     Ok((pc != 0).then_some(State { pc, sp, bp: next, interrupted: false, general: Vec::new() }))
+}
+
+/// Leaves a function that the tables leave out, as they do `__crash_kexec`, where the crashing CPU saves its registers: by
+/// the first address of other code on the stack from which rules lead to the stack's begin. That address alone is not proved.
+fn leap(path: &mut Path<'_>, orc: &Orc<'_>, state: &State) -> bool {
+    let Some(here) = path.function(state.pc, true) else { return false };
+    let stack = path.stack();
+    let candidates = (state.sp.next_multiple_of(8)..stack.end).step_by(8).filter_map(|at| {
+        let pc = path.word_on_stack(at)?;
+        path.function(pc, false).is_some_and(|function| function != here).then_some((pc, at.wrapping_add(8)))
+    });
+    let found = candidates.take(MAX_POSSIBLE).find_map(|(pc, sp)| {
+        let mut trial = Path::begin(path.ground(), sp).ok()?;
+        let mut state = State { pc, sp, bp: state.bp, interrupted: false, general: Vec::new() };
+        trial.push(pc, sp, Kind::Possible).ok()?;
+        frames(&mut trial, Some(orc), &mut state).ok()?;
+        Some(trial.finish(Ok(())).frames)
+    });
+    let Some(found) = found else { return false };
+    found.iter().all(|frame| {
+        let kind = match (frame.certain, frame.interrupted) {
+            (false, _) => Kind::Possible,
+            (true, true) => Kind::Interrupted,
+            (true, false) => Kind::Caller,
+        };
+        path.add(frame.pc.0, frame.sp.0, kind).is_ok()
+    })
 }
 
 /// Adds what looks like return addresses from `sp` to the stack's end.
