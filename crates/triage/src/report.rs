@@ -9,7 +9,7 @@ use crate::modules::Modules;
 use crate::notes::DumpNote;
 use crate::signature::Signature;
 use crate::tasks::{Cpu, Task};
-use crate::{Subject, debuginfo, log, machine, modules, notes, signature, stack, tasks};
+use crate::{Subject, debuginfo, log, machine, memory, modules, notes, signature, stack, tasks};
 use kernel::btf::Btf;
 use kernel::dwarf::Dwarf;
 use kernel::symbol_map::SymbolMap;
@@ -103,6 +103,7 @@ fn fill(subject: &mut Subject<'_>, options: &Options, report: &mut Report) {
     modules::find(subject, report);
     tasks::find(subject, report);
     machine::find(subject, report);
+    memory::find(subject, report);
     stack::find(subject, options, report);
     find_cause(subject, report);
     report.notes = notes::find(subject.dump);

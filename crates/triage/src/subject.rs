@@ -7,7 +7,7 @@ use kernel::symbol_map::SymbolMap;
 use kernel::types::{Type, TypeId, Types};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use vmcore::{Dump, Machine, Utsname, VirtAddr};
+use vmcore::{ByteOrder, Dump, Machine, Utsname, VirtAddr};
 
 /// The most CPUs believed; `CONFIG_NR_CPUS` ends at 8192.
 const MAX_CPUS: u32 = 1 << 16;
@@ -21,6 +21,8 @@ pub struct Place {
     pub size: u64,
     /// Its type, where types are known.
     pub kind: Option<TypeId>,
+    /// Of a bit field: its first bit, counted from `offset` in the order of the machine's bits, and its bits.
+    pub bits: Option<(u64, u64)>,
 }
 
 /// A dump that is being examined.
@@ -94,11 +96,12 @@ impl<'a> Subject<'a> {
         let found = self.types.and_then(|types| {
             let field = types.field(path).ok()??;
             let size = types.size(field.kind, self.word()).ok()?.unwrap_or(0);
-            Some(Place { offset: field.bit_offset / 8, size, kind: Some(field.kind) })
+            let bits = field.bits.map(|bits| (field.bit_offset % 8, bits));
+            Some(Place { offset: field.bit_offset / 8, size, kind: Some(field.kind), bits })
         });
         let found = found.or_else(|| {
             let offset = self.kernel?.info().offset(path)?;
-            Some(Place { offset, size: 0, kind: None })
+            Some(Place { offset, size: 0, kind: None, bits: None })
         });
         self.places.borrow_mut().insert(path.to_owned(), found);
         found
@@ -168,6 +171,28 @@ impl<'a> Subject<'a> {
     pub fn number_in(&self, addr: u64, path: &str) -> Option<u64> {
         let place = self.place(path)?;
         self.unsigned(addr.wrapping_add(place.offset), place.size)
+    }
+
+    /// The value of a bit field of a struct at `addr`.
+    pub fn bits_in(&self, addr: u64, path: &str) -> Option<u64> {
+        let place = self.place(path)?;
+        let (first, bits) = place.bits?;
+        let bytes = first.checked_add(bits)?.div_ceil(8);
+        if bits == 0 || bytes > 8 {
+            return None;
+        }
+        let mut value = [0; 8];
+        let value = &mut value[..bytes as usize];
+        self.read(addr.wrapping_add(place.offset), value)?;
+        // Bits are counted from the lowest of the first byte, or from its highest.
+        let (value, shift) = match self.machine().order {
+            ByteOrder::Little => (value.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte)), first),
+            ByteOrder::Big => {
+                let all = value.iter().fold(0, |all, &byte| all << 8 | u64::from(byte));
+                (all, 8 * bytes - first - bits)
+            }
+        };
+        Some(value >> shift & (u64::MAX >> (64 - bits)))
     }
 
     /// The signed number that the member of a struct at `addr` is.

@@ -1,5 +1,12 @@
 //! Who had the memory.
 
+mod counters;
+mod processes;
+mod slabs;
+mod sum;
+
+use crate::{Report, Subject};
+
 /// A counter of the kernel, by its name there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counter {
@@ -116,4 +123,42 @@ pub struct Memory {
     pub owners: Vec<Owner>,
     /// Bytes of [`Memory::total`] that no owner explains. The kernel's own accounting leaves such a rest.
     pub unexplained: u64,
+}
+
+/// Finds who had the memory. Tasks are told what their process holds.
+pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
+    if subject.types.is_none() {
+        return;
+    }
+    let managed = report.machine.managed;
+    let zone_counters = counters::all(subject, "vm_zone_stat", "NR_FREE_PAGES", "NR_VM_ZONE_STAT_ITEMS");
+    let node_counters = counters::all(subject, "vm_node_stat", "NR_INACTIVE_ANON", "NR_VM_NODE_STAT_ITEMS");
+    let (Some(total), Some(zone_counters)) = (managed, zone_counters) else {
+        report.lacks("memory", "the kernel's counters (vm_zone_stat, _totalram_pages) cannot be read");
+        return;
+    };
+    let (zones, on_lists) = counters::zones(subject);
+    let mut memory = Memory {
+        page_size: subject.page_size(),
+        total,
+        zone_counters,
+        node_counters: node_counters.unwrap_or_default(),
+        zones,
+        huge: counters::huge(subject),
+        processes: processes::find(subject, &mut report.tasks),
+        ..Memory::default()
+    };
+    match slabs::find(subject) {
+        Some((slabs, whole)) => {
+            memory.slabs = slabs;
+            if !whole {
+                report.lacks("some slab caches", "their list cannot be followed to its end");
+            }
+        }
+        None => {
+            report.lacks("slab caches", "the kernel's layout of them is not known: it has none of SLUB's")
+        }
+    }
+    sum::fill(subject, &mut memory, on_lists);
+    report.memory = Some(memory);
 }

@@ -1,0 +1,114 @@
+//! Memory of real dumps, against what drgn finds with full debug information: to the page.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::each;
+use triage::memory::Counter;
+
+fn values(counters: &[Counter]) -> Value {
+    let pairs = counters.iter().map(|counter| (counter.name.clone(), json!(counter.value)));
+    Value::Object(pairs.collect())
+}
+
+#[test]
+fn the_kernels_counters_and_zones_are_read_as_they_are() {
+    each(|name, report, golden| {
+        let memory = report.memory.as_ref().unwrap_or_else(|| panic!("{name}: {:?}", report.missing));
+        let golden = &golden["memory"];
+        assert_eq!(values(&memory.zone_counters), golden["vm_zone_stat"], "{name}");
+        assert_eq!(values(&memory.node_counters), golden["vm_node_stat"], "{name}");
+        let zones: Vec<Value> = memory
+            .zones
+            .iter()
+            .map(|zone| {
+                json!({
+                    "node": zone.node, "name": zone.name, "start_pfn": zone.start, "spanned": zone.spanned,
+                    "present": zone.present, "managed": zone.managed, "free": zone.free
+                })
+            })
+            .collect();
+        assert_eq!(json!(zones), golden["zones"], "{name}");
+        let huge: Vec<_> = memory.huge.iter().map(|huge| (huge.size, huge.total, huge.free)).collect();
+        let number = |huge: &Value, key: &str| huge[key].as_u64().unwrap();
+        let expected = golden["hugetlb"].as_array().unwrap().iter();
+        let expected: Vec<_> = expected
+            .map(|huge| (memory.page_size << number(huge, "order"), number(huge, "nr"), number(huge, "free")))
+            .collect();
+        assert_eq!(huge, expected, "{name}");
+    });
+}
+
+#[test]
+fn slab_caches_are_those_of_the_kernel_with_their_objects() {
+    each(|name, report, golden| {
+        let memory = report.memory.as_ref().unwrap();
+        let golden = &golden["memory"]["slab"];
+        assert_eq!(Some(memory.slabs.len() as u64), golden["caches"].as_u64(), "{name}");
+        let bytes: u64 = memory.slabs.iter().map(|cache| cache.bytes).sum();
+        assert_eq!(Some(bytes), golden["bytes_all_caches"].as_u64(), "{name}");
+        for expected in golden["top"].as_array().unwrap() {
+            let cache = expected["name"].as_str().unwrap();
+            let aliases = expected["aliases"].as_array().unwrap();
+            let found = memory
+                .slabs
+                .iter()
+                .find(|found| found.name == cache || aliases.contains(&json!(found.name)))
+                .unwrap_or_else(|| panic!("{name}: no {cache}"));
+            // The golden file takes off objects that CPUs keep, too; the kernel's own `/proc/slabinfo` does not.
+            assert!(
+                (expected["active_objs"].as_u64().unwrap()..=found.objects).contains(&found.active),
+                "{name}"
+            );
+            let found = json!([found.object_size, found.objects, found.slabs, found.bytes]);
+            let keys = ["object_size", "objs", "slabs", "bytes"];
+            let expected: Vec<_> = keys.iter().map(|key| expected[key].clone()).collect();
+            assert_eq!(found, json!(expected), "{name}: {cache}");
+        }
+    });
+}
+
+#[test]
+fn processes_hold_what_their_counters_say() {
+    each(|name, report, golden| {
+        let memory = report.memory.as_ref().unwrap();
+        for expected in golden["memory"]["rss_top"].as_array().unwrap() {
+            let pid = expected["pid"].as_u64().unwrap() as u32;
+            let found = memory.processes.iter().find(|found| found.pid == pid).unwrap();
+            assert_eq!(Some(found.comm.as_str()), expected["comm"].as_str(), "{name}: {pid}");
+            let pages =
+                [found.file, found.anon, found.shmem, found.swap].map(|bytes| bytes / memory.page_size);
+            let keys = ["file", "anon", "shmem", "swap"].map(|key| expected[key].as_u64().unwrap());
+            // The golden file leaves out the CPU that the crash took offline, whose part the kernel had not added yet.
+            let apart = if report.cpus.iter().all(|cpu| cpu.online == Some(true)) { 0 } else { 64 };
+            assert!(
+                pages.iter().zip(keys).all(|(a, b)| a.abs_diff(b) <= apart),
+                "{name}: {pid}: {pages:?}, {keys:?}"
+            );
+            assert_eq!(Some(found.page_tables), expected["pgtables_bytes"].as_u64(), "{name}: {pid}");
+            let task = report.tasks.iter().find(|task| task.pid == pid).unwrap();
+            assert_eq!(task.rss, Some(found.rss()), "{name}: {pid}");
+        }
+    });
+}
+
+#[test]
+fn lines_of_meminfo_are_the_kernels_sums_and_owners_are_never_more_than_there_is() {
+    each(|name, report, golden| {
+        let memory = report.memory.as_ref().unwrap();
+        let golden = &golden["memory"];
+        let line = |key: &str| memory.meminfo.iter().find(|(name, _)| *name == key).map(|(_, bytes)| *bytes);
+        let pages = |value: &Value| Some(value.as_u64().unwrap() * memory.page_size);
+        assert_eq!(line("MemTotal"), pages(&golden["totalram_pages"]), "{name}");
+        assert_eq!(line("MemFree"), pages(&golden["nr_free"]), "{name}");
+        assert_eq!(line("Buffers"), pages(&golden["blockdev_pages"]), "{name}");
+        assert_eq!(line("Percpu"), pages(&golden["percpu"]["pages"]), "{name}");
+        assert_eq!(line("VmallocUsed"), pages(&golden["vmalloc"]["nr_pages"]), "{name}");
+        assert_eq!(line("SReclaimable"), pages(&golden["slab"]["reclaimable_pages"]), "{name}");
+        let kept = memory.owners.iter().find(|owner| owner.name == "free, kept by CPUs").unwrap();
+        assert_eq!(Some(kept.bytes), pages(&golden["percpu_stat_diffs"]["pages_on_pcp_lists"]), "{name}");
+        let owned: u64 = memory.owners.iter().map(|owner| owner.bytes).sum();
+        assert_eq!(owned + memory.unexplained, memory.total, "{name}: {:?}", memory.owners);
+        assert!(memory.unexplained < memory.total / 10, "{name}: {} of {}", memory.unexplained, memory.total);
+    });
+}
