@@ -16,14 +16,16 @@ const MOST_MODULES: usize = 1 << 13;
 /// Unwinds the stacks of CPUs, and of those tasks that the options name.
 pub(crate) fn find(subject: &Subject<'_>, options: &Options, report: &mut Report) {
     let Some(memory) = subject.kernel else { return };
-    let orc = match Orc::open(memory, &subject.symbols) {
-        Ok(found) => found.map(|orc| with_modules(orc, subject)),
+    let machine = subject.machine().arch;
+    let orc = match (machine == Arch::X86_64).then(|| Orc::open(memory, &subject.symbols)).transpose() {
+        Ok(found) => found.flatten().map(|orc| with_modules(orc, subject)),
         Err(error) => {
             report.lacks("unwinding by tables", error.to_string());
             None
         }
     };
-    let unwinder = Unwinder { subject, memory, orc, size: stack_size(subject) };
+    let tables = if machine == Arch::LoongArch64 { super::places::tables(subject) } else { Vec::new() };
+    let unwinder = Unwinder { subject, memory, orc, tables, size: stack_size(subject) };
     unwinder.cpus(report);
     unwinder.tasks(options, report);
 }
@@ -57,7 +59,10 @@ fn stack_size(subject: &Subject<'_>) -> u64 {
 struct Unwinder<'a> {
     subject: &'a Subject<'a>,
     memory: &'a dyn KernelMemory,
+    /// The tables of x86_64.
     orc: Option<Orc<'a>>,
+    /// Those of LoongArch.
+    tables: Vec<unwind::loongarch64::Table>,
     /// Bytes of a task's stack.
     size: u64,
 }
@@ -149,7 +154,7 @@ impl Unwinder<'_> {
     fn stacks_of_cpu(&self, cpu: u32) -> Vec<Range<u64>> {
         match self.subject.machine().arch {
             Arch::X86_64 => super::x86_64::stacks(self.subject, cpu, self.size),
-            _ => Vec::new(),
+            _ => super::places::stacks(self.subject, cpu, self.size),
         }
     }
 
@@ -157,17 +162,7 @@ impl Unwinder<'_> {
     fn sleeping(&self, task: u64) -> Option<Registers> {
         match self.subject.machine().arch {
             Arch::X86_64 => super::x86_64::sleeping(self.subject, task),
-            Arch::Aarch64 => {
-                let at =
-                    |name| self.subject.pointer_in(task, &format!("task_struct.thread.cpu_context.{name}"));
-                Some(Registers { pc: at("pc")?, sp: at("sp")?, fp: at("fp"), ..Registers::default() })
-            }
-            // The rest is on the stack.
-            Arch::Ppc64 | Arch::S390x => {
-                let sp = self.subject.pointer_in(task, "task_struct.thread.ksp")?;
-                Some(Registers { sp, ..Registers::default() })
-            }
-            _ => None,
+            _ => super::places::sleeping(self.subject, task),
         }
     }
 
@@ -189,6 +184,8 @@ impl Unwinder<'_> {
             Arch::Aarch64 => unwind::arm64::walk(&ground, registers, running),
             Arch::Ppc64 => unwind::ppc64::walk(&ground, registers, running),
             Arch::S390x => unwind::s390x::walk(&ground, registers, running),
+            Arch::Riscv64 => unwind::riscv64::walk(&ground, registers, running),
+            Arch::LoongArch64 => unwind::loongarch64::walk(&ground, &self.tables, registers, running),
             _ => return None,
         };
         Some(self.named(walk))

@@ -1,6 +1,7 @@
 //! Stacks, with names.
 
 mod find;
+mod places;
 mod x86_64;
 
 pub(crate) use find::find;
