@@ -202,7 +202,7 @@ fn by_frame_pointer(path: &mut Path<'_>, state: &State) -> Result<Option<State>,
         }
         return Ok(next);
     }
-    if bp % 8 != 0 {
+    if !bp.is_multiple_of(8) {
         return Err(format!("the frame pointer {bp:#x} is not aligned"));
     }
     path.advance(bp, 16)?;

@@ -156,7 +156,7 @@ pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
             }
         }
         None => {
-            report.lacks("slab caches", "the kernel's layout of them is not known: it has none of SLUB's")
+            report.lacks("slab caches", "the kernel's layout of them is not known: it has none of SLUB's");
         }
     }
     sum::fill(subject, &mut memory, on_lists);

@@ -51,9 +51,9 @@ fn stack_size(subject: &Subject<'_>) -> u64 {
     let between = |(start, end)| subject.symbol(end)?.checked_sub(subject.symbol(start)?);
     // The first task's stack is marked in the kernel's image.
     let marked = [("__start_init_stack", "__end_init_stack"), ("__start_init_task", "__end_init_task")];
-    let known = subject.size_of("thread_union").into_iter().chain(marked.into_iter().filter_map(between));
+    let mut known = subject.size_of("thread_union").into_iter().chain(marked.into_iter().filter_map(between));
     let usual = if subject.machine().arch == Arch::Ppc64 { 32 << 10 } else { 16 << 10 };
-    known.filter(|size| size.is_power_of_two() && (4096..=LARGEST).contains(size)).next().unwrap_or(usual)
+    known.find(|size| size.is_power_of_two() && (4096..=LARGEST).contains(size)).unwrap_or(usual)
 }
 
 struct Unwinder<'a> {
