@@ -91,6 +91,10 @@ pub(super) fn by_address(stretches: &[Stretch]) -> String {
         let share = units::percent(*total, all);
         let _ = write!(out, "<li><span class=\"swatch {class}\"></span>{name}: {share}</li>");
     }
+    let holes = |stretch: &Stretch| stretch.addresses.1.saturating_sub(stretch.addresses.0) > stretch.bytes;
+    if stretches.iter().any(holes) {
+        out.push_str("<li><span class=\"swatch\"></span>no memory that this dump covers</li>");
+    }
     out.push_str("</ul>\n");
     if logarithmic {
         out.push_str("<p class=\"hint\">Widths are on a logarithmic scale.</p>\n");
@@ -102,6 +106,10 @@ pub(super) fn by_address(stretches: &[Stretch]) -> String {
 const HEIGHT: f64 = 340.0;
 /// The width that its rectangles are made square for.
 const WIDTH: f64 = 760.0;
+/// Width of a label's letter in the fonts that have wide ones.
+const LETTER: f64 = 7.5;
+/// The share of that width that a narrow phone has.
+const PHONE: f64 = 0.4;
 
 /// The picture by owner, of names and bytes.
 pub(super) fn by_owner(owners: &[(&str, u64)]) -> String {
@@ -117,6 +125,7 @@ pub(super) fn by_owner(owners: &[(&str, u64)]) -> String {
     );
     let rects = treemap::squarified(&sizes, Rect { x: 0.0, y: 0.0, width: WIDTH, height: HEIGHT });
     for (n, ((name, bytes), rect)) in owners.iter().zip(rects).enumerate() {
+        let letters = name.chars().count();
         let (name, size) = (Text(name), units::bytes(*bytes));
         let _ = write!(
             out,
@@ -131,14 +140,45 @@ pub(super) fn by_owner(owners: &[(&str, u64)]) -> String {
             n % 8,
         );
         // A label that does not fit is no label; the table below has all.
-        if rect.width > 90.0 && rect.height > 22.0 {
-            let _ = write!(out, "<text x=\"6\" y=\"17\">{name}</text>");
+        let room = LETTER * letters.max(size.len()) as f64 + 12.0;
+        if rect.width > room && rect.height > 22.0 {
+            let class = if rect.width * PHONE > room { "name" } else { "name wide" };
+            let _ = write!(out, "<text class=\"{class}\" x=\"6\" y=\"17\">{name}</text>");
             if rect.height > 40.0 {
-                let _ = write!(out, "<text class=\"size\" x=\"6\" y=\"34\">{size}</text>");
+                let _ = write!(out, "<text class=\"size {class}\" x=\"6\" y=\"34\">{size}</text>");
             }
         }
         out.push_str("</svg>\n");
     }
     out.push_str("</svg>\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_a_phone_would_cut_are_for_wide_windows() {
+        let picture =
+            by_owner(&[("free", 1 << 30), ("shared memory and tmpfs", 1 << 29), ("page tables", 1 << 20)]);
+        assert!(picture.contains("<text class=\"name\" x=\"6\" y=\"17\">free</text>"), "{picture}");
+        assert!(
+            picture.contains("<text class=\"name wide\" x=\"6\" y=\"17\">shared memory and tmpfs</text>"),
+            "{picture}"
+        );
+        assert!(!picture.contains("\">page tables</text>"), "{picture}");
+    }
+
+    #[test]
+    fn the_legend_names_holes_where_there_are_some() {
+        let stretch = |bytes| Stretch {
+            name: "node 0, DMA".into(),
+            addresses: (0, 8192),
+            bytes,
+            parts: vec![[1; CLASSES]],
+        };
+        assert!(by_address(&[stretch(4096)]).contains("no memory that this dump covers"));
+        assert!(!by_address(&[stretch(8192)]).contains("no memory that this dump covers"));
+    }
 }

@@ -55,17 +55,21 @@ fn list(facts: impl IntoIterator<Item = (impl Display, impl Display)>) -> String
     if out.is_empty() { out } else { format!("<dl>\n{out}</dl>\n") }
 }
 
-/// A table. A column whose head begins with `#` has numbers.
+/// A table without the columns that are empty. One whose head begins with `#` has numbers.
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.collect();
+    let full = |column: &usize| rows.iter().any(|row| row.get(*column).is_some_and(|cell| !cell.is_empty()));
+    let columns: Vec<(usize, &str)> = head.iter().copied().enumerate().filter(|(n, _)| full(n)).collect();
     let class = |name: &str| if name.starts_with('#') { " class=\"n\"" } else { "" };
     let mut out = String::from("<div class=\"table\"><table>\n<thead><tr>");
-    for name in head {
+    for (_, name) in &columns {
         let _ = write!(out, "<th{}>{}</th>", class(name), Text(name.trim_start_matches('#')));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
-    for row in rows {
+    for row in &rows {
         out.push_str("<tr>");
-        for (cell, name) in row.iter().zip(head) {
+        for (n, name) in &columns {
+            let cell = row.get(*n).map_or("", String::as_str);
             let _ = write!(out, "<td{}>{}</td>", class(name), Text(cell));
         }
         out.push_str("</tr>\n");
@@ -333,4 +337,17 @@ fn debug_information(shown: &Shown<'_>) -> String {
 
 fn missing(shown: &Shown<'_>) -> String {
     list(shown.report.missing.iter().map(|missing| (&missing.part, &missing.why)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_without_anything_are_left_out() {
+        let rows = [["ext4", "", "2"], ["jbd2", "", ""]].map(|row| row.map(str::to_owned).to_vec());
+        let table = table(&["name", "taint", "#size"], rows.into_iter());
+        assert!(table.contains("<th>name</th><th class=\"n\">size</th></tr>"), "{table}");
+        assert!(table.contains("<tr><td>jbd2</td><td class=\"n\"></td></tr>"), "{table}");
+    }
 }
