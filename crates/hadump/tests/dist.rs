@@ -81,7 +81,8 @@ fn systemd_takes_the_units() {
         let here = unit.replace("/usr/sbin", &scratch.directory().display().to_string());
         let path = scratch.directory().join(name);
         write(&path, &here);
-        let run = Run::of(Command::new(&systemd_analyze).arg("verify").arg(&path)).ok();
+        // The page that the unit names is installed with the package, not here.
+        let run = Run::of(Command::new(&systemd_analyze).args(["verify", "--man=no"]).arg(&path)).ok();
         // It says what it does not understand and ends well all the same.
         let about: Vec<&str> = run.stderr.lines().filter(|line| line.contains("hadump")).collect();
         assert!(about.is_empty(), "{about:?}");
