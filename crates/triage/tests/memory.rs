@@ -79,7 +79,8 @@ fn processes_hold_what_their_counters_say() {
             let pages =
                 [found.file, found.anon, found.shmem, found.swap].map(|bytes| bytes / memory.page_size);
             let keys = ["file", "anon", "shmem", "swap"].map(|key| expected[key].as_u64().unwrap());
-            // The golden file leaves out the CPU that the crash took offline, whose part the kernel had not added yet.
+            // Where the crash took a CPU offline the golden file has less, probably without that CPU's part, which the kernel had
+            // not added yet.
             let apart = if report.cpus.iter().all(|cpu| cpu.online == Some(true)) { 0 } else { 64 };
             assert!(
                 pages.iter().zip(keys).all(|(a, b)| a.abs_diff(b) <= apart),
