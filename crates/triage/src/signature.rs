@@ -2,7 +2,7 @@
 //!
 //! `docs/report.md` has the algorithm, so that others can compute the same.
 
-use crate::cause::machinery::is_machinery;
+use crate::cause::machinery::{is_machinery, normalised};
 use crate::cause::{Cause, Kind};
 use crate::stack::{Frame, Proof};
 use sha2::{Digest, Sha256};
@@ -67,15 +67,6 @@ pub fn find(cause: &Cause, stack: &[Frame]) -> Option<Signature> {
 fn top(functions: Vec<String>) -> Vec<String> {
     let named = functions.into_iter().filter(|name| !name.starts_with("0x") && !name.is_empty());
     named.skip_while(|name| is_machinery(name)).take(FUNCTIONS).collect()
-}
-
-/// The name of a function without what changes from build to build: offset, size and module, the suffixes that compilers
-/// give to copies and parts of functions, and the dot that big-endian POWER has in front.
-pub(crate) fn normalised(frame: &str) -> String {
-    let name = frame.split(['+', ' ']).next().unwrap_or_default();
-    let name = name.strip_prefix('.').unwrap_or(name);
-    // No function in C has a dot in its name; a Rust symbol as it is mangled has none either.
-    name.split('.').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

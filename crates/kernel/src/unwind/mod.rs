@@ -9,6 +9,7 @@ pub mod loongarch64;
 mod orc;
 mod path;
 pub mod ppc64;
+mod pt_regs;
 mod registers;
 pub mod riscv64;
 pub mod s390x;

@@ -232,7 +232,7 @@ fn rule(bytes: [u8; ENTRY as usize], layout: Layout) -> Option<Rule> {
 
 /// The register of a number (kernel: `ORC_REG_…` of `arch/x86/include/asm/orc_types.h`).
 fn base(number: u16, renumbered: bool) -> Option<Base> {
-    let places = super::x86_64::PLACES;
+    let places = super::pt_regs::X86_64;
     let [ax, dx, di, r10, r13] = [places.ax, places.dx, places.di, places.r10, places.r13].map(Base::Other);
     let known = match renumbered {
         false => [

@@ -5,27 +5,11 @@
 
 use super::orc::{Base, Kind as What, Orc, Rule};
 use super::path::{Ground, Kind, Path, only};
+use super::pt_regs::X86_64 as PLACES;
 use super::{Registers, Walk};
 
 /// The most frames that looking through the stack adds.
 const MAX_POSSIBLE: usize = 64;
-
-/// Where registers are in `struct pt_regs`, in words (kernel: `arch/x86/include/asm/ptrace.h`).
-pub(super) struct Places {
-    pub(super) r13: usize,
-    pub(super) bp: usize,
-    pub(super) r10: usize,
-    pub(super) ax: usize,
-    pub(super) dx: usize,
-    pub(super) di: usize,
-    ip: usize,
-    cs: usize,
-    sp: usize,
-    count: usize,
-}
-
-pub(super) const PLACES: Places =
-    Places { r13: 2, bp: 4, r10: 7, ax: 10, dx: 12, di: 14, ip: 16, cs: 17, sp: 19, count: 21 };
 
 /// Where a walk is.
 #[derive(Clone)]

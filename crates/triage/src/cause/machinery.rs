@@ -84,6 +84,15 @@ pub(crate) fn is_machinery(function: &str) -> bool {
     NAMES.binary_search(&function).is_ok() || PREFIXES.iter().any(|prefix| function.starts_with(prefix))
 }
 
+/// The name of a function without what changes from build to build: offset, size and module, the suffixes that compilers
+/// give to copies and parts of functions, and the dot that big-endian POWER has in front.
+pub(crate) fn normalised(frame: &str) -> String {
+    let name = frame.split(['+', ' ']).next().unwrap_or_default();
+    let name = name.strip_prefix('.').unwrap_or(name);
+    // No function in C has a dot in its name; a Rust symbol as it is mangled has none either.
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
 /// The names, for the documentation's test.
 #[cfg(test)]
 pub(crate) fn names() -> &'static [&'static str] {

@@ -21,7 +21,6 @@ mod trace;
 mod words;
 
 use crate::log::Entries;
-use crate::signature;
 use events::{Event, Events};
 pub use facts::Facts;
 use signs::{Verdict, verdict};
@@ -299,7 +298,7 @@ fn who(event: Option<&Event>, events: &Events, facts: &Facts) -> place::Who {
 /// The first frame that says why and not how the kernel crashed.
 fn first_of_interest(trace: &[String]) -> Option<String> {
     let certain = trace.iter().filter(|frame| !frame.starts_with("? ") && !frame.starts_with("0x"));
-    let mut rest = certain.skip_while(|frame| machinery::is_machinery(&signature::normalised(frame)));
+    let mut rest = certain.skip_while(|frame| machinery::is_machinery(&machinery::normalised(frame)));
     rest.next().cloned()
 }
 

@@ -68,7 +68,9 @@ fn told(cause: &Cause, key: &str) -> String {
         "panic" => text(&cause.panic),
         "frames" => cause.call_trace.len().to_string(),
         "summary" => cause.summary.clone(),
-        "signature" => signature::find(cause, &[]).map_or_else(|| "-".to_owned(), |s| s.parts[2..].join(" ")),
+        "signature" => {
+            crate::signature::find(cause, &[]).map_or_else(|| "-".to_owned(), |s| s.parts[2..].join(" "))
+        }
         _ => panic!("{key}"),
     }
 }
@@ -198,7 +200,7 @@ fn at_once(text: &str) {
     let begin = Instant::now();
     let found = find(&entries, &Facts { crash_time: true, ..Facts::default() });
     assert!(found.cause.lines.len() <= MAX_LINES);
-    let _ = (signature::find(&found.cause, &[]), entries.show(50, &found.entries));
+    let _ = (crate::signature::find(&found.cause, &[]), entries.show(50, &found.entries));
     assert!(begin.elapsed() < Duration::from_secs(20), "{} bytes took {:?}", text.len(), begin.elapsed());
 }
 
@@ -235,6 +237,6 @@ proptest! {
         let entries = entries(&text);
         let found = find(&entries, &Facts { crash_time: time, panic_cpu: cpu, task: None });
         prop_assert!(found.cause.lines.len() <= MAX_LINES && !found.cause.summary.is_empty());
-        let _ = signature::find(&found.cause, &[]);
+        let _ = crate::signature::find(&found.cause, &[]);
     }
 }
