@@ -1,7 +1,7 @@
 //! What is in which package, and where.
 
-use super::licences;
 use super::program::Program;
+use super::{changes, licences};
 use crate::cli::Shell;
 use crate::cross::Target;
 use crate::manual;
@@ -22,6 +22,8 @@ pub(crate) struct Product {
     /// Seconds since 1970: of the sources, so that the same sources make the same packages.
     pub(crate) time: u64,
     pub(crate) maintainer: String,
+    /// What is new, for rpm.
+    pub(crate) changes: String,
     /// The licence of the program as a whole, as SPDX writes it.
     pub(crate) licence: &'static str,
     program: Program,
@@ -125,6 +127,7 @@ impl Product {
             release: if without_lzo { "1+nolzo" } else { "1" },
             time: time()?,
             maintainer: maintainer()?,
+            changes: changes::for_rpm(env!("CARGO_PKG_VERSION"))?,
             licence: if without_lzo { "MIT OR Apache-2.0" } else { "GPL-2.0-only" },
             third_party: licences::third_party(without_lzo, target)?,
             program,
@@ -205,18 +208,17 @@ impl Product {
             .into_iter()
             .map(|(name, content)| File::doc(&format!("{doc}/{name}"), content))
             .collect();
-        let changes = include_bytes!("../../../../CHANGELOG.md");
+        let told = include_bytes!("../../../../CHANGELOG.md");
         let licences = match flavour {
             Flavour::Debian => {
-                files.push(File::doc(&format!("{doc}/changelog.gz"), gzip(changes)));
-                files.push(File::doc(
-                    &format!("{doc}/changelog.Debian.gz"),
-                    gzip(self.changelog().as_bytes()),
-                ));
+                let version = self.full_version();
+                let changelog = changes::for_debian(&version, &self.version, &self.maintainer, self.time);
+                files.push(File::doc(&format!("{doc}/changelog.gz"), gzip(told)));
+                files.push(File::doc(&format!("{doc}/changelog.Debian.gz"), gzip(changelog.as_bytes())));
                 doc.to_owned()
             }
             Flavour::Rpm | Flavour::Tarball => {
-                files.push(File::doc(&format!("{doc}/CHANGELOG.md"), changes));
+                files.push(File::doc(&format!("{doc}/CHANGELOG.md"), told));
                 "usr/share/licenses/hadump".to_owned()
             }
         };
@@ -224,7 +226,7 @@ impl Product {
             let content = Content::Bytes(content, 0o644);
             files.push(File { path: format!("{licences}/{name}"), content, role: Role::Licence });
         };
-        licence("copyright", licences::copyright(self).into_bytes());
+        licence("copyright", licences::copyright(&self.version, self.has_lzo()).into_bytes());
         licence("third-party.gz", gzip(&self.third_party));
         // Debian has the text on every machine, and wants a reference to it instead.
         if flavour != Flavour::Debian {
@@ -260,19 +262,6 @@ impl Product {
 
     pub(crate) fn has_lzo(&self) -> bool {
         self.licence.starts_with("GPL")
-    }
-
-    /// Debian's changelog: the changes themselves are in hadump's own.
-    fn changelog(&self) -> String {
-        let date = Command::new("date").args(["-R", "-u", "-d", &format!("@{}", self.time)]).output();
-        let date =
-            date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-        format!(
-            "hadump ({}) unstable; urgency=medium\n\n  * Version {}, as changelog.gz tells.\n\n -- {}  {date}\n",
-            self.full_version(),
-            self.version,
-            self.maintainer
-        )
     }
 }
 

@@ -1,6 +1,5 @@
 //! Under which licences the packaged program is, and the notices of everything that is linked into it.
 
-use super::contents::Product;
 use crate::cargo::cargo;
 use crate::cross::Target;
 use anyhow::{Context, Result};
@@ -11,9 +10,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-/// The file `copyright` of packages and tarballs.
-pub(crate) fn copyright(product: &Product) -> String {
-    let whole = if product.has_lzo() {
+/// The file `copyright` of packages and tarballs of a version of hadump.
+pub(crate) fn copyright(version: &str, has_lzo: bool) -> String {
+    let whole = if has_lzo {
         "\
 The program /usr/bin/hadump as a whole is under the GNU General Public License,
 version 2: it contains the LZO codec of the crate lzo1x, which is under that
@@ -24,7 +23,7 @@ elsewhere in GPL-2.0.txt beside this file."
 This build has no LZO codec, so that the program /usr/bin/hadump may be used under
 the licences of its sources."
     };
-    let nolzo = if product.has_lzo() { "" } else { " --without-lzo" };
+    let nolzo = if has_lzo { "" } else { " --without-lzo" };
     format!(
         "\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -57,7 +56,6 @@ License: MIT or Apache-2.0
  in /usr/share/common-licenses/Apache-2.0, and elsewhere in LICENSE-APACHE beside
  this file.
 ",
-        version = product.version,
         whole = indented(whole),
         mit = indented(include_str!("../../../../LICENSE-MIT")),
     )

@@ -3,6 +3,7 @@
 //! For a machine: `hadump` and `hadump-makedumpfile` as `.deb` and `.rpm`, the program's debug information as either, and a tarball.
 //! The program is static: it is copied into capture initramfs images, and one package serves every release.
 
+mod changes;
 mod check;
 mod contents;
 mod deb;

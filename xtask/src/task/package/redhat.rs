@@ -27,7 +27,9 @@ pub(crate) fn write(product: &Product, package: &Package, into: &Path) -> Result
     let config = BuildConfig::v4().compression(CompressionWithLevel::Gzip(9)).source_date(time);
     builder.using_config(config).release(release).description(about.description).build_host("localhost");
     builder.packager(product.maintainer.as_str()).group("System Environment/Kernel");
-    let full = format!("{}-{release}", product.version);
+    let full = product.full_version();
+    let author = format!("{} - {full}", product.maintainer);
+    builder.add_changelog_entry(author, product.changes.trim_end(), time);
     match about.kind {
         Kind::Program => {
             builder.suggests(Dependency::any("crash")).suggests(Dependency::any("dracut"));

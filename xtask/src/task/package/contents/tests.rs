@@ -10,6 +10,7 @@ fn product() -> Product {
         release: "1",
         time: 1_700_000_000,
         maintainer: "Somebody <somebody@example.org>".into(),
+        changes: "- It is new.\n".into(),
         licence: "GPL-2.0-only",
         program: Program {
             stripped: b"\x7fELF".to_vec(),
@@ -66,8 +67,9 @@ fn only_the_build_with_lzo_is_under_the_gpl_and_says_where_its_source_is() {
     let with = product();
     let without = Product { licence: "MIT OR Apache-2.0", release: "1+nolzo", ..product() };
     for (product, gpl) in [(with, true), (without, false)] {
-        assert_eq!(licences::copyright(&product).contains("GNU General Public License"), gpl);
-        assert!(licences::copyright(&product).contains("hadump-0.0.1-source.tar.gz"));
+        let copyright = licences::copyright(&product.version, product.has_lzo());
+        assert_eq!(copyright.contains("GNU General Public License"), gpl);
+        assert!(copyright.contains("hadump-0.0.1-source.tar.gz"));
         for flavour in [Flavour::Rpm, Flavour::Tarball] {
             let files = product.files(flavour);
             assert_eq!(files.iter().any(|file| file.path.ends_with("/GPL-2.0.txt")), gpl);
@@ -103,6 +105,10 @@ fn rpm_takes_every_package() {
         let path =
             crate::task::package::redhat::write(&product, &package, directory.path()).expect("a package");
         let read = rpm::Package::open(&path).expect("a package of rpm's");
+        let changes = read.metadata.get_changelog_entries().expect("a changelog");
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].name, "Somebody <somebody@example.org> - 0.0.1-1");
+        assert_eq!(changes[0].description, "- It is new.");
         let paths: BTreeSet<PathBuf> = read.metadata.get_file_paths().expect("paths").into_iter().collect();
         let wanted: BTreeSet<PathBuf> =
             package.files.iter().map(|file| Path::new("/").join(&file.path)).collect();
