@@ -115,6 +115,9 @@ fn page(cli: &clap::Command, name: &str, by_hand: &str) -> String {
     if !by_hand.contains(".SH EXIT STATUS") {
         text.push_str(EXIT_STATUS);
     }
+    if by_hand.contains(".SH SEE ALSO") {
+        return text;
+    }
     let others =
         if stem == "hadump" { "hadump\\-boot (8),\n.BR hadump.conf (5),\n.BR " } else { "hadump (1),\n.BR " };
     let last = if stem == "hadump-save" { "hadump\\-status (1)" } else { "hadump\\-save (1)" };

@@ -27,8 +27,8 @@ pub(crate) struct Report {
 pub(crate) enum Tasks {
     /// Tasks that wait without being interruptible
     Blocked,
-    /// Nobody's
+    /// Nobody's: only those of the CPUs
     Running,
-    /// Everybody's
+    /// Those of all tasks
     All,
 }
