@@ -14,30 +14,11 @@ use crate::notes;
 use crate::rng::Rng;
 use crate::synth::hash::page_size_index;
 use crate::synth::pages::{BUDDY, HUGETLB, OFFLINE, SLAB, Zone, orders};
-use crate::synth::pool::Pool;
-use crate::synth::vmemmap::SECTION_BITS;
+use crate::synth::sections::{MAX_PHYSMEM_BITS, MEM_SECTION, SECTION_BITS};
+use crate::synth::statics::{
+    DESCRIPTORS, INFOS, MISC, NODE_DATA, PGDAT, RING, SWAPPER_PG_DIR, StaticData, TEXT, UTS, VMCOREINFO,
+};
 use crate::synth::{LINEAR, Mmu, SynthOptions, hash, radix};
-
-/// Physical address of the top page table: 64 KiB.
-pub(crate) const SWAPPER_PG_DIR: u64 = 0x30_0000;
-/// The VMCOREINFO note.
-const VMCOREINFO: u64 = 0x40_0000;
-/// `init_uts_ns`, whose name is at its beginning.
-const UTS: u64 = 0x41_0000;
-/// Small variables.
-const MISC: u64 = 0x42_0000;
-/// `printk_rb_static`.
-const RING: u64 = 0x43_0000;
-const DESCRIPTORS: u64 = 0x44_0000;
-const INFOS: u64 = 0x45_0000;
-const TEXT: u64 = 0x46_0000;
-/// The one node's `pglist_data`.
-const PGDAT: u64 = 0x48_0000;
-/// `node_data`, 256 pointers.
-const NODE_DATA: u64 = 0x49_0000;
-
-const MAX_PHYSMEM_BITS: u32 = 51;
-const MEM_SECTION: u64 = 32;
 
 /// Offsets that differ between the two page sizes.
 struct NodeLayout {
@@ -52,24 +33,6 @@ fn node_layout(page_size: u64) -> NodeLayout {
         NodeLayout { node_size: 20480, nr_zones: 19488, zone_size: 1536, vm_stat: 1408 }
     } else {
         NodeLayout { node_size: 21248, nr_zones: 20256, zone_size: 1920, vm_stat: 1792 }
-    }
-}
-
-/// Where the variables lie that other parts write to; physical addresses unless said otherwise.
-pub(crate) struct StaticData {
-    pub(crate) vmemmap_list: u64,
-    /// The section root table's virtual address, and how many roots it has.
-    mem_section: (u64, u64),
-}
-
-impl StaticData {
-    pub(crate) fn new(mem_section: (u64, u64)) -> Self {
-        Self { vmemmap_list: MISC + 0x100, mem_section }
-    }
-
-    /// Virtual address of a free list's head.
-    pub(crate) fn free_list(&self, order: usize, kind: usize) -> u64 {
-        LINEAR + PGDAT + 256 + order as u64 * 104 + kind as u64 * 16
     }
 }
 
@@ -95,50 +58,6 @@ pub struct LogLine {
     pub level: u8,
     /// The text, which may hold line breaks.
     pub text: String,
-}
-
-fn roots(page_size: u64) -> (u64, u64) {
-    let per_root = page_size / MEM_SECTION;
-    ((1 << (MAX_PHYSMEM_BITS - SECTION_BITS)) / per_root, per_root)
-}
-
-/// Bytes that [`sections`] takes from the pool.
-pub(crate) fn section_bytes(options: &SynthOptions) -> u64 {
-    let (count, per_root) = roots(options.page_size);
-    let end = options.ram.iter().map(|extent| extent.end()).max().unwrap_or(0);
-    count * 8 + ((end >> SECTION_BITS) / per_root + 2) * options.page_size
-}
-
-/// Writes `mem_section` (SPARSEMEM_EXTREME); returns its virtual address and its length.
-pub(crate) fn sections(
-    options: &SynthOptions,
-    memory: &mut Memory,
-    pool: &mut Pool,
-    vmemmap: u64,
-) -> Result<(u64, u64)> {
-    let order = options.order;
-    let (count, per_root) = roots(options.page_size);
-    let table = pool.take(count * 8, options.page_size)?;
-    let mut root = None;
-    for extent in &options.ram {
-        for section in extent.start >> SECTION_BITS..extent.end().div_ceil(1 << SECTION_BITS) {
-            let number = section / per_root;
-            let page = match root {
-                Some((known, page)) if known == number => page,
-                _ => {
-                    let page = pool.take(options.page_size, options.page_size)?;
-                    memory.write(table + number * 8, &order.u64(LINEAR + page))?;
-                    root = Some((number, page));
-                    page
-                }
-            };
-            // Present, has a memory map, online, early; the map is kept less its own start, which leaves its base.
-            let mut out = Bytes::new(order);
-            out.u64(vmemmap | 0xf).u64(LINEAR + page).u64(0).u64(0);
-            memory.write(page + (section % per_root) * MEM_SECTION, &out.bytes)?;
-        }
-    }
-    Ok((LINEAR + table, count))
 }
 
 /// Gives the kernel image something to compress.

@@ -6,8 +6,8 @@
 use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::memory::Memory;
-use crate::synth::facts::StaticData;
 use crate::synth::pool::Pool;
+use crate::synth::statics::StaticData;
 use crate::synth::{LINEAR, SynthOptions};
 
 /// Where vmemmap begins: 64 KiB pages.

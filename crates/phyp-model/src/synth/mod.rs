@@ -19,6 +19,8 @@ pub mod hash;
 pub mod pages;
 pub mod pool;
 pub mod radix;
+mod sections;
+mod statics;
 mod vmemmap;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ pub use facts::{LogLine, Release};
 pub use pages::{Class, Mix};
 
 use pool::Pool;
+use statics::StaticData;
 use vmemmap::Vmemmap;
 
 /// Where the linear map of ppc64 begins.
@@ -197,10 +200,11 @@ pub fn build(options: &SynthOptions, memory: &mut Memory) -> Result<Kernel> {
         let expected = "4096 or 65536";
         return Err(ModelError::Options { what: "page_size", found: options.page_size, expected });
     }
-    let mut pool = Pool::new(options, image)?;
+    let mut pool =
+        Pool::new(&room(options, image), options.page_size, needs(options), vmemmap::unit(options));
     let mut vmemmap = Vmemmap::plan(options, &mut pool)?;
-    let sections = facts::sections(options, memory, &mut pool, vmemmap.base())?;
-    let static_data = facts::StaticData::new(sections);
+    let sections = sections::write(options, memory, &mut pool, vmemmap.base())?;
+    let static_data = StaticData::new(sections);
 
     let rng = Rng::new(options.seed);
     let kernel_frames = pool.frames(image);
@@ -240,4 +244,20 @@ pub(crate) fn whole_frames(ram: &[Extent], page_size: u64) -> Vec<(u64, u64)> {
 /// RAM where the kernel may put its own structures.
 pub(crate) fn room(options: &SynthOptions, image: Extent) -> Vec<Extent> {
     subtract(&options.ram, &merged([options.avoid.clone(), vec![image]].concat()))
+}
+
+/// Bytes that the kernel's structures can need.
+fn needs(options: &SynthOptions) -> u64 {
+    let ram = total(&options.ram);
+    let unit = vmemmap::unit(options);
+    let pieces = vmemmap::pieces(options).len() as u64;
+    let shared = if options.share_vmemmap { pieces.min(512) } else { pieces };
+    // Page tables: one page for every 512 entries, for vmemmap and the linear map, and one of each level.
+    let tables = match options.mmu {
+        Mmu::Radix { .. } => {
+            (pieces * 8).max(0x1_0000) + (ram >> 30) * 0x1000 + options.ram.len() as u64 * 0x2000
+        }
+        Mmu::Hash { .. } => pieces * 24,
+    };
+    shared * unit + tables + sections::bytes(options) + 16 * 0x1_0000
 }

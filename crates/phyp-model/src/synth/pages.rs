@@ -8,7 +8,7 @@ use crate::content;
 use crate::error::Result;
 use crate::memory::Memory;
 use crate::rng::Rng;
-use crate::synth::facts::StaticData;
+use crate::synth::statics::StaticData;
 use crate::synth::vmemmap::Vmemmap;
 use crate::synth::{Fill, LINEAR, SynthOptions, whole_frames};
 

@@ -1,8 +1,7 @@
 //! Memory for the synthetic kernel's own structures.
 
 use crate::error::{ModelError, Result};
-use crate::extent::{Extent, total};
-use crate::synth::{Mmu, SynthOptions, facts, room, vmemmap};
+use crate::extent::Extent;
 
 /// Hands out memory from the lowest RAM above the kernel image, around what must be avoided.
 ///
@@ -16,40 +15,27 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Sets aside what the structures of `options` can need.
-    pub(crate) fn new(options: &SynthOptions, image: Extent) -> Result<Self> {
-        let room = room(options, image);
-        let ram = total(&options.ram);
-        let unit = vmemmap::unit(options);
-        let pieces = vmemmap::pieces(options).len() as u64;
-        let shared = if options.share_vmemmap { pieces.min(512) } else { pieces };
-        // Page tables: one page for every 512 entries, for vmemmap and the linear map, and one of each level.
-        let tables = match options.mmu {
-            Mmu::Radix { .. } => {
-                (pieces * 8).max(0x1_0000) + (ram >> 30) * 0x1000 + options.ram.len() as u64 * 0x2000
-            }
-            Mmu::Hash { .. } => pieces * 24,
-        };
-        let wanted = shared * unit + tables + facts::section_bytes(options) + 16 * 0x1_0000;
-        let grain = options.page_size.max(0x1_0000);
+    /// Sets aside `wanted` bytes of `room`, in pages of `page_size`; the largest structure has `unit` bytes.
+    pub(crate) fn new(room: &[Extent], page_size: u64, wanted: u64, unit: u64) -> Self {
+        let grain = page_size.max(0x1_0000);
         let mut extents = Vec::new();
         let mut have = 0;
         for extent in room {
             let start = extent.start.next_multiple_of(grain);
-            let end = extent.end() / options.page_size * options.page_size;
+            let end = extent.end() / page_size * page_size;
             if have >= wanted {
                 break;
             }
             if end < start + 2 * unit {
                 continue;
             }
-            let take = (wanted - have + unit).next_multiple_of(options.page_size).min(end - start);
+            let take = (wanted - have + unit).next_multiple_of(page_size).min(end - start);
             extents.push(Extent::new(start, take));
             // Aligning a unit, and ending inside one, cost up to a unit in each range.
             have += take - unit;
         }
         let next = extents.first().map_or(0, |extent| extent.start);
-        Ok(Self { extents, page_size: options.page_size, at: 0, next })
+        Self { extents, page_size, at: 0, next }
     }
 
     /// `size` bytes at a multiple of `align`.

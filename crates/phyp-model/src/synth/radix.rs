@@ -6,8 +6,8 @@
 use crate::error::Result;
 use crate::extent::{Extent, covers};
 use crate::memory::Memory;
-use crate::synth::facts::SWAPPER_PG_DIR;
 use crate::synth::pool::Pool;
+use crate::synth::statics::SWAPPER_PG_DIR;
 use crate::synth::{LINEAR, SynthOptions};
 
 /// Where vmalloc begins.

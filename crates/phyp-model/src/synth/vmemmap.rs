@@ -4,15 +4,13 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::memory::Memory;
-use crate::synth::facts::StaticData;
 use crate::synth::pool::Pool;
+use crate::synth::sections::SECTION_BITS;
+use crate::synth::statics::StaticData;
 use crate::synth::{Mmu, SynthOptions, hash, radix};
 
 /// Bytes of a `struct page`.
 pub(crate) const STRUCT_PAGE: u64 = 64;
-/// Bytes of a memory section as a power of two.
-pub(crate) const SECTION_BITS: u32 = 24;
-
 /// The size in bytes of one piece of vmemmap as it is mapped.
 pub(crate) fn unit(options: &SynthOptions) -> u64 {
     match options.mmu {
