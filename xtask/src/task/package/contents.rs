@@ -105,7 +105,7 @@ its command line.",
 };
 
 const MAKEDUMPFILE: About = About {
-    summary: "hadump in makedumpfile's place",
+    summary: "stand-in for makedumpfile that runs hadump",
     description: "\
 Lets the scripts of a distribution that run makedumpfile save crash dumps
 with hadump: it puts hadump under that name. Removing the package puts the

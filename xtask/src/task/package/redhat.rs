@@ -20,8 +20,9 @@ pub(crate) fn write(product: &Product, package: &Package, into: &Path) -> Result
     let about = package.about;
     let architecture = if about.kind == Kind::Makedumpfile { "noarch" } else { product.target.machine };
     let release = product.release;
+    let summary = capitalised(about.summary);
     let mut builder =
-        PackageBuilder::new(package.name, &product.version, product.licence, architecture, about.summary);
+        PackageBuilder::new(package.name, &product.version, product.licence, architecture, &summary);
     let time = u32::try_from(product.time).context("rpm counts seconds in 32 bits")?;
     // What rpm of any age reads, and the same bytes each time.
     let config = BuildConfig::v4().compression(CompressionWithLevel::Gzip(9)).source_date(time);
@@ -71,6 +72,12 @@ pub(crate) fn write(product: &Product, package: &Package, into: &Path) -> Result
     let path = into.join(format!("{}-{full}.{architecture}.rpm", package.name));
     builder.build()?.write_file(&path).with_context(|| path.display().to_string())?;
     Ok(path)
+}
+
+/// A summary as rpm has them; Debian's begin with a small letter.
+fn capitalised(summary: &str) -> String {
+    let mut letters = summary.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Directories that no other package has: rpm leaves them behind unless the package names them.

@@ -1,4 +1,4 @@
-# judges.sh VERSION: lintian on the .debs; rpm installs the .rpms into the tree /boots/rpm-root and removes them.
+# judges.sh VERSION: lintian reads the .debs and rpmlint the .rpms, which rpm installs into the tree /boots/rpm-root and removes.
 version=$1
 export LC_ALL=C
 fail() {
@@ -6,7 +6,8 @@ fail() {
     exit 1
 }
 cd /boots/packages
-lintian --allow-root --fail-on error --display-info ./*.deb && echo "lintian: no errors"
+lintian --allow-root --fail-on error --display-info ./*.deb || fail "lintian"
+echo "lintian: no errors"
 
 root=/boots/rpm-root
 # Debian's rpm has no database of Debian's packages, so it cannot know that there is a shell.
@@ -29,8 +30,5 @@ in_root --erase hadump-debuginfo hadump-makedumpfile hadump
 left=$(find "$root" -xdev -name '*hadump*' ! -path "$root/hadump*" ! -path "$root/var/*")
 [ -z "$left" ] || fail "left behind: $left"
 echo "rpm: $version installed, verified, removed"
-if command -v rpmlint >/dev/null; then
-    rpmlint ./*.rpm
-else
-    echo "rpmlint: not in this Debian"
-fi
+rpmlint --config /hadump/dist/packages/rpmlint.toml ./*.rpm || fail "rpmlint"
+echo "rpmlint: no errors"
