@@ -129,7 +129,10 @@ fn a_file_system_that_cannot_sync_single_files_is_no_failure() {
             (&["convert", "-q", input, "-o", "a"][..], &["a"][..]),
             (&["makedumpfile", "-l", "-d", "31", input, "b"], &["a", "b"]),
             (&["makedumpfile", "--dump-dmesg", input, "c"], &["a", "b", "c"]),
-            (&["save", "-q", "--root", root, "--to", "d"], &["a", "b", "c", "d", "d-dmesg.txt"]),
+            (
+                &["save", "-q", "--root", root, "--to", "d"],
+                &["a", "b", "c", "d", "d-dmesg.txt", "d-report.json", "d-report.txt"],
+            ),
         ] {
             let Some(mut command) = faulty("fsync,fdatasync", &format!("error={error}"), HADUMP) else {
                 return;
@@ -268,7 +271,7 @@ fn is_kept(dump: &Dump, mut child: Child, signal: &str, code: i32, output: &Scra
         ended => {
             assert_eq!(ended, Some(code), "{signal}");
             let mut found = names(output.directory());
-            found.retain(|name| !name.ends_with("-dmesg.txt"));
+            found.retain(|name| !name.ends_with("-dmesg.txt") && !name.contains("-report."));
             assert_eq!(found, left, "{signal}");
             is_part_of(&output.directory().join(left[0]), &dump.elf);
         }

@@ -164,7 +164,14 @@ fn a_save_that_a_bad_page_ends_goes_on_where_it_was() {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(names(to.directory()), ["vmcore-dmesg.txt", "vmcore-incomplete", "vmcore.journal"]);
+    let left = [
+        "vmcore-dmesg.txt",
+        "vmcore-incomplete",
+        "vmcore-report.json",
+        "vmcore-report.txt",
+        "vmcore.journal",
+    ];
+    assert_eq!(names(to.directory()), left);
     file.write_all_at(&all, 0).expect("the page is good again");
     let output = save(root.path(), to.path(), &["-d", "0", "--access", "map", "--resume"]).ok();
     let report = json(&output);

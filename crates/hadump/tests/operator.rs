@@ -142,7 +142,10 @@ fn a_report_that_a_full_standard_output_does_not_take_changes_nothing_and_is_tol
         let run = Run::of(shell.current_dir(place.directory())).ok();
         assert!(run.stderr.contains("standard output: cannot print the report"), "{}", run.stderr);
     }
-    assert_eq!(names(place.directory()), ["out", "saved", "saved-dmesg.txt"]);
+    assert_eq!(
+        names(place.directory()),
+        ["out", "saved", "saved-dmesg.txt", "saved-report.json", "saved-report.txt"]
+    );
 }
 
 #[test]

@@ -162,10 +162,12 @@ fn a_save_that_may_replace_a_file_goes_on_to_replace_it() {
     killed(root.path(), &to, &["--force"], || checkpoint_in(crash.path()));
     assert_eq!(fs::read(&to).unwrap(), b"an old dump");
     assert_eq!(saved_whole(root.path(), save(root.path(), &to, &["--resume"])), to);
-    assert_eq!(files(crash.path()), [to.clone(), crash.path().join("vmcore-dmesg.txt")]);
+    let beside = ["vmcore-dmesg.txt", "vmcore-report.json", "vmcore-report.txt"];
+    let all = ["vmcore"].iter().chain(&beside).map(|name| crash.path().join(name));
+    assert_eq!(files(crash.path()), all.collect::<Vec<_>>());
     // One that may not is refused at its end, and nothing is lost of either.
     fs::remove_file(&to).unwrap();
-    fs::remove_file(crash.path().join("vmcore-dmesg.txt")).unwrap();
+    beside.iter().for_each(|name| fs::remove_file(crash.path().join(name)).unwrap());
     killed(root.path(), &to, &[], || checkpoint_in(crash.path()));
     fs::write(&to, "another dump").unwrap();
     let output = save(root.path(), &to, &["--resume"]);

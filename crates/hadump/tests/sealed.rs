@@ -4,7 +4,7 @@
 mod common;
 
 use common::peer;
-use common::run::{self, HADUMP, Run, Scratch, hadump, names};
+use common::run::{self, HADUMP, Run, Scratch, hadump, names, names_but_report};
 use corpus::X86_64;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -134,7 +134,8 @@ fn age_opens_what_was_saved_and_makes_the_plain_bytes_of_it() {
     let files = parts(sealed.directory());
     assert!(files.len() > 3, "{files:?}");
     let mut expected: Vec<_> = (0..files.len()).map(|n| format!("vmcore.{n:05}.age")).collect();
-    expected.insert(0, "vmcore-dmesg.txt.age".into());
+    let beside = ["vmcore-dmesg.txt.age", "vmcore-report.json.age", "vmcore-report.txt.age"];
+    expected.splice(0..0, beside.map(str::to_owned));
     assert_eq!(names(sealed.directory()), expected);
     for name in &expected {
         let mode = fs::metadata(sealed.directory().join(name)).unwrap().mode();
@@ -150,6 +151,10 @@ fn age_opens_what_was_saved_and_makes_the_plain_bytes_of_it() {
         same_bytes(received.path(), plain.path());
         let log = case.decrypted(key, &[sealed.directory().join("vmcore-dmesg.txt.age")]);
         assert!(log == fs::read(plain.directory().join("vmcore-dmesg.txt")).unwrap());
+        for name in ["vmcore-report.txt", "vmcore-report.json"] {
+            let report = case.decrypted(key, &[sealed.directory().join(format!("{name}.age"))]);
+            assert!(report == fs::read(plain.directory().join(name)).unwrap());
+        }
         // The parts in any order, or the first of them for all.
         let reversed: Vec<_> = files.iter().rev().cloned().collect();
         for named in [&reversed[..], &files[..1]] {
@@ -341,7 +346,8 @@ fn a_save_that_is_killed_goes_on_without_a_key_and_shows_no_registers() {
     assert!(met > 0, "{kills} kills");
     case.sealed(sealed.path(), &["-d", "0", "--resume"]).ok();
     let files = parts(sealed.directory());
-    assert_eq!(names(sealed.directory()).len(), files.len() + 1, "{:?}", names(sealed.directory()));
+    let left = names_but_report(sealed.directory());
+    assert_eq!(left.len(), files.len() + 1, "{left:?}");
     let received = Scratch::new("received");
     receive(&case.decrypted("age", &files), received.path(), &[]).ok();
     same_pages(received.path(), plain.path());

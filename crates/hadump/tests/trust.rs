@@ -220,12 +220,14 @@ fn attacker() {
         seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         (seed >> 33) as usize % end.max(1)
     };
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 8] = [
         "vmcore",
         "vmcore-incomplete",
         "vmcore.journal",
         "vmcore-dmesg.txt",
         "vmcore-dmesg.txt-incomplete",
+        "vmcore-report.txt",
+        "vmcore-report.json-incomplete",
         "x",
     ];
     loop {

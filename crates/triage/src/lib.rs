@@ -19,8 +19,10 @@ pub mod memory;
 pub mod notes;
 pub mod signature;
 pub mod debuginfo;
+mod budget;
 mod report;
 pub mod subject;
 
-pub use report::{Missing, Options, Report, Stacks, examine};
+pub use budget::Budget;
+pub use report::{Missing, Options, Report, Stacks, examine, examine_within};
 pub use subject::Subject;

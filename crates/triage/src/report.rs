@@ -1,5 +1,6 @@
 //! All that was found, and what could not be.
 
+use crate::budget::{Bounded, Budget};
 use crate::cause::{self, Cause, Facts, Kind};
 use crate::debuginfo::DebugInformation;
 use crate::log::Log;
@@ -8,7 +9,7 @@ use crate::memory::Memory;
 use crate::modules::Modules;
 use crate::notes::DumpNote;
 use crate::signature::Signature;
-use crate::tasks::{Cpu, Task};
+use crate::tasks::{Cpu, Queues, Task};
 use crate::{Subject, debuginfo, log, machine, memory, modules, notes, signature, stack, tasks};
 use kernel::btf::Btf;
 use kernel::dwarf::Dwarf;
@@ -87,8 +88,7 @@ pub fn examine(
 ) -> Report {
     let mut report = Report::default();
     let memory = kernel.map(|kernel| kernel as &dyn KernelMemory);
-    let symbols = memory.map_or_else(SymbolMap::default, |memory| symbols(memory, vmlinux, &mut report));
-    let types = memory.and_then(|memory| types(memory, &symbols, vmlinux, &mut report));
+    let (symbols, types) = knowledge(memory, vmlinux, &mut report);
     let mut subject = Subject::new(dump, memory, symbols, types.as_deref());
     subject.utsname = kernel.map(Kernel::utsname);
     if memory.is_none() {
@@ -98,14 +98,83 @@ pub fn examine(
     report
 }
 
-/// Fills the parts. Modules come first: their symbols are needed for stacks.
+/// As [`examine`], but no more is read than `whole` allows. Where that is too little, the report is cut to the log, the
+/// cause, the machine and the CPUs, on the budget `cut`, and [`Report::missing`] begins with the reason.
+pub fn examine_within(
+    dump: &Dump,
+    kernel: &Kernel<'_>,
+    options: &Options,
+    whole: &Budget<'_>,
+    cut: &Budget<'_>,
+) -> Report {
+    let mut report = Report::default();
+    let on_whole = Bounded { memory: kernel, budget: whole };
+    let (symbols, types) = knowledge(Some(&on_whole), None, &mut report);
+    let mut subject = Subject::new(dump, Some(&on_whole), symbols, types.as_deref());
+    subject.utsname = Some(kernel.utsname());
+    let mut queues = begin(&subject, &mut report);
+    let mut first = None;
+    if whole.spent().is_none() {
+        first = Some(report.clone());
+        finish(&mut subject, &queues, options, &mut report);
+    }
+    let Some(why) = whole.spent() else { return report };
+    // What was being found is half of something. Symbols and types are kept as far as they were read.
+    let on_cut = Bounded { memory: kernel, budget: cut };
+    let mut subject = Subject::new(dump, Some(&on_cut), subject.symbols, types.as_deref());
+    subject.utsname = Some(kernel.utsname());
+    report = first.unwrap_or_else(|| {
+        let mut report = Report::default();
+        queues = begin(&subject, &mut report);
+        report
+    });
+    let missing = std::mem::take(&mut report.missing);
+    report.lacks("all but the log, the cause, the machine and the CPUs", why);
+    report.missing.extend(missing);
+    report.tasks = tasks::running(&subject, &queues);
+    stack::find(&subject, &Options { stacks: Stacks::Running }, &mut report);
+    // Those of CPUs are no list of tasks.
+    report.tasks.clear();
+    conclude(&subject, &mut report);
+    report
+}
+
+/// The symbols and types to go by.
+fn knowledge<'v>(
+    memory: Option<&dyn KernelMemory>,
+    vmlinux: Option<&'v Vmlinux>,
+    report: &mut Report,
+) -> (SymbolMap, Option<Box<dyn Types + 'v>>) {
+    let symbols = memory.map_or_else(SymbolMap::default, |memory| symbols(memory, vmlinux, report));
+    let types = memory.and_then(|memory| types(memory, &symbols, vmlinux, report));
+    (symbols, types)
+}
+
+/// Fills the parts.
 fn fill(subject: &mut Subject<'_>, options: &Options, report: &mut Report) {
-    modules::find(subject, report);
-    tasks::find(subject, report);
+    let queues = begin(subject, report);
+    finish(subject, &queues, options, report);
+}
+
+/// Fills what matters most, which takes little: what CPUs were doing, the machine, the cause and the log.
+fn begin(subject: &Subject<'_>, report: &mut Report) -> Queues {
+    let queues = tasks::queues(subject, report);
     machine::find(subject, report);
+    find_cause(subject, report);
+    queues
+}
+
+/// Fills the other parts. Modules come first: their symbols are needed for stacks.
+fn finish(subject: &mut Subject<'_>, queues: &Queues, options: &Options, report: &mut Report) {
+    modules::find(subject, report);
+    tasks::find(subject, queues, report);
     memory::find(subject, report);
     stack::find(subject, options, report);
-    find_cause(subject, report);
+    conclude(subject, report);
+}
+
+/// Fills what follows from the other parts.
+fn conclude(subject: &Subject<'_>, report: &mut Report) {
     report.notes = notes::find(subject.dump);
     let machine = &report.machine;
     report.debug_information =

@@ -63,33 +63,19 @@ pub struct Cpu {
     pub stack: Option<Stack>,
 }
 
-/// Finds all tasks and what CPUs were doing, without stacks.
-pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
-    let possible = subject.cpus("__cpu_possible_mask").unwrap_or_default();
-    let online = subject.cpus("__cpu_online_mask");
-    let queues = |member: &str, cpu| {
-        let queue = subject.per_cpu_symbol("runqueues", cpu)?;
-        subject.pointer_in(queue, member).filter(|&task| task != 0)
-    };
-    let now = possible
-        .iter()
-        .filter_map(|&cpu| subject.number_in(subject.per_cpu_symbol("runqueues", cpu)?, "rq.clock"))
-        .max();
-    let mut running = HashMap::new();
-    for &cpu in &possible {
-        let current = queues("rq.curr", cpu).or_else(|| current(subject, cpu));
-        running.extend(current.map(|task| (task, cpu)));
-        let known = current.and_then(|task| task_at(subject, task, now));
-        report.cpus.push(Cpu {
-            cpu,
-            online: online.as_ref().map(|online| online.contains(&cpu)),
-            pid: known.as_ref().map(|task| task.pid),
-            comm: known.map(|task| task.comm),
-            ..Cpu::default()
-        });
-    }
-    let idle = possible.iter().filter_map(|&cpu| Some((cpu, queues("rq.idle", cpu)?)));
-    let idle: Vec<(u32, u64)> = idle.collect();
+/// What the queues of CPUs say.
+pub(crate) struct Queues {
+    /// The running tasks, and where.
+    running: HashMap<u64, u32>,
+    /// The idle tasks of CPUs.
+    idle: Vec<(u32, u64)>,
+    /// The time by the clock that tasks' times are measured by.
+    now: Option<u64>,
+}
+
+/// Finds all tasks, without stacks.
+pub(crate) fn find(subject: &Subject<'_>, queues: &Queues, report: &mut Report) {
+    let Queues { running, idle, now } = queues;
     let (mut found, broken) = addresses(subject);
     found.retain(|addr| !idle.iter().any(|(_, task)| task == addr));
     if let Some(why) = broken {
@@ -97,11 +83,11 @@ pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
     }
     let mut tasks: Vec<Task> = Vec::new();
     let mut unreadable = 0usize;
-    for (cpu, addr) in idle {
+    for &(cpu, addr) in idle {
         tasks.extend(task_at(subject, addr, None).map(|task| Task { cpu: Some(cpu), ..task }));
     }
     for addr in found {
-        match task_at(subject, addr, now) {
+        match task_at(subject, addr, *now) {
             Some(task) => tasks.push(task),
             None => unreadable += 1,
         }
@@ -114,6 +100,43 @@ pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
     }
     tasks.sort_by_key(|task| (task.pid, if task.pid == 0 { task.cpu } else { None }));
     report.tasks = tasks;
+}
+
+/// The tasks that ran.
+pub(crate) fn running(subject: &Subject<'_>, queues: &Queues) -> Vec<Task> {
+    let known = queues.running.iter().filter_map(|(&addr, &cpu)| {
+        Some(Task { cpu: Some(cpu), running: true, ..task_at(subject, addr, queues.now)? })
+    });
+    known.collect()
+}
+
+/// Finds what CPUs were doing.
+pub(crate) fn queues(subject: &Subject<'_>, report: &mut Report) -> Queues {
+    let possible = subject.cpus("__cpu_possible_mask").unwrap_or_default();
+    let online = subject.cpus("__cpu_online_mask");
+    let queued = |member: &str, cpu| {
+        let queue = subject.per_cpu_symbol("runqueues", cpu)?;
+        subject.pointer_in(queue, member).filter(|&task| task != 0)
+    };
+    let now = possible
+        .iter()
+        .filter_map(|&cpu| subject.number_in(subject.per_cpu_symbol("runqueues", cpu)?, "rq.clock"))
+        .max();
+    let mut running = HashMap::new();
+    for &cpu in &possible {
+        let current = queued("rq.curr", cpu).or_else(|| current(subject, cpu));
+        running.extend(current.map(|task| (task, cpu)));
+        let known = current.and_then(|task| task_at(subject, task, now));
+        report.cpus.push(Cpu {
+            cpu,
+            online: online.as_ref().map(|online| online.contains(&cpu)),
+            pid: known.as_ref().map(|task| task.pid),
+            comm: known.map(|task| task.comm),
+            ..Cpu::default()
+        });
+    }
+    let idle = possible.iter().filter_map(|&cpu| Some((cpu, queued("rq.idle", cpu)?))).collect();
+    Queues { running, idle, now }
 }
 
 /// The task that x86_64 keeps for each CPU.

@@ -12,7 +12,7 @@ pub(crate) use completions::{Completions, Shell};
 pub(crate) use input::{Access, InputArgs};
 pub(crate) use outputs::{Cut, Shard, is_stream};
 pub(crate) use report::{Report, Tasks};
-pub(crate) use save::{Release, Save};
+pub(crate) use save::{CrashReport, Release, Save};
 pub(crate) use write::{Compression, Format, WriteArgs};
 
 use clap::{Args, Parser, Subcommand};

@@ -81,9 +81,28 @@ pub(crate) struct Save {
     /// Replace an existing output file or what is on a block device, and start over if an earlier save was interrupted
     #[arg(short, long, conflicts_with = "resume")]
     pub(crate) force: bool,
-    /// Print the report as JSON on standard output
+    /// Whether to report why the machine crashed, in NAME-report.txt and NAME-report.json, before any page is saved
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "beside",
+        default_missing_value = "beside"
+    )]
+    pub(crate) report: CrashReport,
+    /// Print the report of the save as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Whether a save reports why the machine crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CrashReport {
+    /// No
+    Never,
+    /// In files beside the dump, as the log
+    Beside,
 }
 
 /// When memory is released.

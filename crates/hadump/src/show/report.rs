@@ -1,11 +1,12 @@
 //! What a conversion did, for people and as JSON.
 
+use crate::show::terminal::Json;
 use crate::show::units;
 use dumpfile::Written;
 use dumpfile::codec::{Choice, Method};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::time::Duration;
 use vmcore::{Dump, Reason, Selection};
 
@@ -252,8 +253,15 @@ pub(crate) fn words(name: &str) -> String {
 
 /// Prints a value as JSON on standard output.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let text = crate::show::terminal::json(&serde_json::to_string_pretty(value)?);
-    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    write_json(&mut out, value)?;
+    Ok(out.flush()?)
+}
+
+/// Writes a value as JSON, and a line end.
+pub(crate) fn write_json(mut out: impl Write, value: &impl Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(Json(&mut out), value)?;
+    Ok(writeln!(out)?)
 }
 
 /// Prints text on standard output.

@@ -81,8 +81,22 @@ impl Write for Events {
     }
 }
 
-/// JSON in which a terminal obeys nothing: what JSON itself leaves as it is can only be in strings.
-pub(crate) fn json(text: &str) -> String {
+/// JSON in which a terminal obeys nothing: what JSON itself leaves as it is can only be in strings. Text is written to it in
+/// whole characters.
+pub(crate) struct Json<W>(pub(crate) W);
+
+impl<W: Write> Write for Json<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(json(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match u32::from(c) {

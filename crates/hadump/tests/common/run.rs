@@ -110,6 +110,14 @@ pub fn names(directory: &Path) -> Vec<String> {
     names
 }
 
+/// The names in a directory, sorted, without those of a report of why the machine crashed: whether one is there depends on
+/// when a save was killed.
+pub fn names_but_report(directory: &Path) -> Vec<String> {
+    let mut names = names(directory);
+    names.retain(|name| !name.contains("-report."));
+    names
+}
+
 /// The most memory that a run had resident, in bytes.
 pub fn peak(command: &mut Command) -> u64 {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hadump");

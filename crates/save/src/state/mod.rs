@@ -5,9 +5,11 @@
 //! other's way ([`Hold`]). The directory is in memory and outlives the switch from the initramfs to the system, but not
 //! the boot. What another user may have put there is not believed ([`crate::trust`]).
 
+mod attempt;
 mod lock;
 mod saved;
 
+pub use attempt::Attempt;
 pub use lock::{Alone, Hold, Holder, names};
 pub use saved::{GivenBack, Interface, Saved};
 

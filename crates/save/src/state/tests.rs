@@ -168,3 +168,27 @@ fn a_directory_that_was_made_like_a_root_is_left_as_it_is() {
     State::create(root.path()).unwrap();
     assert!(hold(root.path()).unwrap().is_some());
 }
+
+#[test]
+fn what_a_run_of_this_boot_did_not_bring_to_an_end_is_not_begun_again() {
+    let root = root("one");
+    let state = State::create(root.path()).unwrap();
+    let first = state.begin_report().unwrap().unwrap();
+    // Another one meanwhile is no failure of the first.
+    drop(state.begin_report().unwrap().unwrap());
+    drop(first);
+    let second = state.begin_report().unwrap().unwrap();
+    // As a process that is killed: the lock is gone, and nothing is taken back.
+    let file = root.path().join(DIRECTORY).join("reporting");
+    let left = fs::read(&file).unwrap();
+    drop(second);
+    fs::write(&file, left).unwrap();
+    assert!(state.begin_report().unwrap().is_none());
+    set_boot(root.path(), "two");
+    let state = State::create(root.path()).unwrap();
+    assert!(state.begin_report().unwrap().is_some());
+    // It is as little believed as any other file.
+    fs::remove_file(&file).unwrap();
+    symlink("/dev/null", &file).unwrap();
+    assert!(matches!(state.begin_report(), Err(Error::NotBelieved { .. })));
+}

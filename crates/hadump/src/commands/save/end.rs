@@ -4,6 +4,7 @@ use super::Saving;
 use super::release::ReleaseMethod;
 use super::report::{Expected, Interface, Released, Report};
 use super::target;
+use crate::beside::Beside;
 use crate::outcome::Outcome;
 use crate::show::report::{Gate, Input, Output, Pages, Seconds, words};
 use ::save::engine::End;
@@ -30,7 +31,7 @@ pub(super) struct Plan<'a> {
     /// The checks of the kernel's structures; `None` for a resumed save.
     pub(super) gate: Option<Gate>,
     pub(super) expected: Option<Expected>,
-    pub(super) log: Option<PathBuf>,
+    pub(super) beside: Beside,
     pub(super) opened: Duration,
     pub(super) classified: Duration,
     pub(super) resumed: bool,
@@ -69,7 +70,7 @@ pub(super) struct SaveResult {
     more_kept: bool,
     gate: Option<Gate>,
     expected: Option<Expected>,
-    log: Option<PathBuf>,
+    beside: Beside,
     seconds: Seconds,
     resumed: bool,
     /// Those of the dump.
@@ -113,7 +114,7 @@ impl Saving<'_> {
             more_kept: plan.more_kept,
             gate: plan.gate,
             expected: plan.expected,
-            log: plan.log,
+            beside: plan.beside,
             seconds: Seconds {
                 open: plan.opened.as_secs_f64(),
                 classify: plan.classified.as_secs_f64(),
@@ -229,7 +230,8 @@ impl Saving<'_> {
             asked_level: result.asked.bits(),
             estimate: result.expected,
             unwritten: written.unwritten_pages,
-            log: result.log.map(|path| path.display().to_string()),
+            log: result.beside.log.map(|path| path.display().to_string()),
+            crash_report: result.beside.report.iter().map(|path| path.display().to_string()).collect(),
             journal: kept_journal,
             released,
             resumed: result.resumed,

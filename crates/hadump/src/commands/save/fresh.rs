@@ -5,6 +5,7 @@ use super::prepare::Prepared;
 use super::release::{Levels, ReleaseMethod};
 use super::target::{self, TargetKind};
 use super::{Opened, Saving, StartOver};
+use crate::beside::Beside;
 use crate::outcome::Outcome;
 use crate::show::progress;
 use crate::show::report::Gate;
@@ -12,7 +13,7 @@ use ::save::engine::Limits;
 use ::save::session::{self, SaveJob};
 use ::save::state::boot_id;
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use vmcore::{Dump, RangeSet};
 
@@ -20,7 +21,7 @@ use vmcore::{Dump, RangeSet};
 pub(super) struct Fresh {
     pub(super) dump: Dump,
     pub(super) prepared: Prepared,
-    pub(super) log: Option<PathBuf>,
+    pub(super) beside: Beside,
     pub(super) opened: Duration,
 }
 
@@ -35,7 +36,7 @@ impl Fresh {
             more_kept: chosen.more_kept(),
             gate: Some(Gate::of(&chosen.gate)),
             expected: Some(self.prepared.expected),
-            log: self.log.clone(),
+            beside: self.beside.clone(),
             opened: self.opened,
             classified: self.prepared.classified,
             resumed: false,
@@ -81,7 +82,8 @@ impl Saving<'_> {
         over: Option<StartOver>,
         Opened { dump, notes, took }: Opened,
     ) -> Result<SaveResult> {
-        let log = if kind.is_file() { self.save_log(&dump, name, over.is_some()) } else { None };
+        let beside =
+            if kind.is_file() { self.save_beside(&dump, name, over.is_some()) } else { Beside::default() };
         if let TargetKind::Device(device) = kind
             && over.is_none()
         {
@@ -99,7 +101,7 @@ impl Saving<'_> {
             self.remark(why.clone());
             method = ReleaseMethod::None(Some(why));
         }
-        let fresh = Fresh { dump, prepared, log, opened: took };
+        let fresh = Fresh { dump, prepared, beside, opened: took };
         if self.args.is_plain() {
             return self.save_plainly(kind, name, fresh, method);
         }

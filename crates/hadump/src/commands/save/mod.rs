@@ -5,7 +5,6 @@
 mod earlier;
 mod end;
 mod fresh;
-mod log;
 mod plain;
 mod prepare;
 mod release;

@@ -1,10 +1,12 @@
 //! What is decided before the first page is written: which pages, in which order, and whether they will fit.
 
+use super::Saving;
 use super::report::{Expected, say};
-use super::{Saving, log};
+use crate::beside::{self, Beside, Manner};
 use crate::choose::{Chosen, choose};
-use crate::cli::{Format, Release};
+use crate::cli::{CrashReport, Format, Release};
 use crate::show::units;
+use ::save::state::{self, State};
 use ::save::{estimate, raised};
 use anyhow::Result;
 use dumpfile::codec::Choice;
@@ -45,22 +47,70 @@ impl Saving<'_> {
         self.say("memory", &text);
     }
 
-    /// Saves the kernel's log. The dump is saved also when this fails.
-    pub(super) fn save_log(&mut self, dump: &Dump, name: &Path, again: bool) -> Option<PathBuf> {
-        let replace = self.args.force || self.args.resume || again;
-        let recipients = self.args.write.recipients();
-        let saved = recipients
-            .and_then(|recipients| log::save(dump, name, recipients.as_ref(), replace, &mut self.remarks));
-        match saved {
-            Ok(path) => {
-                self.say("log", &path.display().to_string());
-                Some(path)
-            }
+    /// Saves what goes beside the dump: the kernel's log, and why the machine crashed. The dump is saved also when this fails.
+    /// With `again` they replace those of an earlier attempt.
+    pub(super) fn save_beside(&mut self, dump: &Dump, name: &Path, again: bool) -> Beside {
+        let mut saved = Beside::default();
+        let recipients = match self.args.write.recipients() {
+            Ok(recipients) => recipients,
             Err(error) => {
                 self.remark(format!("the kernel log was not saved: {error:#}"));
-                None
+                return saved;
             }
+        };
+        let replace = self.args.force || self.args.resume || again;
+        let manner = Manner { name, recipients: recipients.as_ref(), replace };
+        match beside::log::save(dump, &manner, &mut self.remarks) {
+            Ok(path) => {
+                self.say("log", &path.display().to_string());
+                saved.log = Some(path);
+            }
+            Err(error) => self.remark(format!("the kernel log was not saved: {error:#}")),
         }
+        if self.args.report == CrashReport::Beside {
+            saved.report = self.save_report(dump, &manner);
+        }
+        saved
+    }
+
+    fn save_report(&mut self, dump: &Dump, manner: &Manner<'_>) -> Vec<PathBuf> {
+        // Where nothing can be noted it is done all the same.
+        let state = state::creatable(&self.args.root).ok().flatten();
+        let attempt = match state.as_ref().map(State::begin_report) {
+            Some(Ok(None)) => {
+                self.remark(
+                    "why the machine crashed is not reported: a run of this boot began to and came to no end"
+                        .to_owned(),
+                );
+                if let Err(error) = beside::report::clear(manner) {
+                    self.remark(format!("{error:#}"));
+                }
+                return Vec::new();
+            }
+            Some(Ok(begun)) => begun,
+            Some(Err(_)) | None => None,
+        };
+        let made = beside::report::save(dump, &self.args.root.display().to_string(), manner);
+        drop(attempt);
+        let (files, failed) = match made {
+            Ok(made) => {
+                self.say("cause", &made.cause);
+                if let Some(path) = made.files.first() {
+                    self.say("report", &path.display().to_string());
+                }
+                if let Some(why) = made.cut {
+                    self.remark(format!(
+                        "the report has only the log, the cause, the machine and the CPUs: {why}"
+                    ));
+                }
+                (made.files, made.failed)
+            }
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        if let Some(error) = failed {
+            self.remark(format!("why the machine crashed was not reported: {error:#}"));
+        }
+        files
     }
 
     /// Chooses pages, at a level that fits into `room` bytes if there is one.

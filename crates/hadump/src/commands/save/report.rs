@@ -30,6 +30,8 @@ pub(super) struct Report {
     pub(super) unwritten: u64,
     /// The file with the kernel's log.
     pub(super) log: Option<String>,
+    /// The files that say why the machine crashed: as text, and as JSON.
+    pub(super) crash_report: Vec<String>,
     /// The journal, when the save can be resumed.
     pub(super) journal: Option<String>,
     pub(super) released: Released,

@@ -3,7 +3,8 @@
 use super::end::{Plan, SaveResult, absolute};
 use super::release::Levels;
 use super::target::{self, InterruptedSave, TargetKind};
-use super::{Opened, Saving, StartOver, log};
+use super::{Opened, Saving, StartOver};
+use crate::beside::Beside;
 use crate::outcome::Outcome;
 use crate::show::progress;
 use ::save::engine::Limits;
@@ -122,7 +123,7 @@ impl Saving<'_> {
             more_kept: history.begin.more_kept,
             gate: None,
             expected: None,
-            log: Some(log::beside(name, self.args.write.is_encrypted())).filter(|log| log.exists()),
+            beside: Beside::of(name, self.args.write.is_encrypted()),
             opened: opened.took,
             classified: Duration::ZERO,
             resumed: true,

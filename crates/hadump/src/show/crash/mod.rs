@@ -6,7 +6,7 @@ pub(crate) mod html;
 pub(crate) mod json;
 mod stacks;
 pub(crate) mod text;
-mod words;
+pub(crate) mod words;
 
 use crate::cli::Tasks;
 use crate::outcome::Outcome;

@@ -207,10 +207,10 @@ fn hostile_names_are_text_in_all_views() {
     let known = ["/", "!", "h", "m", "t", "s", "b", "n", "a", "d", "p", "c", "f", "r", "u", "l"];
     assert!(tags(body).all(|tag| known.iter().any(|start| tag.starts_with(start))));
     assert!(is_balanced(&page));
-    let printed = crate::show::terminal::json(
-        &serde_json::to_string(&json::json(&shown(&report, Tasks::All))).unwrap(),
-    );
-    assert!(!printed.chars().any(char::is_control) && !printed.contains('\u{202e}'));
+    let mut printed = Vec::new();
+    crate::show::report::write_json(&mut printed, &json::json(&shown(&report, Tasks::All))).unwrap();
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(!printed.chars().any(|c| c != '\n' && c.is_control()) && !printed.contains('\u{202e}'));
     let value: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(value["tasks"][2]["comm"], HOSTILE);
     assert_eq!(value["log"]["tail"][1]["text"], HOSTILE);

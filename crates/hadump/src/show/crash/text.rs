@@ -88,8 +88,7 @@ impl Page {
     fn what_happened(&mut self, shown: &Shown<'_>) {
         let cause = &shown.report.cause;
         self.section("What happened");
-        let summary = if cause.summary.is_empty() { words::kind(cause.kind) } else { &cause.summary };
-        self.paragraph(summary);
+        self.paragraph(words::summary(cause));
         self.fact("kind", words::kind(cause.kind));
         cause.panic.iter().for_each(|words| self.fact("panic", words));
         cause.at.iter().for_each(|at| self.fact("at", at));

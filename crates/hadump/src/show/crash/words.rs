@@ -2,7 +2,7 @@
 
 use crate::show::units;
 use std::time::Duration;
-use triage::cause::Kind;
+use triage::cause::{Cause, Kind};
 use triage::machine::Machine;
 
 /// What kind of end it was, in a few words.
@@ -30,6 +30,11 @@ pub(super) fn kind(kind: Kind) -> &'static str {
         Kind::Corruption => "the kernel found its memory corrupted",
         _ => "unknown: nothing in the dump says why",
     }
+}
+
+/// The cause in a line.
+pub(crate) fn summary(cause: &Cause) -> &str {
+    if cause.summary.is_empty() { kind(cause.kind) } else { &cause.summary }
 }
 
 /// Seconds since 1970 as a date.

@@ -81,8 +81,10 @@ fn theirs(peer: &Peer, level: u32, method: &str, keep: bool) -> Result<Run> {
     Ok(Run { who: Who::Peer, level, method: method.to_owned(), command, output, keep })
 }
 
-/// A save as the machine's owner has it, with what it says of itself.
+/// A save as the machine's owner has it, with what it says of itself, but for the report of why the machine crashed: that is no
+/// part of what makedumpfile does.
 fn save() -> Run {
-    let command = [&format!("/{HADUMP}"), "save", "--json", "--to", SAVES].map(str::to_owned).into();
+    let hadump = format!("/{HADUMP}");
+    let command = [&hadump, "save", "--report=never", "--json", "--to", SAVES].map(str::to_owned).into();
     Run { who: Who::Save, level: 31, method: "save".into(), command, output: SAVES.into(), keep: false }
 }

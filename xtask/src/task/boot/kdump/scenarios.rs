@@ -1,11 +1,15 @@
 //! The scenarios of `cargo xtask boot kdump`.
 
 use super::judge;
+use crate::guest::Spare;
 use crate::guest::scenario::{Copy, Scenario, Step};
 use crate::guest::x86_64::KDUMP;
 
 /// All of them.
 pub(super) const ALL: [Scenario; 1] = [CAPTURE];
+
+/// What a report says of the crash.
+const BY_HAND: &str = "asked for by hand (SysRq)";
 
 /// The least that distributions set aside, and more processors than one thread for each would have room for.
 const CAPTURE: Scenario = Scenario {
@@ -14,7 +18,7 @@ const CAPTURE: Scenario = Scenario {
     memory: 768,
     command_line: "crashkernel=128M ignore_loglevel",
     configuration: "",
-    disks: &[],
+    disks: &[Spare { name: "vdc", mib: 8 }],
     scripts: &[
         ("settings.sh", "FILL_SECONDS=10\nINHABITED=200\nCAPTURE=nr_cpus=4\n"),
         ("1.sh", KDUMP),
@@ -29,6 +33,11 @@ const CAPTURE: Scenario = Scenario {
         Step::new(2, "log", 0).says(&["sysrq triggered crash"]),
         Step::new(2, "save", 0).says(&["\"code\":0"]),
         Step::new(2, "verify", 0),
+        Step::new(2, "report-beside", 0).says(&[BY_HAND, "\"kind\": \"sysrq\"", "taskset"]),
+        Step::new(2, "report", 0).says(&["\"code\":0"]),
+        Step::new(2, "no-room", 1).says(&["\"ended\": \"no_room\""]),
+        Step::new(2, "no-room-log", 0),
+        Step::new(2, "no-room-report", 0).says(&[BY_HAND, "\"kind\": \"sysrq\""]),
         Step::new(2, "level1", 0).says(&["\"code\":0"]),
         Step::new(2, "peer-31", 0),
         Step::new(2, "peer-1", 0),

@@ -80,7 +80,7 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 
 fn what_happened(shown: &Shown<'_>) -> String {
     let cause = &shown.report.cause;
-    let summary = if cause.summary.is_empty() { words::kind(cause.kind) } else { &cause.summary };
+    let summary = words::summary(cause);
     let mut out = format!("<div class=\"what\"><p>{}</p></div>\n", Text(summary));
     let mut facts = vec![("kind", words::kind(cause.kind).to_owned())];
     facts.extend(cause.panic.iter().map(|words| ("panic", words.clone())));

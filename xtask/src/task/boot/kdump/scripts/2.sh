@@ -4,6 +4,17 @@ step log hadump dmesg /proc/vmcore
 echo 3 >/proc/sys/vm/drop_caches
 step save xtask measure --machine -- hadump save --quiet --to /var/crash/
 step verify sh -c 'hadump verify /var/crash/*/vmcore'
+step report-beside sh -c 'cat /var/crash/*/vmcore-report.txt && grep -e kind -e signature /var/crash/*/vmcore-report.json'
+echo 3 >/proc/sys/vm/drop_caches
+step report xtask measure --machine --stdout /var/left/report.txt -- hadump report /proc/vmcore
+# Room for the log and the report, and for no page. What is kept for root counts, as root saves.
+mkdir /run/small
+mount -t ext4 /dev/vdc /run/small
+dd if=/dev/zero of=/run/small/full bs=1024 count=$(($(stat -f -c '%f * %S / 1024' /run/small) - 512))
+step no-room hadump save --to /run/small/ --json
+step no-room-log sh -c 'tail -n 1 /run/small/*/vmcore-dmesg.txt'
+step no-room-report sh -c 'cat /run/small/*/vmcore-report.txt && grep -e kind /run/small/*/vmcore-report.json'
+umount /run/small
 mkdir /var/level1/dump
 echo 3 >/proc/sys/vm/drop_caches
 step level1 xtask measure --machine -- hadump convert --quiet -d 1 /proc/vmcore -o /var/level1/dump/vmcore

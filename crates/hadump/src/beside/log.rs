@@ -1,47 +1,22 @@
-//! The kernel's log, saved first: it is small, quickly written and often all that is needed.
+//! The kernel's log.
 
+use super::Manner;
 use crate::input::lent;
-use crate::output::{self, FORCE, SinkWriter};
 use anyhow::{Context, Result};
-use dumpfile::output::OutputFile;
 use kernel::Kernel;
 use kernel::log::LogSummary;
-use sealed::{Recipients, Sealer};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use vmcore::Dump;
 
-/// Writes the log of the dumped kernel to a file beside `name`, encrypted if the dump is, and makes it durable.
-pub(super) fn save(
-    dump: &Dump,
-    name: &Path,
-    recipients: Option<&Recipients>,
-    force: bool,
-    remarks: &mut Vec<String>,
-) -> Result<PathBuf> {
-    let path = beside(name, recipients.is_some());
+/// As kdump calls it.
+pub(super) const SUFFIX: &str = "-dmesg.txt";
+
+/// Writes the log of the dumped kernel to a file, and makes it durable.
+pub(crate) fn save(dump: &Dump, manner: &Manner<'_>, remarks: &mut Vec<String>) -> Result<PathBuf> {
     let kernel = Kernel::open(dump).context("the kernel cannot be understood")?;
-    // An attempt that was killed leaves an unfinished file, which this one replaces.
-    let unfinished = OutputFile::incomplete_name(&path)?;
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("{}: cannot be replaced", unfinished.display()));
-        }
-        _ => (),
-    }
-    let file = output::create_resumable(&path, force, FORCE)?;
-    let mut out = BufWriter::new(SinkWriter::new(&file));
-    let (summary, lends) = match recipients {
-        Some(recipients) => {
-            let mut sealer = Sealer::new(recipients, &mut out)?;
-            let read = read(&kernel, &mut sealer)?;
-            sealer.finish()?;
-            read
-        }
-        None => read(&kernel, &mut out)?,
-    };
-    out.flush()?;
-    drop(out);
+    let file = manner.begin(SUFFIX)?;
+    let (summary, lends) = manner.fill(&file, |out| read(&kernel, out))?;
     remarks.extend(summary.remarks.iter().map(|remark| format!("kernel log: {remark}")));
     if lends && let Some(remark) = lent::remark(dump, &kernel) {
         tracing::warn!("{remark}");
@@ -79,13 +54,6 @@ impl Write for Seeking<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// `vmcore-dmesg.txt`, as kdump calls it; `vmcore-dmesg.txt.age` when it is encrypted.
-pub(super) fn beside(name: &Path, encrypted: bool) -> PathBuf {
-    let mut path = name.as_os_str().to_owned();
-    path.push(if encrypted { "-dmesg.txt.age" } else { "-dmesg.txt" });
-    path.into()
 }
 
 #[cfg(test)]
