@@ -18,7 +18,7 @@ pub(crate) struct Page {
 }
 
 /// What is written by hand: all files of `dist/man`.
-const BY_HAND: [(&str, &str); 19] = [
+const BY_HAND: [(&str, &str); 20] = [
     ("hadump.1", include_str!("../../dist/man/hadump.1")),
     ("hadump-boot.8", include_str!("../../dist/man/hadump-boot.8")),
     ("hadump-completions.1", include_str!("../../dist/man/hadump-completions.1")),
@@ -26,6 +26,7 @@ const BY_HAND: [(&str, &str); 19] = [
     ("hadump-decrypt.1", include_str!("../../dist/man/hadump-decrypt.1")),
     ("hadump-diff.1", include_str!("../../dist/man/hadump-diff.1")),
     ("hadump-dmesg.1", include_str!("../../dist/man/hadump-dmesg.1")),
+    ("hadump-gdb.1", include_str!("../../dist/man/hadump-gdb.1")),
     ("hadump-hpte.1", include_str!("../../dist/man/hadump-hpte.1")),
     ("hadump-info.1", include_str!("../../dist/man/hadump-info.1")),
     ("hadump-join.1", include_str!("../../dist/man/hadump-join.1")),

@@ -20,8 +20,8 @@ mod threads;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use commands::{
-    completions, convert, decrypt, diff, dmesg, hpte, info, join, pages, receive, regs, report, save, status,
-    verify,
+    completions, convert, decrypt, diff, dmesg, gdb, hpte, info, join, pages, receive, regs, report, save,
+    status, verify,
 };
 use outcome::{FAILED, NOT_COMPARED, Outcome};
 use show::log;
@@ -40,6 +40,7 @@ fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
         Command::Info(args) => info::run(args),
         Command::Report(args) => report::run(args),
         Command::Dmesg(args) => dmesg::run(args),
+        Command::Gdb(args) => gdb::run(args),
         Command::Status(args) => status::run(args),
         Command::Regs(args) => regs::run(args),
         Command::Hpte(args) => hpte::run(args),

@@ -58,6 +58,7 @@ fn prstatus_size(machine: Machine) -> Result<usize, Error> {
         Arch::X86_64 | Arch::S390x => Ok(336),
         Arch::Aarch64 => Ok(392),
         Arch::Riscv64 => Ok(376),
+        Arch::LoongArch64 => Ok(480),
         Arch::I386 => Ok(144),
         Arch::Arm => Ok(148),
         _ => Err(Error::Unsupported(format!("the size of struct elf_prstatus on {machine} is not known"))),

@@ -21,6 +21,7 @@ pub mod signature;
 pub mod debuginfo;
 mod budget;
 mod report;
+pub mod threads;
 pub mod subject;
 
 pub use budget::Budget;

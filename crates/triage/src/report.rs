@@ -140,7 +140,7 @@ pub fn examine_within(
 }
 
 /// The symbols and types to go by.
-fn knowledge<'v>(
+pub(crate) fn knowledge<'v>(
     memory: Option<&dyn KernelMemory>,
     vmlinux: Option<&'v Vmlinux>,
     report: &mut Report,
@@ -220,7 +220,11 @@ fn find_cause(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// The dump's own symbols, else the vmlinux's.
-fn symbols(memory: &dyn KernelMemory, vmlinux: Option<&Vmlinux>, report: &mut Report) -> SymbolMap {
+pub(crate) fn symbols(
+    memory: &dyn KernelMemory,
+    vmlinux: Option<&Vmlinux>,
+    report: &mut Report,
+) -> SymbolMap {
     match (SymbolMap::of_dump(memory), vmlinux) {
         (Ok(map), _) => map,
         (Err(_), Some(vmlinux)) => SymbolMap::of_vmlinux(memory, vmlinux),

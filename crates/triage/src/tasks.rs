@@ -93,7 +93,10 @@ pub(crate) fn find(subject: &Subject<'_>, queues: &Queues, report: &mut Report) 
         }
     }
     for task in &mut tasks {
-        task.running = running.contains_key(&task.addr);
+        // Its own word for the CPU may be older than the CPU's for the task.
+        if let Some(&cpu) = running.get(&task.addr) {
+            (task.running, task.cpu) = (true, Some(cpu));
+        }
     }
     if unreadable > 0 {
         report.lacks("some tasks", format!("{unreadable} of them cannot be read"));

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod completions;
+mod gdb;
 mod input;
 mod outputs;
 mod parse;
@@ -9,6 +10,7 @@ mod save;
 mod write;
 
 pub(crate) use completions::{Completions, Shell};
+pub(crate) use gdb::Gdb;
 pub(crate) use input::{Access, InputArgs};
 pub(crate) use outputs::{Cut, Shard, is_stream};
 pub(crate) use report::{Report, Tasks};
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Report(Report),
     /// Print the kernel log of a dump
     Dmesg(Dmesg),
+    /// Show a dump to gdb as a stopped machine: CPUs and tasks as threads, registers, kernel memory
+    Gdb(Gdb),
     /// Report whether a dump is waiting and whether the next crash would produce one
     Status(Status),
     /// List every saved register of every CPU, by name

@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub(crate) mod decrypt;
 pub(crate) mod diff;
 pub(crate) mod dmesg;
+pub(crate) mod gdb;
 pub(crate) mod hpte;
 pub(crate) mod info;
 pub(crate) mod join;

@@ -35,7 +35,7 @@ pub struct Registers {
     pub fp: Option<u64>,
     /// The return address, where a register holds it: x30, ra, lr, r14.
     pub link: Option<u64>,
-    /// All general registers in the order of the architecture's `pt_regs`, as far as they are known.
+    /// All general registers in the order of the architecture's NT_PRSTATUS note, as far as they are known.
     pub general: Vec<Option<u64>>,
 }
 

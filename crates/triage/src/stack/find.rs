@@ -1,10 +1,9 @@
 //! Unwinding the stacks of CPUs and tasks.
 
-use super::{End, Frame, Proof, Stack};
+use super::{End, Frame, Proof, Stack, registers};
 use crate::{Options, Report, Stacks, Subject};
 use kernel::KernelMemory;
-use kernel::unwind::{self, Ground, Orc, Prstatus, Registers, Walk};
-use std::collections::BTreeMap;
+use kernel::unwind::{self, Ground, Orc, Registers, Walk};
 use std::ops::Range;
 use vmcore::{Arch, VirtAddr};
 
@@ -70,7 +69,8 @@ struct Unwinder<'a> {
 impl Unwinder<'_> {
     /// Fills the registers and stacks of CPUs, and with these the stacks of the tasks that ran there.
     fn cpus(&self, report: &mut Report) {
-        let mut saved = self.saved(report);
+        let online = report.cpus.iter().filter(|cpu| cpu.online != Some(false)).map(|cpu| cpu.cpu);
+        let mut saved = registers::saved(self.subject, self.memory, online);
         let mut without = 0usize;
         for cpu in &mut report.cpus {
             let Some(prstatus) = saved.remove(&cpu.cpu) else {
@@ -118,30 +118,6 @@ impl Unwinder<'_> {
         if failed > 0 {
             report.lacks("stacks of some tasks", format!("those of {failed} of them cannot be read"));
         }
-    }
-
-    /// The registers that were saved, by CPU: in the kernel's own memory where it saved them, which says whose they are,
-    /// else in the dump's notes, which are in the order of CPUs that were online.
-    fn saved(&self, report: &Report) -> BTreeMap<u32, Prstatus> {
-        let machine = self.subject.machine();
-        let symbol = |name: &str| Ok(self.subject.symbol(name).map(VirtAddr));
-        let buffers = kernel::crash_notes(self.memory, symbol).unwrap_or_default();
-        let mut saved = BTreeMap::new();
-        for buffer in buffers.iter().filter(|buffer| buffer.filled) {
-            let mut bytes = vec![0; buffer.capacity];
-            if self.memory.read(buffer.addr, &mut bytes).is_ok()
-                && let Some(prstatus) = bytes.get(20..).and_then(|desc| Prstatus::parse(machine, desc))
-            {
-                saved.insert(buffer.cpu, prstatus);
-            }
-        }
-        if !saved.is_empty() {
-            return saved;
-        }
-        let notes = self.subject.dump.notes.prstatus();
-        let notes = notes.filter_map(|note| Prstatus::parse(machine, &note.desc));
-        let online = report.cpus.iter().filter(|cpu| cpu.online != Some(false)).map(|cpu| cpu.cpu);
-        online.zip(notes).collect()
     }
 
     /// Where a task's stack is.

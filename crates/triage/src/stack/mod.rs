@@ -2,6 +2,7 @@
 
 mod find;
 mod places;
+pub(crate) mod registers;
 mod x86_64;
 
 pub(crate) use find::find;
