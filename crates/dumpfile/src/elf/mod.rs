@@ -9,6 +9,8 @@
 //! section header 0, which holds the number of program headers when there are more than 65,534.
 
 mod header;
+mod headers;
+mod image;
 mod layout;
 mod limits;
 mod lost;
@@ -19,6 +21,7 @@ mod reader;
 mod testfile;
 mod writer;
 
+pub use image::Image;
 pub(crate) use mark::flag_incomplete;
 pub(crate) use reader::open;
 pub use writer::{Writer, write};

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 0 | 4 | version, 2 |
 //! | 4 | 4 | the dump level that was applied |
-//! | 8 | 4 | flags: bit 0, the dump is incomplete; bit 1, there is memory above that of the ranges; bit 2, pages above those of the lost ranges are lost too |
+//! | 8 | 4 | flags: bit 0, the dump is incomplete; bit 1, there is memory above that of the ranges; bit 2, pages above those of the lost ranges are lost too; bit 3, lost ranges have zeros in the file |
 //! | 12 | 4 | 0 |
 //! | 16 | 8 | the sum of `p_memsz - p_filesz` over all PT_LOADs |
 //! | 24 | 8 | pages that were to be kept and could not be read or written |
@@ -40,6 +40,7 @@ const VERSION: u32 = 2;
 const INCOMPLETE: u32 = 1;
 const MORE_MEMORY: u32 = 2;
 const MORE_LOST: u32 = 4;
+const LOST_IN_PLACE: u32 = 8;
 /// Bytes of the note of version 1.
 const FIRST_LEN: usize = 32;
 /// Where the strings and the ranges start.
@@ -51,7 +52,7 @@ const RANGE_LEN: usize = 16;
 const MAX_MEMORY_RANGES: usize = 1 << 17;
 
 /// The most lost ranges of a note: as many as segments have room to be cut by.
-const MAX_LOST_RANGES: u64 = super::layout::UNFORESEEN;
+const MAX_LOST_RANGES: u64 = super::limits::UNFORESEEN;
 
 /// The content of the note.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub(super) struct OwnNote {
     pub(super) lost: Vec<Range<PhysAddr>>,
     /// Pages above are lost as well.
     pub(super) more_lost: bool,
+    /// What is lost has a place in a PT_LOAD, where its bytes are zeros.
+    pub(super) lost_in_place: bool,
 }
 
 impl OwnNote {
@@ -158,6 +161,7 @@ impl OwnNote {
                     (own.memory, own.lost) = (memory, lost);
                     own.more_memory = flags & MORE_MEMORY != 0;
                     own.more_lost = flags & MORE_LOST != 0;
+                    own.lost_in_place = flags & LOST_IN_PLACE != 0;
                 }
                 Err(why) => remarks.push(format!(
                     "hadump's note {why}: where memory was and which pages are lost is not known, as far as they are \
@@ -174,7 +178,8 @@ impl OwnNote {
         let flag = |is: bool, bit: u32| if is { bit } else { 0 };
         let flags = flag(self.incomplete, INCOMPLETE)
             | flag(self.more_memory, MORE_MEMORY)
-            | flag(self.more_lost, MORE_LOST);
+            | flag(self.more_lost, MORE_LOST)
+            | flag(self.lost_in_place, LOST_IN_PLACE);
         let len = RANGES_AT + (self.memory.len() + lost_room) * RANGE_LEN;
         let mut desc = Vec::with_capacity(len);
         for word in [VERSION, self.dump_level, flags, 0] {

@@ -104,7 +104,7 @@ proptest! {
     #[test]
     fn what_is_encoded_is_found_and_takes_the_room_that_was_given(
         numbers in any::<(u32, u64, u64, u64)>(),
-        flags in any::<[bool; 3]>(),
+        flags in any::<[bool; 4]>(),
         strings in prop::array::uniform6("[a-z #0-9.]{0,64}"),
         memory in any_ranges(),
         lost in any_ranges(),
@@ -124,6 +124,7 @@ proptest! {
             more_memory: flags[1],
             lost,
             more_lost: flags[2],
+            lost_in_place: flags[3],
         };
         let room = own.lost.len() + more_room;
         let note = own.encode(room, order);

@@ -65,7 +65,11 @@ pub(crate) fn open(input: Input, assume: &Assume) -> Result<Dump, Error> {
         ));
     }
     if let Some(note) = ours {
-        table = table.with(unsaid(note, &input, &mut remarks));
+        let unsaid: Vec<Piece> = unsaid(note, &input, &mut remarks).collect();
+        if note.lost_in_place {
+            table = table.without(unsaid.iter().filter(|piece| piece.content == Content::Lost));
+        }
+        table = table.with(unsaid.into_iter());
     }
     let map = MemoryMap::new(page_size, table.memory());
     let total = map.bytes().total();

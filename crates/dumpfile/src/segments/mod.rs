@@ -116,6 +116,30 @@ impl Table {
         Self::resolve(self.pieces)
     }
 
+    /// The table without what is in `holes`, which are disjoint and ascending.
+    pub(crate) fn without<'p>(self, holes: impl Iterator<Item = &'p Piece>) -> Self {
+        let mut pieces = Vec::with_capacity(self.pieces.len());
+        let mut rest = self.pieces.into_iter();
+        let mut piece = rest.next();
+        for hole in holes {
+            while let Some(mut whole) = piece.filter(|piece| piece.start < hole.end) {
+                if whole.start < hole.start {
+                    pieces.push(Piece { end: whole.end.min(hole.start), ..whole });
+                }
+                if hole.end < whole.end {
+                    (whole.offset, whole.start) =
+                        (whole.file_offset(hole.end.max(whole.start)), hole.end.max(whole.start));
+                    piece = Some(whole);
+                    break;
+                }
+                piece = rest.next();
+            }
+        }
+        pieces.extend(piece);
+        pieces.extend(rest);
+        Self { pieces }
+    }
+
     /// Joins neighbours between which addresses and offsets stay at the same distance, over any gap.
     pub(crate) fn bridged(mut self) -> Self {
         self.pieces.dedup_by(|next, last| {
@@ -191,6 +215,34 @@ mod tests {
                     prop_assert_eq!(p.file_offset(addr), c.file_offset(addr));
                 }
                 prop_assert_eq!(table.within(Range::new(addr, addr + 1)).next(), found);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_left_of_a_hole_and_all_of_what_is_beside_it(
+            claims in any_claims(),
+            holes in prop::collection::vec((0u64..20, 0u64..20), 0..6),
+        ) {
+            let before = Table::resolve(claims.clone());
+            let mut at = 0;
+            let holes: Vec<Piece> = holes
+                .into_iter()
+                .map(|(gap, len)| {
+                    let start = at + gap;
+                    at = start + len;
+                    Piece { start, end: at, offset: 0, content: Content::Lost, rank: 0 }
+                })
+                .filter(|hole| hole.start < hole.end)
+                .collect();
+            let after = Table::resolve(claims).without(holes.iter());
+            prop_assert!(after.pieces.iter().all(|p| p.start < p.end));
+            for addr in 0..140 {
+                let is_hole = holes.iter().any(|h| h.start <= addr && addr < h.end);
+                let what = |p: &Piece| (p.content, p.file_offset(addr));
+                let wanted = before.find(addr).filter(|_| !is_hole).map(what);
+                prop_assert_eq!(after.find(addr).map(what), wanted);
             }
         }
     }

@@ -54,6 +54,22 @@ impl Far {
         self.source.read_note(self.offset + offset, bytes)
     }
 
+    /// Fills `bytes`, which are no more than there are, with what goes into a PT_NOTE segment, from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When the input cannot be read.
+    pub(super) fn read_stored_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+        let head = self.head.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let (of_head, rest) = bytes.split_at_mut(head.len().min(bytes.len()));
+        of_head.copy_from_slice(&head[..of_head.len()]);
+        let at = (offset + of_head.len() as u64).saturating_sub(self.head.len() as u64);
+        let there = self.len.saturating_sub(at).min(rest.len() as u64);
+        let (content, padding) = rest.split_at_mut(there as usize);
+        padding.fill(0);
+        if content.is_empty() { Ok(()) } else { self.read_at(at, content) }
+    }
+
     /// Hands the content to `each`, piece by piece.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ mod scan;
 pub use far::{Far, NoteSource};
 pub use scan::{Found, MAX_NOTES, NotePlace, NoteRoom};
 
-use crate::ByteOrder;
+use crate::{ByteOrder, ReadError};
 
 /// One ELF note.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,31 @@ impl Notes {
     /// The length in bytes of all notes, as they go into a PT_NOTE segment.
     pub fn total(&self) -> u64 {
         self.far.iter().map(Far::size).fold(self.raw.len() as u64, u64::saturating_add)
+    }
+
+    /// Fills `bytes`, which are no more than there are, with what goes into a PT_NOTE segment, from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When notes that are still in the input cannot be read.
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+        let raw = self.raw.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let (held, mut rest) = bytes.split_at_mut(raw.len().min(bytes.len()));
+        held.copy_from_slice(&raw[..held.len()]);
+        let mut at = (offset + held.len() as u64).saturating_sub(self.raw.len() as u64);
+        for far in &self.far {
+            if rest.is_empty() {
+                break;
+            }
+            if at >= far.size() {
+                at -= far.size();
+                continue;
+            }
+            let (now, later) = rest.split_at_mut((far.size() - at).min(rest.len() as u64) as usize);
+            far.read_stored_at(at, now)?;
+            (at, rest) = (0, later);
+        }
+        Ok(())
     }
 
     /// The first note with this name.

@@ -59,6 +59,14 @@ fn written(notes: &Notes) -> Vec<u8> {
         .unwrap();
     }
     assert_eq!(bytes.len() as u64, notes.total());
+    // Read at random they are the same.
+    for piece in [bytes.len().max(1), 4099, 777] {
+        let mut again = vec![1; bytes.len()];
+        for (number, part) in again.chunks_mut(piece).enumerate() {
+            notes.read_at((number * piece) as u64, part).unwrap();
+        }
+        assert!(again == bytes, "in pieces of {piece}");
+    }
     bytes
 }
 

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Mutex;
 use vmcore::{
-    Arch, Chunk, DumpLevel, Machine, MemoryMap, Note, PhysAddr, PhysicalMemory, Range, ReadError,
-    ReasonCounts, Source, VirtAddr, VirtSegment, VmcoreInfo, WordSize,
+    Arch, ByteOrder, Chunk, DumpLevel, Machine, MemoryMap, Note, Notes, PhysAddr, PhysicalMemory, Range,
+    ReadError, ReasonCounts, Source, VirtAddr, VirtSegment, VmcoreInfo, WordSize,
 };
 
 /// A sink in memory.
@@ -432,6 +432,8 @@ proptest! {
         for (at, byte) in damage {
             bytes[note + at] = byte;
         }
+        // What the file has for lost pages would be no content.
+        bytes[note + 11] &= !8;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
         if let Ok(dump) = crate::open(file.path()) {
@@ -448,5 +450,8 @@ proptest! {
     }
 }
 
-#[path = "writer_cut_tests.rs"]
+#[path = "cut_tests.rs"]
 mod cut;
+
+#[path = "image_tests.rs"]
+mod image;

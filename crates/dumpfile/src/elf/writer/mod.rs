@@ -1,19 +1,22 @@
 //! Writing an ELF core.
 
-use super::layout::{Builder, Load, Plan, Span, Stretch, spans_of};
+mod builder;
+mod plan;
+
+use super::headers;
+use super::layout::Stretch;
 use super::lost::Lost;
 use super::note::OwnNote;
-use super::reader::{ERASE_INFO, FLAG_INCOMPLETE, has_free_flags};
 use crate::notes::write_far;
 use crate::output::Sink;
 use crate::pipeline::{self, Batch, PageJob, Slot, Source};
 use crate::{Error, Facts, Progress, Written};
-use object::write::elf::{Encoder, FileHeader, FileHeaderLayout, ProgramHeader};
-use object::{Endianness, elf};
+use builder::{Builder, Span, spans_of};
+use plan::Plan;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::{Mutex, PoisonError};
-use vmcore::{ByteOrder, Dump, Note, Notes, PageSize, PageState, Pfn, Range, Selection};
+use vmcore::{Dump, PageSize, PageState, Pfn, Range, Selection};
 
 /// Writes the pages of `selection` as an ELF core in the dump's own byte order, of 64 bits unless everything fits 32.
 ///
@@ -76,11 +79,11 @@ impl<'d> Writer<'d> {
     ) -> Result<Self, Error> {
         let own = OwnNote::new(dump, selection, facts);
         let lost_room = OwnNote::lost_room(selection);
-        let notes = notes(dump, facts, own.encode(lost_room, dump.machine.order));
+        let notes = headers::notes(dump, facts, own.encode(lost_room, dump.machine.order));
         let plan = Plan::new(dump, selection, notes.total(), out.path())?;
-        out.blank(0, plan.data_at)?;
-        write_far(&notes, plan.notes_at, out)?;
-        let mark = Mark { offset: plan.data_at, ..Mark::default() };
+        out.blank(0, plan.places.data_at)?;
+        write_far(&notes, plan.places.notes_at, out)?;
+        let mark = Mark { offset: plan.places.data_at, ..Mark::default() };
         let builder = Builder::new(&plan, Lost::with_room(lost_room));
         let core = Core { dump, facts, selection, out, plan, own, lost_room };
         Ok(Self { core, builder, marks: Mutex::new(VecDeque::from([mark])) })
@@ -94,7 +97,7 @@ impl<'d> Writer<'d> {
     /// until then can still become a dump, by [`Writer::finish`].
     pub fn write(&mut self, progress: &Progress) -> Result<(), Error> {
         let Core { dump, selection, out, plan, .. } = &self.core;
-        let job = Job { page_size: plan.page_size, out: *out, marks: &self.marks };
+        let job = Job { page_size: plan.places.page_size, out: *out, marks: &self.marks };
         pipeline::run(&job, Source::new(&*dump.memory, selection, 0), &mut self.builder, progress)
     }
 
@@ -114,7 +117,7 @@ impl<'d> Writer<'d> {
             let mut lost = met.clone();
             mark.written.unwritten_pages = core.selection.kept().saturating_sub(mark.written.seen());
             if mark.written.unwritten_pages > 0 {
-                cut(&mut stretches, mark, core.plan.page_size);
+                cut(&mut stretches, mark, core.plan.places.page_size);
                 // Part of a batch may be after it.
                 core.out.cut_off(mark.offset);
                 lost.cut(mark.end);
@@ -165,19 +168,6 @@ fn add_unwritten(lost: &mut Lost, selection: &Selection, from: Pfn) {
     }
 }
 
-/// All notes of the core, the last one hadump's own.
-fn notes(dump: &Dump, facts: &Facts, own: Note) -> Notes {
-    let order = dump.machine.order;
-    let mut notes = dump.notes.clone();
-    facts.notes.iter().for_each(|note| notes.push(note.clone(), order));
-    let erase_info = &dump.source.erase_info;
-    if !erase_info.is_empty() && notes.find(ERASE_INFO).is_none() {
-        notes.push(Note { name: ERASE_INFO.into(), kind: 0, desc: erase_info.clone() }, order);
-    }
-    notes.push(own, order);
-    notes
-}
-
 /// What a core is made of, and where it goes.
 struct Core<'d> {
     dump: &'d Dump,
@@ -199,101 +189,34 @@ impl Core<'_> {
             && only.data == 0
         {
             // A single segment without any bytes: crash would read the file's end for it.
-            out.write_at(end, &vec![0; plan.page_size.len()])?;
+            out.write_at(end, &vec![0; plan.places.page_size.len()])?;
             only.data = 1;
-            end += plan.page_size.bytes();
+            end += plan.places.page_size.bytes();
         }
-        if written.data_pages == 0 && end > plan.notes_at + plan.notes_len {
+        if written.data_pages == 0 && end > plan.places.notes_at + plan.places.notes_len {
             // Segments without bytes are at the end of the file as well; it has to reach that far.
             out.write_at(end - 1, &[0])?;
         }
         let mut own = self.own.clone();
         let mut headers = 1;
-        plan.loads(stretches, |load| {
+        plan.places.loads(stretches, |load| {
             headers += 1;
             own.tails += load.memsz - load.filesz;
         });
         debug_assert!(
-            headers <= plan.max_headers,
+            headers <= plan.places.max_headers,
             "{headers} program headers, room for {}",
-            plan.max_headers
+            plan.places.max_headers
         );
         own.lost_pages = written.lost_pages + written.unwritten_pages;
         own.incomplete |= own.lost_pages > 0;
-        own.set_lost(lost, plan.page_size);
+        own.set_lost(lost, plan.places.page_size);
         let note = own.encode(*lost_room, dump.machine.order);
-        out.write_at(plan.notes_at, notes(dump, facts, note).raw())?;
-        self.write_headers(stretches, headers as u32, own.incomplete)?;
+        out.write_at(plan.places.notes_at, headers::notes(dump, facts, note).raw())?;
+        headers::encode(dump, &plan.places, stretches, headers as u32, own.incomplete, |at, bytes| {
+            out.write_at(at, bytes)
+        })?;
         Ok(Written { bytes: end, ..written })
-    }
-
-    /// Writes the ELF header and the table after it.
-    fn write_headers(&self, stretches: &[Stretch], count: u32, incomplete: bool) -> Result<(), Error> {
-        let Self { dump, out, plan, .. } = self;
-        let endian = match dump.machine.order {
-            ByteOrder::Little => Endianness::Little,
-            ByteOrder::Big => Endianness::Big,
-        };
-        let e_machine = elf::Machine(dump.machine.arch.e_machine());
-        let encoder = Encoder::new(endian, plan.is_64, e_machine);
-        // On POWER the flags are the number of the ABI, and only hadump's note says that the dump is incomplete.
-        let free = has_free_flags(dump.machine.arch);
-        let flag = if incomplete && free { FLAG_INCOMPLETE } else { 0 };
-        let e_phoff = encoder.file_header_size();
-        let many = count >= elf::PN_XNUM.into();
-        let layout = FileHeaderLayout {
-            e_phoff,
-            segment_num: count,
-            e_shoff: if many { e_phoff + u64::from(count) * encoder.program_header_size() } else { 0 },
-            section_num: many.into(),
-            shstrtab_index: 0,
-        };
-        let header = FileHeader {
-            e_type: elf::ET_CORE,
-            e_machine,
-            e_flags: elf::FileFlags(dump.elf_flags | flag),
-            ..FileHeader::default()
-        };
-        let mut bytes = Vec::with_capacity(2 * HEADER_BYTES);
-        encoder
-            .file_header(&mut bytes, &header, &layout)
-            .expect("section header 0 is there when it is needed");
-        let note =
-            Load { paddr: 0, vaddr: 0, offset: plan.notes_at, filesz: plan.notes_len, memsz: plan.notes_len };
-        encoder.program_header(&mut bytes, &program_header(elf::PT_NOTE, note));
-        let mut at = 0;
-        let mut result = Ok(());
-        plan.loads(stretches, |load| {
-            encoder.program_header(&mut bytes, &program_header(elf::PT_LOAD, load));
-            if bytes.len() >= HEADER_BYTES && result.is_ok() {
-                result = out.write_at(at, &bytes);
-                at += bytes.len() as u64;
-                bytes.clear();
-            }
-        });
-        result?;
-        if many {
-            encoder.null_section_header(&mut bytes, &layout);
-        }
-        out.write_at(at, &bytes)
-    }
-}
-
-/// Program headers are written in pieces of this size.
-const HEADER_BYTES: usize = 64 << 10;
-
-fn program_header(p_type: elf::ProgramType, load: Load) -> ProgramHeader {
-    let is_load = p_type == elf::PT_LOAD;
-    ProgramHeader {
-        p_type,
-        p_flags: if is_load { elf::PF_R | elf::PF_W | elf::PF_X } else { elf::ProgramFlags(0) },
-        p_offset: load.offset,
-        p_vaddr: load.vaddr,
-        p_paddr: load.paddr,
-        p_filesz: load.filesz,
-        p_memsz: load.memsz,
-        // As in /proc/vmcore: crash takes aligned segments with another value for a netdump.
-        p_align: if is_load { 0 } else { 4 },
     }
 }
 
@@ -424,5 +347,4 @@ impl Job<'_> {
 }
 
 #[cfg(test)]
-#[path = "writer_tests.rs"]
 mod tests;
