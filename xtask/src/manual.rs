@@ -18,7 +18,7 @@ pub(crate) struct Page {
 }
 
 /// What is written by hand: all files of `dist/man`.
-const BY_HAND: [(&str, &str); 20] = [
+const BY_HAND: [(&str, &str); 21] = [
     ("hadump.1", include_str!("../../dist/man/hadump.1")),
     ("hadump-boot.8", include_str!("../../dist/man/hadump-boot.8")),
     ("hadump-completions.1", include_str!("../../dist/man/hadump-completions.1")),
@@ -31,6 +31,7 @@ const BY_HAND: [(&str, &str); 20] = [
     ("hadump-info.1", include_str!("../../dist/man/hadump-info.1")),
     ("hadump-join.1", include_str!("../../dist/man/hadump-join.1")),
     ("hadump-makedumpfile.1", include_str!("../../dist/man/hadump-makedumpfile.1")),
+    ("hadump-mount.1", include_str!("../../dist/man/hadump-mount.1")),
     ("hadump-pages.1", include_str!("../../dist/man/hadump-pages.1")),
     ("hadump-receive.1", include_str!("../../dist/man/hadump-receive.1")),
     ("hadump-regs.1", include_str!("../../dist/man/hadump-regs.1")),

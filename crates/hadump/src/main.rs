@@ -20,8 +20,8 @@ mod threads;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use commands::{
-    completions, convert, decrypt, diff, dmesg, gdb, hpte, info, join, pages, receive, regs, report, save,
-    status, verify,
+    completions, convert, decrypt, diff, dmesg, gdb, hpte, info, join, mount, pages, receive, regs, report,
+    save, status, verify,
 };
 use outcome::{FAILED, NOT_COMPARED, Outcome};
 use show::log;
@@ -50,6 +50,7 @@ fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
         Command::Diff(args) => diff::run(args, quiet),
         Command::Pages(args) => pages::run(args, quiet),
         Command::Decrypt(args) => decrypt::run(args),
+        Command::Mount(args) => mount::run(args, quiet),
         Command::Completions(args) => completions::run(args.shell),
     }
 }
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
     log::start(level);
     let result = match &cli.command {
         // They have threads of their own, as many as their options say.
-        Command::Save(_) | Command::Convert(_) => run(&cli.command, cli.quiet),
+        Command::Save(_) | Command::Convert(_) | Command::Mount(_) => run(&cli.command, cli.quiet),
         _ => threads::on(None, || run(&cli.command, cli.quiet)),
     };
     match result {

@@ -11,6 +11,8 @@ pub(crate) enum Outcome {
     Incomplete,
     /// The two dumps that were compared differ.
     Different,
+    /// Another process of this run failed, and said why.
+    Said,
 }
 
 impl Outcome {
@@ -30,6 +32,7 @@ impl Outcome {
             Self::MoreKept => 3,
             Self::Incomplete => 4,
             Self::Different => 1,
+            Self::Said => FAILED,
         }
     }
 }

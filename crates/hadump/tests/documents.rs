@@ -140,11 +140,13 @@ fn masked(word: &str) -> String {
 }
 
 /// Recipes that cannot be run here, and why.
-const NOT_RUN: [(&str, &str); 5] = [
+const NOT_RUN: [(&str, &str); 7] = [
     ("--record-registration", "it needs a machine that is registered; save_space.rs has one"),
     ("/dev/sdb1", "it needs a disk; save_space.rs saves to one"),
     ("ln -s ", "it installs; the link is in the place that recipes are run in"),
     ("aws s3", "it needs object storage"),
+    ("hadump mount", "it needs FUSE; mount.rs mounts"),
+    ("fusermount", "it ends what was mounted"),
     ("age -d", "it needs age; sealed.rs runs it"),
 ];
 

@@ -3,6 +3,7 @@
 mod completions;
 mod gdb;
 mod input;
+mod mount;
 mod outputs;
 mod parse;
 mod report;
@@ -12,6 +13,7 @@ mod write;
 pub(crate) use completions::{Completions, Shell};
 pub(crate) use gdb::Gdb;
 pub(crate) use input::{Access, InputArgs};
+pub(crate) use mount::{Mount, Role};
 pub(crate) use outputs::{Cut, Shard, is_stream};
 pub(crate) use report::{Report, Tasks};
 pub(crate) use save::{CrashReport, Release, Save};
@@ -70,6 +72,9 @@ pub(crate) enum Command {
     Join(Join),
     /// Read every page of a dump and report damage
     Verify(Verify),
+    /// Show a dump as files that other tools open, without converting it
+    #[command(after_help = mount::AFTER_HELP)]
+    Mount(Mount),
     /// Compare two dumps page by page, in any formats (exit codes: 0 same, 1 different, 2 could not compare)
     Diff(Diff),
     /// List every page of a dump and its state

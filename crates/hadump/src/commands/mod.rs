@@ -9,6 +9,7 @@ pub(crate) mod gdb;
 pub(crate) mod hpte;
 pub(crate) mod info;
 pub(crate) mod join;
+pub(crate) mod mount;
 pub(crate) mod pages;
 pub(crate) mod receive;
 pub(crate) mod regs;

@@ -92,7 +92,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Ok(Outcome::Incomplete | Outcome::Different) => {
+        Ok(Outcome::Incomplete | Outcome::Different | Outcome::Said) => {
             say.common("\nmakedumpfile Failed.");
             ExitCode::FAILURE
         }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod live;
 pub mod makedumpfile;
 pub mod model;
+pub mod mounted;
 pub mod notes;
 pub mod peer;
 pub mod reader;

@@ -15,6 +15,7 @@ mod processors;
 mod scaling;
 mod scaling_chart;
 mod table;
+mod view;
 mod work;
 
 use super::amplify::{amplify, parse_size};
@@ -91,6 +92,9 @@ pub(crate) struct Bench {
     /// processors, time and memory are those of where dumps are taken. Levels 31 and 1 unless --levels names others
     #[arg(long, conflicts_with_all = ["input", "power", "makedumpfile", "peer_threads", "scaling", "json", "svg"])]
     capture: bool,
+    /// Measure a mounted dump, as root: read in sequence beside decompressing alone, at random, and its memory
+    #[arg(long, conflicts_with_all = ["auto", "capture", "scaling", "processors"])]
+    view: bool,
     #[command(flatten)]
     guest: capture::Options,
     /// Write every run to this file
@@ -140,6 +144,14 @@ impl Bench {
             let directory = tempfile::tempdir_in(work::directory()?)?;
             let disk = self.disk.unwrap_or(SLOW_DISK);
             return auto::run(&hadump, &self.input()?, directory.path(), &self.levels, self.runs, disk);
+        }
+        if self.view {
+            let directory = tempfile::tempdir_in(work::directory()?)?;
+            let methods = match &self.methods {
+                Some(methods) => methods.clone(),
+                None => peer::METHODS.map(|(name, ..)| name.to_owned()).into(),
+            };
+            return view::measure(&hadump, &self.input()?, directory.path(), &methods, self.runs);
         }
         if !self.scaling.is_empty() {
             return scaling::run(&hadump, &self.original(), &self.scaling, self.runs, self.svg.as_deref());
