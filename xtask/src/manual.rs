@@ -18,7 +18,7 @@ pub(crate) struct Page {
 }
 
 /// What is written by hand: all files of `dist/man`.
-const BY_HAND: [(&str, &str); 21] = [
+const BY_HAND: [(&str, &str); 23] = [
     ("hadump.1", include_str!("../../dist/man/hadump.1")),
     ("hadump-boot.8", include_str!("../../dist/man/hadump-boot.8")),
     ("hadump-completions.1", include_str!("../../dist/man/hadump-completions.1")),
@@ -33,10 +33,12 @@ const BY_HAND: [(&str, &str); 21] = [
     ("hadump-makedumpfile.1", include_str!("../../dist/man/hadump-makedumpfile.1")),
     ("hadump-mount.1", include_str!("../../dist/man/hadump-mount.1")),
     ("hadump-pages.1", include_str!("../../dist/man/hadump-pages.1")),
+    ("hadump-read.1", include_str!("../../dist/man/hadump-read.1")),
     ("hadump-receive.1", include_str!("../../dist/man/hadump-receive.1")),
     ("hadump-regs.1", include_str!("../../dist/man/hadump-regs.1")),
     ("hadump-report.1", include_str!("../../dist/man/hadump-report.1")),
     ("hadump-save.1", include_str!("../../dist/man/hadump-save.1")),
+    ("hadump-search.1", include_str!("../../dist/man/hadump-search.1")),
     ("hadump-status.1", include_str!("../../dist/man/hadump-status.1")),
     ("hadump-verify.1", include_str!("../../dist/man/hadump-verify.1")),
     ("hadump.conf.5", include_str!("../../dist/man/hadump.conf.5")),

@@ -20,10 +20,10 @@ mod threads;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use commands::{
-    completions, convert, decrypt, diff, dmesg, gdb, hpte, info, join, mount, pages, receive, regs, report,
-    save, status, verify,
+    completions, convert, decrypt, diff, dmesg, gdb, hpte, info, join, mount, pages, read, receive, regs,
+    report, save, search, status, verify,
 };
-use outcome::{FAILED, NOT_COMPARED, Outcome};
+use outcome::{FAILED, MISUSED, Misused, NOT_COMPARED, Outcome};
 use show::log;
 use show::remedy;
 use show::terminal::{self, Line};
@@ -49,6 +49,8 @@ fn run(command: &Command, quiet: bool) -> anyhow::Result<Outcome> {
         Command::Verify(args) => verify::run(args, quiet),
         Command::Diff(args) => diff::run(args, quiet),
         Command::Pages(args) => pages::run(args, quiet),
+        Command::Search(args) => search::run(args, quiet),
+        Command::Read(args) => read::run(args),
         Command::Decrypt(args) => decrypt::run(args),
         Command::Mount(args) => mount::run(args, quiet),
         Command::Completions(args) => completions::run(args.shell),
@@ -76,6 +78,8 @@ fn main() -> ExitCode {
         Command::Convert(args) => args.contradiction().map(|why| ("convert", why)),
         Command::Save(args) => args.contradiction().map(|why| ("save", why)),
         Command::Info(args) => args.wanted_note().err().map(|why| ("info", why)),
+        Command::Search(args) => args.typed().err().map(|why| ("search", why)),
+        Command::Read(args) => args.typed().err().map(|why| ("read", why)),
         _ => None,
     };
     if let Some((name, contradiction)) = contradiction {
@@ -111,7 +115,12 @@ fn main() -> ExitCode {
             let standard_output = if is_of_standard_output(&error) { "standard output: " } else { "" };
             let text = format!("{standard_output}{}", remedy::explained(&error));
             let _ = writeln!(terminal::stderr(), "hadump: {}", Line(&text));
-            if matches!(cli.command, Command::Diff(_)) { NOT_COMPARED } else { FAILED }.into()
+            match cli.command {
+                Command::Diff(_) => NOT_COMPARED,
+                _ if error.is::<Misused>() => MISUSED,
+                _ => FAILED,
+            }
+            .into()
         }
     }
 }

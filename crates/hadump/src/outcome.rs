@@ -42,3 +42,26 @@ pub(crate) const FAILED: u8 = 1;
 
 /// The exit code of `diff` where it could not compare; 1 means that the dumps differ, as in `diff` and `cmp`.
 pub(crate) const NOT_COMPARED: u8 = 2;
+
+/// The exit code of wrong usage, which clap has, too.
+pub(crate) const MISUSED: u8 = 2;
+
+/// What was asked for cannot be, which only the dump shows: a symbol that its kernel does not have.
+#[derive(Debug)]
+pub(crate) struct Misused(pub(crate) String);
+
+impl std::fmt::Display for Misused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misused {}
+
+/// The error of a run in which what was typed cannot be, or the dump cannot be read.
+pub(crate) fn misused(error: search::Error) -> anyhow::Error {
+    match error {
+        search::Error::Typed { .. } => Misused(error.to_string()).into(),
+        error => error.into(),
+    }
+}

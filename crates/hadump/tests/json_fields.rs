@@ -113,6 +113,7 @@ fn every_field_that_json_prints_is_documented_and_every_documented_one_is_printe
         &["dmesg", "kdump"],
         &["pages", "kdump", "--crc32"],
         &["verify", "kdump"],
+        &["search", "kdump", "Linux version"],
         &["diff", "elf", "kdump"],
         &["status", "--root", "modelled"],
         &["save", "--root", "modelled", "--to", "saved", "--release", "after"],

@@ -39,6 +39,7 @@ pub mod erase;
 mod testing;
 
 pub use address::overlay;
+pub use address::reverse::Reverse;
 pub use crash_notes::{CrashNotes, crash_notes};
 pub use description::{btf, dwarf, kallsyms, symbol_map, symbols, types, vmlinux};
 pub use error::Error;
@@ -47,4 +48,5 @@ pub use lent::lent;
 pub use memory::KernelMemory;
 pub use pages::gate::{Check, Gate, Outcome};
 pub use pages::select::Selected;
+pub use pages::slab::{Slab, Slabs};
 pub use pages::worth::Value;

@@ -25,5 +25,5 @@ pub mod threads;
 pub mod subject;
 
 pub use budget::Budget;
-pub use report::{Missing, Options, Report, Stacks, examine, examine_within};
+pub use report::{Missing, Options, Report, Stacks, examine, examine_within, survey};
 pub use subject::Subject;

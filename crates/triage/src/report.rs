@@ -150,6 +150,24 @@ pub(crate) fn knowledge<'v>(
     (symbols, types)
 }
 
+/// Finds the symbols and types, the modules and the tasks, without their stacks, and lets `work` ask for more. For what is not a
+/// report and needs names.
+pub fn survey<R>(
+    dump: &Dump,
+    kernel: Option<&Kernel<'_>>,
+    vmlinux: Option<&Vmlinux>,
+    work: impl FnOnce(&Subject<'_>, &Report) -> R,
+) -> R {
+    let mut report = Report::default();
+    let memory = kernel.map(|kernel| kernel as &dyn KernelMemory);
+    let (symbols, types) = knowledge(memory, vmlinux, &mut report);
+    let mut subject = Subject::new(dump, memory, symbols, types.as_deref());
+    modules::find(&mut subject, &mut report);
+    let queues = tasks::queues(&subject, &mut report);
+    tasks::find(&subject, &queues, &mut report);
+    work(&subject, &report)
+}
+
 /// Fills the parts.
 fn fill(subject: &mut Subject<'_>, options: &Options, report: &mut Report) {
     let queues = begin(subject, report);

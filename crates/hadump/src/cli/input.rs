@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use vmcore::{Machine, PageSize, PhysAddr};
 
 /// The input.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct InputArgs {
     /// Dump to read: a file, all files of a split set, the first file of an encrypted dump, or a directory laid out like
     /// the root of a POWER machine after its crash

@@ -3,6 +3,7 @@
 mod completions;
 mod gdb;
 mod input;
+mod look;
 mod mount;
 mod outputs;
 mod parse;
@@ -13,6 +14,7 @@ mod write;
 pub(crate) use completions::{Completions, Shell};
 pub(crate) use gdb::Gdb;
 pub(crate) use input::{Access, InputArgs};
+pub(crate) use look::{Class, Read, Search, Shape};
 pub(crate) use mount::{Mount, Role};
 pub(crate) use outputs::{Cut, Shard, is_stream};
 pub(crate) use report::{Report, Tasks};
@@ -79,6 +81,10 @@ pub(crate) enum Command {
     Diff(Diff),
     /// List every page of a dump and its state
     Pages(Pages),
+    /// Find text, bytes, words, pointers or a regular expression in a dump's memory
+    Search(Search),
+    /// Print memory at an address
+    Read(Read),
     /// Decrypt what `--encrypt-to` wrote, a dump or a log
     Decrypt(Decrypt),
     /// Print a script that lets a shell complete the command line

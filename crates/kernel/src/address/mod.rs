@@ -4,3 +4,4 @@ pub(crate) mod memmodel;
 pub mod overlay;
 pub(crate) mod physical;
 pub(crate) mod translate;
+pub(crate) mod reverse;

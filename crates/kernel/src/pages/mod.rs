@@ -5,6 +5,7 @@ pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod page;
 pub(crate) mod select;
+pub(crate) mod slab;
 pub(crate) mod value;
 pub(crate) mod walk;
 pub(crate) mod worth;

@@ -89,6 +89,12 @@ impl Kernel<'_> {
         Ok(parts)
     }
 
+    /// Reports whether the kernel tells what its pages are used for: where it does not, [`Kernel::by_value`] has nearly all of
+    /// them together.
+    pub fn tells_classes(&self) -> bool {
+        self.pages_by_class().is_ok()
+    }
+
     /// Learns what can be learned; what cannot leaves pages together.
     fn prepare_values(&self) -> Result<Prepared, Error> {
         let Mapped { tables, memory } = Mapped::walk(self)?;

@@ -46,7 +46,7 @@ fn with_modules<'m>(mut orc: Orc<'m>, subject: &Subject<'_>) -> Orc<'m> {
 }
 
 /// Bytes of a task's stack (`THREAD_SIZE`), which is aligned to that.
-fn stack_size(subject: &Subject<'_>) -> u64 {
+pub fn stack_size(subject: &Subject<'_>) -> u64 {
     let between = |(start, end)| subject.symbol(end)?.checked_sub(subject.symbol(start)?);
     // The first task's stack is marked in the kernel's image.
     let marked = [("__start_init_stack", "__end_init_stack"), ("__start_init_task", "__end_init_task")];

@@ -4,10 +4,10 @@
 //! is a few loads and comparisons. The order of the tests is makedumpfile's, so that counts can be compared.
 
 use super::compound::{Compound, Head, LARGEST};
-use super::fields::{Layout, Order, half, missing, word};
+use super::fields::{Big, Layout, Little, Order, half, missing, word};
 use super::kind::Kind;
 use crate::Error;
-use vmcore::{DumpLevel, PageSize, Reason, VirtAddr, VmcoreInfo};
+use vmcore::{ByteOrder, DumpLevel, PageSize, Reason, VirtAddr, VmcoreInfo};
 
 const CACHE: &str = "telling page cache";
 const USER: &str = "telling pages of processes";
@@ -264,6 +264,27 @@ impl Classes {
     #[inline]
     pub(super) fn is_slab<O: Order>(&self, page: &[u8]) -> bool {
         word::<O>(page, self.flags) & self.slab != 0 || self.slab_kind.is(half::<O>(page, self.mapcount))
+    }
+
+    /// Where the `struct page` of the head of the block is that the page of `page` is in; `at` is where `page` is.
+    ///
+    /// A tail points to its head. Since 7.1 it may have a mask instead, of which its own address makes the head's
+    /// (kernel: `compound_info_has_mask`).
+    pub(crate) fn head_of(&self, order: ByteOrder, page: &[u8], at: VirtAddr) -> VirtAddr {
+        let info = order.u64(&page[self.head..]);
+        if info & self.tail == 0 {
+            return at;
+        }
+        let is_mask = (!(info & !1)).wrapping_add(1).is_power_of_two();
+        VirtAddr(if is_mask { at.0 & info } else { info & !1 })
+    }
+
+    /// As [`Classes::is_slab`], for one page.
+    pub(crate) fn is_one_of_slab(&self, order: ByteOrder, page: &[u8]) -> bool {
+        match order {
+            ByteOrder::Little => self.is_slab::<Little>(page),
+            ByteOrder::Big => self.is_slab::<Big>(page),
+        }
     }
 
     /// Reports whether a page begins a free block.
