@@ -15,7 +15,7 @@ const TIME_OF_WHOLE: Duration = Duration::from_millis(1500);
 
 /// The share of the available memory, and how much of that is kept for what a report is cut to.
 const SHARE: u64 = 4;
-const KEPT: u64 = 4;
+const KEPT: u64 = 8;
 
 /// The time and memory that this thread has taken, and may take.
 pub(super) struct Allowance {

@@ -107,8 +107,9 @@ impl SymbolMap {
             let entry = entry(&mut map.names, &symbol.name, symbol.addr.0, symbol.kind.is_ascii_uppercase());
             map.entries.extend(entry);
         }
-        // The table is in this order but for kernels whose per-CPU symbols stand apart.
-        map.entries.sort_by_key(|entry| entry.addr);
+        // The table is in this order but for kernels whose per-CPU symbols stand apart. Where names start keeps the order of
+        // those that share an address, without the memory that a stable sort takes.
+        map.entries.sort_unstable_by_key(|entry| (entry.addr, entry.name));
         map.index();
         Ok(map)
     }

@@ -33,6 +33,8 @@ pub struct Btf {
     index: Vec<u32>,
     /// Hashes of the names of what can be found by name, each with the number of its type, in ascending order.
     names: OnceLock<Vec<(u32, u32)>>,
+    /// The enumerations: a few thousand among some hundred thousand types.
+    enumerations: OnceLock<Vec<TypeId>>,
     hasher: RandomState,
 }
 
@@ -45,7 +47,8 @@ impl Btf {
     pub fn parse(bytes: Vec<u8>, order: ByteOrder) -> Result<Self, Error> {
         let (types, strings) = raw::sections(&bytes, order)?;
         let index = raw::index(&bytes[types.clone()], order)?;
-        Ok(Self { order, bytes, types, strings, index, names: OnceLock::new(), hasher: RandomState::new() })
+        let (names, enumerations) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { order, bytes, types, strings, index, names, enumerations, hasher: RandomState::new() })
     }
 
     /// Reads the types out of a dump; `None` when its kernel has none.
@@ -140,6 +143,25 @@ impl Btf {
         same.map(|(_, id)| TypeId((*id).into()))
     }
 
+    /// The first enumeration that has `name`, and the value of that.
+    fn with_enumerator(&self, name: &str) -> Option<(Raw<'_>, i64)> {
+        let all = self.enumerations.get_or_init(|| {
+            let all = self.entries().filter(|(_, raw)| matches!(raw.kind, Kind::Enum | Kind::Enum64));
+            all.map(|(id, _)| id).collect()
+        });
+        all.iter().find_map(|&id| {
+            let raw = self.raw(id).ok()?;
+            let (_, value) = raw.enumerators().find(|&(text, _)| self.is_text(text, name))?;
+            Some((raw, value))
+        })
+    }
+
+    /// Whether the name at `offset` is `name`.
+    fn is_text(&self, offset: u32, name: &str) -> bool {
+        let strings = self.bytes[self.strings.clone()].get(offset as usize..).unwrap_or_default();
+        strings.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+    }
+
     /// The first type from `id` on that is neither a typedef nor a qualifier.
     fn peel(&self, id: TypeId) -> Result<Option<(TypeId, Raw<'_>)>, Error> {
         let mut id = id;
@@ -208,19 +230,12 @@ impl Types for Btf {
     }
 
     fn enumerator(&self, name: &str) -> Result<Option<i64>, Error> {
-        for (_, raw) in self.entries() {
-            let mut values = raw.enumerators();
-            if let Some((_, value)) = values.find(|&(text, _)| self.text(text) == name.as_bytes()) {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+        Ok(self.with_enumerator(name).map(|(_, value)| value))
     }
 
     fn enumeration(&self, name: &str) -> Result<Vec<(String, i64)>, Error> {
-        let has = |raw: &Raw<'_>| raw.enumerators().any(|(text, _)| self.text(text) == name.as_bytes());
-        let found = self.entries().find(|(_, raw)| has(raw));
-        let values = found.into_iter().flat_map(|(_, raw)| raw.enumerators());
+        let found = self.with_enumerator(name);
+        let values = found.into_iter().flat_map(|(raw, _)| raw.enumerators());
         Ok(values.map(|(text, value)| (self.name(text), value)).collect())
     }
 }

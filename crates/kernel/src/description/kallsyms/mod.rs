@@ -13,7 +13,7 @@ mod stream;
 
 use crate::{Error, KernelMemory};
 use address::Addresses;
-use names::{Cursor, Tokens};
+use names::{Cursor, Expanded, Tokens};
 use vmcore::VirtAddr;
 
 /// The most symbols believed; the largest kernels have a tenth of it.
@@ -68,10 +68,10 @@ impl<'a> Kallsyms<'a> {
         let tokens = Tokens::read(memory)?;
         let mut anchors = Vec::new();
         let mut cursor = Cursor::new(memory, names);
-        let mut name = Vec::new();
+        let mut symbol = Expanded::new();
         for index in 0..count {
-            cursor.next(&tokens, &mut name)?;
-            if let Some(anchor) = ANCHORS.iter().find(|a| a.as_bytes() == &name[1..])
+            cursor.next(&tokens, &mut symbol)?;
+            if let Some(anchor) = ANCHORS.iter().find(|a| a.as_bytes() == symbol.name())
                 && let Some(addr) = memory.info().symbol(anchor)
             {
                 anchors.push((index, addr));
@@ -94,10 +94,10 @@ impl<'a> Kallsyms<'a> {
     /// When the table's memory cannot be read, here and below.
     pub fn find(&self, name: &str) -> Result<Option<VirtAddr>, Error> {
         let mut cursor = Cursor::new(self.memory, self.names);
-        let mut found = Vec::new();
+        let mut found = Expanded::new();
         for index in 0..self.count {
             cursor.next(&self.tokens, &mut found)?;
-            if &found[1..] == name.as_bytes() {
+            if found.name() == name.as_bytes() {
                 return self.addresses.get(index).map(Some);
             }
         }
@@ -108,12 +108,12 @@ impl<'a> Kallsyms<'a> {
     pub fn iter(&self) -> impl Iterator<Item = Result<Symbol, Error>> + '_ {
         let mut cursor = Cursor::new(self.memory, self.names);
         let mut addresses = self.addresses.walk();
-        let mut name = Vec::new();
+        let mut expanded = Expanded::new();
         let mut left = self.count;
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
-            let symbol =
-                cursor.next(&self.tokens, &mut name).and_then(|()| Ok(made(&name, addresses.next()?)));
+            let next = cursor.next(&self.tokens, &mut expanded);
+            let symbol = next.and_then(|()| Ok(made(&expanded, addresses.next()?)));
             if symbol.is_err() {
                 left = 0;
             }
@@ -122,9 +122,11 @@ impl<'a> Kallsyms<'a> {
     }
 }
 
-/// `expanded` is the kind and then the name.
-fn made(expanded: &[u8], addr: VirtAddr) -> Symbol {
-    Symbol { name: String::from_utf8_lossy(&expanded[1..]).into_owned(), kind: expanded[0].into(), addr }
+fn made(expanded: &Expanded, addr: VirtAddr) -> Symbol {
+    // Names of sound kernels are ASCII, which is verified several bytes at a time.
+    let name = str::from_utf8(expanded.name())
+        .map_or_else(|_| String::from_utf8_lossy(expanded.name()).into_owned(), str::to_owned);
+    Symbol { name, kind: expanded.kind().into(), addr }
 }
 
 /// `SYMBOL(name)` of VMCOREINFO, which the table cannot be found without.

@@ -8,9 +8,12 @@ use vmcore::VirtAddr;
 /// The longest name believed; the kernel's `KSYM_NAME_LEN` is 512.
 const MAX_NAME: usize = 4096;
 
+/// Bytes of a string of the dictionary that are copied at once; few strings are longer.
+const SHORT: usize = 16;
+
 /// The dictionary: 256 strings that the bytes of a name stand for.
 pub(super) struct Tokens {
-    /// The strings, one after another.
+    /// The strings, one after another, and behind them as many zeros as are copied too much.
     text: Vec<u8>,
     ranges: Vec<std::ops::Range<usize>>,
 }
@@ -45,11 +48,43 @@ impl Tokens {
                 start..start + len
             })
             .collect();
+        text.resize(text.len() + SHORT, 0);
         Ok(Self { text, ranges })
     }
 
-    fn get(&self, token: u8) -> &[u8] {
-        &self.text[self.ranges[usize::from(token)].clone()]
+    /// Writes the string that `token` stands for to `to`, of which more bytes than its own may be overwritten, and returns its
+    /// length; `None` where it does not fit.
+    fn expand(&self, token: u8, to: &mut [u8]) -> Option<usize> {
+        let range = self.ranges[usize::from(token)].clone();
+        let len = range.len();
+        // A length that is known beforehand is copied by an instruction or two, not by a call: names are some ten strings of
+        // two or three bytes each, and there are hundreds of thousands of them.
+        match (to.first_chunk_mut::<SHORT>(), self.text[range.start..].first_chunk::<SHORT>()) {
+            (Some(to), Some(text)) if len <= SHORT => *to = *text,
+            _ => to.get_mut(..len)?.copy_from_slice(&self.text[range]),
+        }
+        Some(len)
+    }
+}
+
+/// A symbol's kind, one byte, and its name, without their encoding.
+pub(super) struct Expanded {
+    bytes: Box<[u8; MAX_NAME]>,
+    len: usize,
+}
+
+impl Expanded {
+    pub(super) fn new() -> Self {
+        Self { bytes: Box::new([0; MAX_NAME]), len: 0 }
+    }
+
+    /// The kind as `nm` prints it.
+    pub(super) fn kind(&self) -> u8 {
+        self.bytes[0]
+    }
+
+    pub(super) fn name(&self) -> &[u8] {
+        &self.bytes[1..self.len.max(1)]
     }
 }
 
@@ -63,25 +98,28 @@ impl<'a> Cursor<'a> {
         Self { stream: Stream::new(memory, names) }
     }
 
-    /// Replaces `expanded` by the next symbol's kind, one byte, and its name.
+    /// Replaces `expanded` by the next symbol's kind and name.
     ///
     /// A name is its length, then as many references to the dictionary. The length takes a second byte when the first
     /// has its top bit set, which it never had before 6.1.
-    pub(super) fn next(&mut self, tokens: &Tokens, expanded: &mut Vec<u8>) -> Result<(), Error> {
+    pub(super) fn next(&mut self, tokens: &Tokens, expanded: &mut Expanded) -> Result<(), Error> {
         let at = self.stream.at();
-        let mut len = usize::from(self.stream.byte()?);
-        if len & 0x80 != 0 {
-            len = len & 0x7f | usize::from(self.stream.byte()?) << 7;
+        let mut left = usize::from(self.stream.byte()?);
+        if left & 0x80 != 0 {
+            left = left & 0x7f | usize::from(self.stream.byte()?) << 7;
         }
-        expanded.clear();
-        for _ in 0..len {
-            expanded.extend_from_slice(tokens.get(self.stream.byte()?));
-            if expanded.len() > MAX_NAME {
-                return Err(nonsense(at, format!("longer than {MAX_NAME} bytes")));
+        let mut len = 0;
+        while left > 0 {
+            let here = self.stream.some(left)?;
+            left -= here.len();
+            for &token in here {
+                let more = tokens.expand(token, &mut expanded.bytes[len..]);
+                len += more.ok_or_else(|| nonsense(at, format!("longer than {MAX_NAME} bytes")))?;
             }
         }
+        expanded.len = len;
         // A kind without a name would match the empty string; a kernel has neither.
-        if expanded.len() < 2 { Err(nonsense(at, "empty".into())) } else { Ok(()) }
+        if len < 2 { Err(nonsense(at, "empty".into())) } else { Ok(()) }
     }
 }
 

@@ -32,6 +32,11 @@ impl<'a> Stream<'a> {
 
     /// The next byte.
     pub(super) fn byte(&mut self) -> Result<u8, Error> {
+        Ok(self.some(1)?[0])
+    }
+
+    /// Some of the next bytes, at least one and no more than `most`, which is not 0.
+    pub(super) fn some(&mut self, most: usize) -> Result<&[u8], Error> {
         let mut offset = self.at.wrapping_sub(self.start) as usize;
         if offset >= self.piece.len() {
             self.piece.clear();
@@ -44,14 +49,20 @@ impl<'a> Stream<'a> {
             self.start = self.at;
             offset = 0;
         }
-        self.at = self.at.wrapping_add(1);
-        Ok(self.piece[offset])
+        let rest = &self.piece[offset..];
+        let some = &rest[..rest.len().min(most)];
+        self.at = self.at.wrapping_add(some.len() as u64);
+        Ok(some)
     }
 
     /// Fills `bytes` with the next ones.
     pub(super) fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
-        for byte in bytes {
-            *byte = self.byte()?;
+        let mut left = bytes;
+        while !left.is_empty() {
+            let here = self.some(left.len())?;
+            let (now, later) = left.split_at_mut(here.len());
+            now.copy_from_slice(here);
+            left = later;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ const CAPTURE: Scenario = Scenario {
         Step::new(2, "log", 0).says(&["sysrq triggered crash"]),
         Step::new(2, "save", 0).says(&["\"code\":0"]),
         Step::new(2, "verify", 0),
-        Step::new(2, "report-beside", 0).says(&[BY_HAND, "\"kind\": \"sysrq\"", "taskset"]),
+        Step::new(2, "report-beside", 0).says(&[BY_HAND, "task  sh, pid", "\"kind\": \"sysrq\""]),
         Step::new(2, "report", 0).says(&["\"code\":0"]),
         Step::new(2, "no-room", 1).says(&["\"ended\": \"no_room\""]),
         Step::new(2, "no-room-log", 0),
