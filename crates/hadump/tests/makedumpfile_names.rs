@@ -203,3 +203,49 @@ fn directories_pipes_and_sockets_are_refused() {
         assert!(run.stderr.contains(said), "{}", run.stderr);
     }
 }
+
+#[test]
+fn a_report_is_beside_what_is_written_where_the_environment_asks_for_one_and_else_nowhere() {
+    let dump = small();
+    let place = Scratch::new("any");
+    let at = place.directory();
+    let run = |report: Option<&str>, options: &[&str], output: &str| {
+        let mut command = Command::new(&*OURS);
+        command.args(options).arg(&dump.elf).arg(output).current_dir(at).env_remove("HADUMP_REPORT");
+        Run::of(command.envs(report.map(|value| ("HADUMP_REPORT", value)))).ok()
+    };
+    for without in [None, Some(""), Some("never"), Some("everywhere")] {
+        let said = run(without, &["-d", "31", "-z"], "dump").stderr;
+        assert_eq!(names(at), ["dump"], "{without:?}");
+        assert_eq!(said.contains("neither beside nor never"), without == Some("everywhere"), "{said}");
+        fs::remove_file(at.join("dump")).unwrap();
+    }
+    // As Debian's and Fedora's scripts call it, which rename the file afterwards.
+    run(Some("beside"), &["--dump-dmesg"], "dmesg.2026");
+    run(Some("beside"), &["-d", "31", "-z"], "vmcore-incomplete");
+    let expected = [
+        "dmesg.2026",
+        "dmesg.2026-report.json",
+        "dmesg.2026-report.txt",
+        "vmcore-incomplete",
+        "vmcore-report.json",
+        "vmcore-report.txt",
+    ];
+    assert_eq!(names(at), expected);
+    let report = Run::of(Command::new(HADUMP).arg("report").arg(&dump.elf)).ok().stdout;
+    for name in ["dmesg.2026-report.txt", "vmcore-report.txt"] {
+        assert!(fs::read_to_string(at.join(name)).unwrap() == report, "{name}");
+    }
+    // Another one of the name stays, and the dump is made.
+    fs::remove_file(at.join("vmcore-incomplete")).unwrap();
+    fs::write(at.join("vmcore-report.txt"), "mine").unwrap();
+    let said = run(Some("beside"), &["-d", "31", "-z"], "vmcore-incomplete").stderr;
+    assert!(said.contains("vmcore-report.txt: already exists"), "{said}");
+    assert_eq!(fs::read_to_string(at.join("vmcore-report.txt")).unwrap(), "mine");
+    // What has no name and what is not written have none.
+    let before = names(at);
+    run(Some("beside"), &["-d", "31"], "-");
+    run(Some("beside"), &["--dry-run", "-d", "31"], "dry");
+    run(Some("beside"), &["-f", "-d", "31"], "/dev/null");
+    assert_eq!(names(at), before);
+}

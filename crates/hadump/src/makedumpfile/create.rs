@@ -37,6 +37,9 @@ pub(super) fn run(options: &Options, input: &Path, target: &Target, say: Message
             ));
         }
     }
+    if let Target::File(name) = target {
+        source.report_beside(options, name, say);
+    }
     make(options, &source, target, say)
 }
 

@@ -46,6 +46,7 @@ pub(super) fn run(options: &Options, input: &Path, output: &Target, say: Message
             (remarks, "STDOUT".to_owned())
         }
         Target::File(path) => {
+            source.report_beside(options, path, say);
             let file = out::begin(options, Some(&source.args), path)?;
             let mut out = BufWriter::with_capacity(1 << 16, SinkWriter::new(&file));
             let remarks = write(&mut out)?;

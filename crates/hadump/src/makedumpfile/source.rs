@@ -3,12 +3,15 @@
 use super::args::{MessageLevel, Options};
 use super::messages::Messages;
 use super::{given, headers};
+use crate::beside::{Manner, report};
 use crate::cli::{Access, InputArgs};
 use crate::custody::{self, Watch};
 use crate::input::{self, Prefer};
 use anyhow::Result;
 use dumpfile::codec::Method;
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use vmcore::{Dump, Note};
 
@@ -36,7 +39,39 @@ impl fmt::Display for NotXen {
 
 impl std::error::Error for NotXen {}
 
+/// The variable of the environment that asks for a report beside a dump or a log, and the two words that it may be.
+const REPORT: &str = "HADUMP_REPORT";
+const BESIDE: &str = "beside";
+const NEVER: &str = "never";
+
 impl Source {
+    /// Reports why the machine crashed beside the file `output`, if the environment asks for it. The dump is made whatever comes of
+    /// it.
+    pub(super) fn report_beside(&self, options: &Options, output: &Path, say: Messages) {
+        let asked = std::env::var_os(REPORT).filter(|asked| !asked.is_empty() && asked != NEVER);
+        let is_file = output.metadata().map_or(true, |metadata| metadata.is_file());
+        let Some(asked) = asked.filter(|_| is_file && !options.dry_run && !self.xen) else { return };
+        if asked != BESIDE {
+            let asked = asked.display();
+            say.error(&format!("{REPORT}={asked}: neither {BESIDE} nor {NEVER}; nothing is reported"));
+            return;
+        }
+        // Scripts give the name without it when the dump is whole.
+        let name = output.as_os_str().as_encoded_bytes().strip_suffix(b"-incomplete");
+        let name = name.map_or(output, |name| Path::new(OsStr::from_bytes(name)));
+        let manner = Manner { name, recipients: None, replace: options.force };
+        let failed = match report::save(&self.dump, &self.args.name(), &manner) {
+            Ok(made) => {
+                say.debug(&format!("Reported why the machine crashed: {}", made.cause));
+                made.failed
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            say.error(&format!("why the machine crashed was not reported: {error:#}"));
+        }
+    }
+
     pub(super) fn kernel(&self) -> Result<kernel::Kernel<'_>> {
         input::kernel(&self.dump, &self.args)
     }

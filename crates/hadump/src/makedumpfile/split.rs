@@ -27,6 +27,9 @@ pub(super) fn run(options: &Options, input: &Path, outputs: &[PathBuf], say: Mes
             "--split cannot be combined with --dry-run; leave out --split, the pages take as much in one file"
         );
     }
+    if let Some(first) = outputs.first() {
+        source.report_beside(options, first, say);
+    }
     let files = outputs
         .iter()
         .map(|path| out::begin(options, Some(&source.args), path))

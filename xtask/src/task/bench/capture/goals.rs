@@ -55,8 +55,10 @@ pub(super) fn print(all: &Measured) {
     }
     for (boot, goal) in PEAK {
         if let Some(seen) = all.of(boot) {
-            let ours: Vec<&Taken> =
-                all_runs(seen).filter(|(who, _)| *who != Who::Peer).map(|(_, taken)| taken).collect();
+            let ours: Vec<&Taken> = all_runs(seen)
+                .filter(|(who, _)| matches!(who, Who::Hadump | Who::Save))
+                .map(|(_, taken)| taken)
+                .collect();
             row(&format!("peak MiB on {} processors", boot.processors()), goal, peak(&ours));
         }
     }

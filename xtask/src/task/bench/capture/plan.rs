@@ -32,6 +32,8 @@ pub(super) enum Who {
     Peer,
     /// `hadump save`, whose standard output is kept.
     Save,
+    /// `hadump report`.
+    Report,
 }
 
 /// One run of a program.

@@ -58,6 +58,7 @@ pub(super) fn tasks(
     }
     for _ in 0..runs {
         tasks.push(Task::Run(save()));
+        tasks.push(Task::Run(report()));
     }
     Ok(tasks)
 }
@@ -79,6 +80,12 @@ fn theirs(peer: &Peer, level: u32, method: &str, keep: bool) -> Result<Run> {
     let mut command = command.with_context(|| format!("makedumpfile cannot write {method}"))?;
     command.extend([VMCORE.to_owned(), output.clone()]);
     Ok(Run { who: Who::Peer, level, method: method.to_owned(), command, output, keep })
+}
+
+/// What a save does before its first page, unless it is told not to.
+fn report() -> Run {
+    let command = [&format!("/{HADUMP}"), "report", "--json", VMCORE].map(str::to_owned).into();
+    Run { who: Who::Report, level: 31, method: "report".into(), command, output: SAVES.into(), keep: false }
 }
 
 /// A save as the machine's owner has it, with what it says of itself, but for the report of why the machine crashed: that is no

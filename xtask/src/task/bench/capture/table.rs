@@ -25,6 +25,14 @@ pub(super) fn print(boot: Boot, seen: &[Seen]) {
     if let Some(share) = before_first_page(seen).first() {
         println!("\n`hadump save`: {:.1} % of its time before the first page", share * 100.0);
     }
+    let reports = runs(seen, Who::Report, 31, "report");
+    if !reports.is_empty() {
+        let (seconds, peak) = (mean(&reports, Taken::cpu), peak(&reports));
+        let counted =
+            (boot == Boot::Instructions).then(|| format!("{:.0} million instructions", millions(seconds)));
+        let took = counted.unwrap_or_else(|| format!("{seconds:.2} s of processors"));
+        println!("\n`hadump report`: {took}, peak {peak:.0} MiB");
+    }
 }
 
 fn reading_table(seen: &[Seen]) {

@@ -14,6 +14,8 @@ const WORK: &str = "level1";
 const AT_WORK: f64 = 0.1;
 /// The first kernel of which makedumpfile 1.7.8 leaves out pages that it should keep: the first tail page of compound pages.
 const PEER_ERRS: (u32, u32) = (7, 1);
+/// What a report says that is a part of one.
+const CUT: &str = "all but the log, the cause, the machine and the CPUs";
 /// What the kernel says when memory is short.
 const SHORT: &str = "Out of memory";
 
@@ -28,12 +30,45 @@ pub(super) fn judge(directory: &Path) -> Result<Vec<String>> {
     for step in ["save", WORK] {
         seen.push(memory_and_processors(step, &results)?);
     }
+    seen.push(reports(&below(&directory.join("crash"))?, &directory.join("left/report.txt"))?);
     for (level, ours) in
         [("31", below(&directory.join("crash"))?), ("1", directory.join("level1/dump/vmcore"))]
     {
         seen.push(page_sets(level, &ours, &directory.join("peer").join(level))?);
     }
     Ok(seen)
+}
+
+/// Compares the report beside a dump with the one that was made of the same memory alone.
+fn reports(dump: &Path, alone: &Path) -> Result<String> {
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
+    let (beside, alone) = (read(&dump.with_file_name("vmcore-report.txt"))?, read(alone)?);
+    compare_reports(&beside, &alone)
+}
+
+/// Each line of one that was cut is in the other as well, but for the one that names the dump and what follows from the cut.
+fn compare_reports(beside: &str, alone: &str) -> Result<String> {
+    let lines = |text: &str| {
+        text.lines()
+            .map(str::to_owned)
+            .filter(|line| !line.trim_start().starts_with("dump  "))
+            .collect::<Vec<_>>()
+    };
+    let (ours, all) = (lines(beside), lines(alone));
+    if ours == all {
+        return Ok(format!("report: {} lines, as of /proc/vmcore alone", ours.len()));
+    }
+    let happened =
+        |lines: &[String]| lines.iter().take_while(|line| !line.is_empty()).cloned().collect::<Vec<_>>();
+    ensure!(
+        beside.contains(CUT),
+        "the report beside the dump is another than that of /proc/vmcore, and was not cut"
+    );
+    ensure!(
+        happened(&ours) == happened(&all),
+        "the report beside the dump says that something else happened"
+    );
+    Ok(format!("report: {} lines of {}, as it was cut", ours.len(), all.len()))
 }
 
 /// The dump that was saved below `directory`.
@@ -169,6 +204,19 @@ mod tests {
         assert!(compare_logs(&long, console).unwrap_err().to_string().contains("never shown"));
         let short = log.replace("[    3.100000] panic\n", "");
         assert!(compare_logs(&short, console).unwrap_err().to_string().contains("panic"));
+    }
+
+    #[test]
+    fn a_report_beside_a_dump_says_what_one_alone_says_or_that_it_was_cut() {
+        let alone = "What happened\n  SysRq\n\nMachine\n      dump  /proc/vmcore: ELF\n\nTasks\n";
+        assert_eq!(
+            compare_reports(&alone.replace("/proc/vmcore", "/"), alone).unwrap(),
+            "report: 6 lines, as of /proc/vmcore alone"
+        );
+        let cut = format!("What happened\n  SysRq\n\nMachine\n\nWhat is missing\n  {CUT}: time\n");
+        assert_eq!(compare_reports(&cut, alone).unwrap(), "report: 7 lines of 6, as it was cut");
+        assert!(compare_reports(&cut.replace(CUT, "tasks"), alone).is_err());
+        assert!(compare_reports(&cut.replace("SysRq", "oops"), alone).is_err());
     }
 
     #[test]

@@ -8,6 +8,9 @@ const REGISTERS: &str = "HADUMP_REGISTER=yes\n";
 /// Long enough for whatever the kernel runs every now and then to meet memory that it should not have freed.
 const TEN_MINUTES: &str = "FILL_SECONDS=600\n";
 
+/// What a report says of a crash by SysRq-c, whatever the dump lacks.
+const SYSRQ: &str = "asked for by hand (SysRq)";
+
 /// All of them.
 pub(crate) const ALL: [Scenario; 5] = [DEFAULT, COVERED, ABOVE, BY_HAND, DISKS];
 
@@ -54,6 +57,7 @@ const DEFAULT: Scenario = Scenario {
         Step::new(3, "status", 0).says(&["next crash  registered\n", "last boot  ordinary"]),
         Step::new(4, "hadump-boot", 0).says(&["hadump: the dump is saved"]),
         Step::new(4, "second-call", 0).says(&["the dump was saved in this boot already"]),
+        Step::new(4, "report", 0).says(&[SYSRQ]),
         Step::new(4, "verify", 0),
     ],
     copies: &[Copy { below: "crash", filtered: true }, Copy { below: "level0", filtered: false }],
@@ -81,6 +85,7 @@ const GIVEN_BACK: &[Step] = &[
     Step::new(3, "status", 0).says(&["next crash  registered\n", "last boot  ordinary"]),
     Step::new(4, "hadump-boot", 0).says(&["hadump: the dump is saved"]),
     Step::new(4, "second-call", 0).says(&["the dump was saved in this boot already"]),
+    Step::new(4, "report", 0).says(&[SYSRQ]),
     Step::new(4, "verify", 0),
 ];
 
