@@ -8,15 +8,20 @@ use vmcore::VirtAddr;
 /// The longest name believed; the kernel's `KSYM_NAME_LEN` is 512.
 const MAX_NAME: usize = 4096;
 
-/// Bytes of a string of the dictionary that are copied at once; few strings are longer.
+/// Bytes that are copied of a string at once, the last of which is its length; few strings are longer.
 const SHORT: usize = 16;
 
 /// The dictionary: 256 strings that the bytes of a name stand for.
 pub(super) struct Tokens {
-    /// The strings, one after another, and behind them as many zeros as are copied too much.
+    /// The strings, one after another.
     text: Vec<u8>,
     ranges: Vec<std::ops::Range<usize>>,
+    /// Those that are short, each with its length as its last byte; [`LONG`] for the others.
+    short: Box<[[u8; SHORT]; 256]>,
 }
+
+/// The length of a string that is not short.
+const LONG: u8 = u8::MAX;
 
 impl Tokens {
     /// Reads `kallsyms_token_index`, 256 16-bit offsets, and the strings ended by NUL that they point to in
@@ -41,29 +46,42 @@ impl Tokens {
             }
             text.push(stream.byte()?);
         }
-        let ranges = starts
+        let ranges: Vec<_> = starts
             .into_iter()
             .map(|start| {
                 let len = text[start..].iter().position(|&b| b == 0).unwrap_or(0);
                 start..start + len
             })
             .collect();
-        text.resize(text.len() + SHORT, 0);
-        Ok(Self { text, ranges })
+        let mut short = Box::new([[0; SHORT]; 256]);
+        for (short, range) in short.iter_mut().zip(&ranges) {
+            let (bytes, len) = short.split_at_mut(SHORT - 1);
+            len[0] = match bytes.get_mut(..range.len()) {
+                Some(bytes) => {
+                    bytes.copy_from_slice(&text[range.clone()]);
+                    range.len() as u8
+                }
+                None => LONG,
+            };
+        }
+        Ok(Self { text, ranges, short })
     }
 
     /// Writes the string that `token` stands for to `to`, of which more bytes than its own may be overwritten, and returns its
     /// length; `None` where it does not fit.
     fn expand(&self, token: u8, to: &mut [u8]) -> Option<usize> {
-        let range = self.ranges[usize::from(token)].clone();
-        let len = range.len();
-        // A length that is known beforehand is copied by an instruction or two, not by a call: names are some ten strings of
-        // two or three bytes each, and there are hundreds of thousands of them.
-        match (to.first_chunk_mut::<SHORT>(), self.text[range.start..].first_chunk::<SHORT>()) {
-            (Some(to), Some(text)) if len <= SHORT => *to = *text,
-            _ => to.get_mut(..len)?.copy_from_slice(&self.text[range]),
+        // A length that is known beforehand is copied by an instruction, not by a call: names are some ten strings of two or
+        // three bytes each, and there are hundreds of thousands of them.
+        let short = &self.short[usize::from(token)];
+        if short[SHORT - 1] != LONG
+            && let Some(to) = to.first_chunk_mut::<SHORT>()
+        {
+            *to = *short;
+            return Some(short[SHORT - 1].into());
         }
-        Some(len)
+        let text = &self.text[self.ranges[usize::from(token)].clone()];
+        to.get_mut(..text.len())?.copy_from_slice(text);
+        Some(text.len())
     }
 }
 
@@ -113,8 +131,10 @@ impl<'a> Cursor<'a> {
             let here = self.stream.some(left)?;
             left -= here.len();
             for &token in here {
-                let more = tokens.expand(token, &mut expanded.bytes[len..]);
-                len += more.ok_or_else(|| nonsense(at, format!("longer than {MAX_NAME} bytes")))?;
+                let Some(more) = tokens.expand(token, &mut expanded.bytes[len..]) else {
+                    return Err(nonsense(at, format!("longer than {MAX_NAME} bytes")));
+                };
+                len += more;
             }
         }
         expanded.len = len;
