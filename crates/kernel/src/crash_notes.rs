@@ -32,8 +32,8 @@ const NAME: &[u8; 8] = b"CORE\0\0\0\0";
 const NAME_LEN: u32 = 5;
 const NT_PRSTATUS: u32 = 1;
 
-/// The most CPUs believed; `CONFIG_NR_CPUS` ends at 8192.
-const MAX_CPUS: u32 = 1 << 16;
+/// The most CPUs believed: `CONFIG_NR_CPUS` ends there.
+const MAX_CPUS: u32 = 8192;
 
 impl CrashNotes {
     /// The bytes that `crash_save_cpu` would have put at [`CrashNotes::addr`]: a note named `CORE` of type

@@ -20,6 +20,7 @@ pub mod notes;
 pub mod signature;
 pub mod debuginfo;
 mod budget;
+mod parts;
 mod report;
 pub mod threads;
 pub mod subject;

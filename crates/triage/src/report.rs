@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::modules::Modules;
 use crate::notes::DumpNote;
+use crate::parts::{self, Parts};
 use crate::signature::Signature;
 use crate::tasks::{Cpu, Queues, Task};
 use crate::{Subject, debuginfo, log, machine, memory, modules, notes, signature, stack, tasks};
@@ -87,14 +88,16 @@ pub fn examine(
     options: &Options,
 ) -> Report {
     let mut report = Report::default();
-    let memory = kernel.map(|kernel| kernel as &dyn KernelMemory);
+    let parts = kernel.map(|kernel| Parts::new(kernel, dump));
+    let memory = parts.as_ref().map(|parts| parts as &dyn KernelMemory);
     let (symbols, types) = knowledge(memory, vmlinux, &mut report);
     let mut subject = Subject::new(dump, memory, symbols, types.as_deref());
     subject.utsname = kernel.map(Kernel::utsname);
     if memory.is_none() {
         report.lacks("everything that is in the kernel's memory", "the kernel could not be opened");
     }
-    fill(&mut subject, options, &mut report);
+    let queues = begin(&subject, parts.as_ref(), &mut report);
+    finish(&mut subject, parts.as_ref(), &queues, options, &mut report);
     report
 }
 
@@ -109,23 +112,25 @@ pub fn examine_within(
 ) -> Report {
     let mut report = Report::default();
     let on_whole = Bounded { memory: kernel, budget: whole };
-    let (symbols, types) = knowledge(Some(&on_whole), None, &mut report);
-    let mut subject = Subject::new(dump, Some(&on_whole), symbols, types.as_deref());
+    let parts = Parts::new(&on_whole, dump);
+    let (symbols, types) = knowledge(Some(&parts), None, &mut report);
+    let mut subject = Subject::new(dump, Some(&parts), symbols, types.as_deref());
     subject.utsname = Some(kernel.utsname());
-    let mut queues = begin(&subject, &mut report);
+    let mut queues = begin(&subject, Some(&parts), &mut report);
     let mut first = None;
     if whole.spent().is_none() {
         first = Some(report.clone());
-        finish(&mut subject, &queues, options, &mut report);
+        finish(&mut subject, Some(&parts), &queues, options, &mut report);
     }
     let Some(why) = whole.spent() else { return report };
     // What was being found is half of something. Symbols and types are kept as far as they were read.
     let on_cut = Bounded { memory: kernel, budget: cut };
-    let mut subject = Subject::new(dump, Some(&on_cut), subject.symbols, types.as_deref());
+    let parts = Parts::new(&on_cut, dump);
+    let mut subject = Subject::new(dump, Some(&parts), subject.symbols, types.as_deref());
     subject.utsname = Some(kernel.utsname());
     report = first.unwrap_or_else(|| {
         let mut report = Report::default();
-        queues = begin(&subject, &mut report);
+        queues = begin(&subject, Some(&parts), &mut report);
         report
     });
     let missing = std::mem::take(&mut report.missing);
@@ -168,26 +173,27 @@ pub fn survey<R>(
     work(&subject, &report)
 }
 
-/// Fills the parts.
-fn fill(subject: &mut Subject<'_>, options: &Options, report: &mut Report) {
-    let queues = begin(subject, report);
-    finish(subject, &queues, options, report);
-}
-
-/// Fills what matters most, which takes little: what CPUs were doing, the machine, the cause and the log.
-fn begin(subject: &Subject<'_>, report: &mut Report) -> Queues {
-    let queues = tasks::queues(subject, report);
-    machine::find(subject, report);
-    find_cause(subject, report);
+/// Fills what matters most, which takes little: what CPUs were doing, the machine, the cause and the log. The log has bounds
+/// of its own.
+fn begin(subject: &Subject<'_>, parts: Option<&Parts<'_>>, report: &mut Report) -> Queues {
+    let queues = parts::one(parts, "CPUs", report, |report| tasks::queues(subject, report));
+    parts::one(parts, "machine", report, |report| machine::find(subject, report));
+    find_cause(subject, parts.map(Parts::whole), report);
     queues
 }
 
 /// Fills the other parts. Modules come first: their symbols are needed for stacks.
-fn finish(subject: &mut Subject<'_>, queues: &Queues, options: &Options, report: &mut Report) {
-    modules::find(subject, report);
-    tasks::find(subject, queues, report);
-    memory::find(subject, report);
-    stack::find(subject, options, report);
+fn finish(
+    subject: &mut Subject<'_>,
+    parts: Option<&Parts<'_>>,
+    queues: &Queues,
+    options: &Options,
+    report: &mut Report,
+) {
+    parts::one(parts, "modules", report, |report| modules::find(subject, report));
+    parts::one(parts, "tasks", report, |report| tasks::find(subject, queues, report));
+    parts::one(parts, "memory", report, |report| memory::find(subject, report));
+    parts::one(parts, "stacks", report, |report| stack::find(subject, options, report));
     conclude(subject, report);
 }
 
@@ -206,8 +212,8 @@ fn conclude(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// Finds the cause in the log, and shows that.
-fn find_cause(subject: &Subject<'_>, report: &mut Report) {
-    let Some(memory) = subject.kernel else {
+fn find_cause(subject: &Subject<'_>, memory: Option<&dyn KernelMemory>, report: &mut Report) {
+    let Some(memory) = memory else {
         report.cause = cause::without_log(&Facts::of(subject.dump));
         return;
     };

@@ -9,8 +9,8 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use vmcore::{ByteOrder, Dump, Machine, Utsname, VirtAddr};
 
-/// The most CPUs believed; `CONFIG_NR_CPUS` ends at 8192.
-const MAX_CPUS: u32 = 1 << 16;
+/// The most CPUs believed: `CONFIG_NR_CPUS` ends there.
+const MAX_CPUS: u32 = 8192;
 
 /// Where a member is in its struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

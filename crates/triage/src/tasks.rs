@@ -4,8 +4,8 @@ use crate::stack::Stack;
 use crate::{Report, Subject};
 use std::collections::{HashMap, HashSet};
 
-/// The most tasks believed (the kernel's `PID_MAX_LIMIT`).
-const MOST: usize = 4 << 20;
+/// The most tasks believed: a quarter of the kernel's `PID_MAX_LIMIT`, as each takes some 300 bytes of a report.
+const MOST: usize = 1 << 20;
 /// The kernel's own task (`PF_KTHREAD`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 /// States that `/proc` tells apart, and the one of an idle kernel thread (kernel: `include/linux/sched.h`, since 4.14).
@@ -38,6 +38,10 @@ pub struct Task {
     pub waiting: Option<u64>,
     /// Bytes of memory that its process holds (RSS), where it has memory of its own and that can be told.
     pub rss: Option<u64>,
+    /// The address of its memory's `mm_struct`; kernel threads have none.
+    pub mm: Option<u64>,
+    /// Pages that it has counted and not added to its memory's counters yet: of files, its own, swapped out, shared.
+    pub(crate) uncounted: Option<Box<[i64; 4]>>,
     /// The address of its `task_struct`.
     pub addr: u64,
     /// Its stack; `None` where it was not asked for or cannot be told.
@@ -76,46 +80,57 @@ pub(crate) struct Queues {
 /// Finds all tasks, without stacks.
 pub(crate) fn find(subject: &Subject<'_>, queues: &Queues, report: &mut Report) {
     let Queues { running, idle, now } = queues;
-    let (mut found, broken) = addresses(subject);
-    found.retain(|addr| !idle.iter().any(|(_, task)| task == addr));
-    if let Some(why) = broken {
+    let known = idle.iter().map(|(_, task)| *task).collect();
+    let mut walk =
+        Walk { subject, now: *now, seen: known, tasks: Vec::new(), parents: HashMap::new(), unreadable: 0 };
+    for &(cpu, addr) in idle {
+        walk.tasks.extend(task_at(subject, addr, None).map(|(task, _)| Task { cpu: Some(cpu), ..task }));
+    }
+    if let Some(why) = walk.all() {
         report.lacks("some tasks", why);
     }
-    let mut tasks: Vec<Task> = Vec::new();
-    let mut unreadable = 0usize;
-    for &(cpu, addr) in idle {
-        tasks.extend(task_at(subject, addr, None).map(|task| Task { cpu: Some(cpu), ..task }));
-    }
-    for addr in found {
-        match task_at(subject, addr, *now) {
-            Some(task) => tasks.push(task),
-            None => unreadable += 1,
-        }
-    }
+    let Walk { mut tasks, parents, unreadable, .. } = walk;
+    let ids: HashMap<u64, u32> = tasks.iter().map(|task| (task.addr, task.tgid)).collect();
     for task in &mut tasks {
         // Its own word for the CPU may be older than the CPU's for the task.
         if let Some(&cpu) = running.get(&task.addr) {
             (task.running, task.cpu) = (true, Some(cpu));
         }
+        let parent = parents.get(&task.addr);
+        // Only what is on no list, as the first task, has to be read for its number.
+        task.parent = parent.and_then(|parent| match ids.get(parent) {
+            Some(&id) => Some(id),
+            None => subject.number_in(*parent, "task_struct.tgid").map(|id| id as u32),
+        });
     }
     if unreadable > 0 {
         report.lacks("some tasks", format!("{unreadable} of them cannot be read"));
     }
     tasks.sort_by_key(|task| (task.pid, if task.pid == 0 { task.cpu } else { None }));
+    tasks.shrink_to_fit();
     report.tasks = tasks;
 }
 
 /// The tasks that ran.
 pub(crate) fn running(subject: &Subject<'_>, queues: &Queues) -> Vec<Task> {
     let known = queues.running.iter().filter_map(|(&addr, &cpu)| {
-        Some(Task { cpu: Some(cpu), running: true, ..task_at(subject, addr, queues.now)? })
+        let (task, _) = task_at(subject, addr, queues.now)?;
+        Some(Task { cpu: Some(cpu), running: true, ..task })
     });
     known.collect()
 }
 
 /// Finds what CPUs were doing.
 pub(crate) fn queues(subject: &Subject<'_>, report: &mut Report) -> Queues {
-    let possible = subject.cpus("__cpu_possible_mask").unwrap_or_default();
+    let mut possible = subject.cpus("__cpu_possible_mask").unwrap_or_default();
+    let count = possible.len();
+    // No two CPUs have one area.
+    let mut areas = HashSet::new();
+    possible.retain(|&cpu| subject.per_cpu(0, cpu).is_some_and(|area| areas.insert(area)));
+    if possible.len() < count {
+        let why = format!("{} of {count} have no memory of their own", count - possible.len());
+        report.lacks("some CPUs", why);
+    }
     let online = subject.cpus("__cpu_online_mask");
     let queued = |member: &str, cpu| {
         let queue = subject.per_cpu_symbol("runqueues", cpu)?;
@@ -129,7 +144,7 @@ pub(crate) fn queues(subject: &Subject<'_>, report: &mut Report) -> Queues {
     for &cpu in &possible {
         let current = queued("rq.curr", cpu).or_else(|| current(subject, cpu));
         running.extend(current.map(|task| (task, cpu)));
-        let known = current.and_then(|task| task_at(subject, task, now));
+        let known = current.and_then(|task| task_at(subject, task, now)).map(|(task, _)| task);
         report.cpus.push(Cpu {
             cpu,
             online: online.as_ref().map(|online| online.contains(&cpu)),
@@ -150,26 +165,64 @@ fn current(subject: &Subject<'_>, cpu: u32) -> Option<u64> {
     task.filter(|&task| task != 0)
 }
 
-/// Where all tasks are but the idle ones, and why there may be more.
-fn addresses(subject: &Subject<'_>) -> (Vec<u64>, Option<String>) {
-    let none = |why: &str| (Vec::new(), Some(why.to_owned()));
-    let Some(init) = subject.symbol("init_task") else { return none("the symbol init_task is not known") };
-    let Some(hook) = subject.offset("task_struct.tasks") else {
-        return none("the layout of struct task_struct is not known");
-    };
-    let (leaders, mut whole) = subject.list(init.wrapping_add(hook), "task_struct.tasks", MOST);
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
-    for leader in leaders {
-        if seen.insert(leader) {
-            found.push(leader);
+/// All tasks, on the way from one to the next: what is wanted of a task is read while its page is at hand.
+struct Walk<'a> {
+    subject: &'a Subject<'a>,
+    now: Option<u64>,
+    /// Tasks that need not be read: those that are known, and the idle ones.
+    seen: HashSet<u64>,
+    tasks: Vec<Task>,
+    /// The parents' addresses, by those of their children.
+    parents: HashMap<u64, u64>,
+    unreadable: usize,
+}
+
+impl Walk<'_> {
+    /// Goes through all lists, and says why there may be more tasks.
+    fn all(&mut self) -> Option<String> {
+        let subject = self.subject;
+        let Some(init) = subject.symbol("init_task") else {
+            return Some("the symbol init_task is not known".to_owned());
+        };
+        let Some(hook) = subject.offset("task_struct.tasks") else {
+            return Some("the layout of struct task_struct is not known".to_owned());
+        };
+        let head = init.wrapping_add(hook);
+        let (mut node, mut leaders, mut whole) = (head, HashSet::new(), true);
+        loop {
+            // `next` is the first member of struct list_head.
+            let next = subject.pointer(node);
+            if next == Some(head) {
+                break;
+            }
+            let Some(next) =
+                next.filter(|&next| next != 0 && self.tasks.len() < MOST && leaders.insert(next))
+            else {
+                whole = false;
+                break;
+            };
+            let leader = next.wrapping_sub(hook);
+            self.add(leader);
+            let (threads, all) = threads(subject, leader, MOST.saturating_sub(self.tasks.len()));
+            whole &= all;
+            threads.into_iter().for_each(|thread| self.add(thread));
+            node = next;
         }
-        let (threads, all) = threads(subject, leader, MOST.saturating_sub(found.len()));
-        whole &= all;
-        found.extend(threads.into_iter().filter(|&thread| seen.insert(thread)));
+        (!whole).then(|| format!("their list is broken behind {} of them", self.tasks.len()))
     }
-    let why = (!whole).then(|| format!("their list is broken behind {} of them", found.len()));
-    (found, why)
+
+    fn add(&mut self, addr: u64) {
+        if !self.seen.insert(addr) {
+            return;
+        }
+        match task_at(self.subject, addr, self.now) {
+            Some((task, parent)) => {
+                self.tasks.push(task);
+                self.parents.extend(parent.map(|parent| (addr, parent)));
+            }
+            None => self.unreadable += 1,
+        }
+    }
 }
 
 /// The threads of a process: on a list of its own since 3.14, in a ring before.
@@ -186,20 +239,19 @@ fn threads(subject: &Subject<'_>, leader: u64, most: usize) -> (Vec<u64>, bool) 
     }
 }
 
-/// Reads a task; `None` where its memory is not in the dump.
-fn task_at(subject: &Subject<'_>, addr: u64, now: Option<u64>) -> Option<Task> {
+/// Reads a task, and where its parent is; `None` where its memory is not in the dump.
+fn task_at(subject: &Subject<'_>, addr: u64, now: Option<u64>) -> Option<(Task, Option<u64>)> {
     let number = |path: &str| subject.number_in(addr, path);
     let state = number("task_struct.__state").or_else(|| number("task_struct.state"))?;
     let flags = number("task_struct.flags").unwrap_or(0);
     let cpu = ["task_struct.thread_info.cpu", "task_struct.cpu", "task_struct.wake_cpu"];
     let cpu = cpu.into_iter().find_map(number);
     let parent = subject.pointer_in(addr, "task_struct.real_parent").filter(|&at| at != 0);
-    let parent = parent.and_then(|parent| subject.number_in(parent, "task_struct.tgid"));
     let ran = number("task_struct.se.exec_start").filter(|&ran| ran > 0);
-    Some(Task {
+    let task = Task {
         pid: number("task_struct.pid")? as u32,
         tgid: number("task_struct.tgid")? as u32,
-        parent: parent.map(|pid| pid as u32),
+        parent: None,
         comm: subject.text_in(addr, "task_struct.comm")?,
         state: letter(state, number("task_struct.exit_state").unwrap_or(0)),
         cpu: cpu.map(|cpu| cpu as u32),
@@ -207,9 +259,22 @@ fn task_at(subject: &Subject<'_>, addr: u64, now: Option<u64>) -> Option<Task> {
         kernel_thread: flags & KERNEL_THREAD != 0,
         waiting: now.zip(ran).and_then(|(now, ran)| now.checked_sub(ran)),
         rss: None,
+        mm: subject.pointer_in(addr, "task_struct.mm").filter(|&mm| mm != 0),
+        uncounted: uncounted(subject, addr),
         addr,
         stack: None,
-    })
+    };
+    Some((task, parent))
+}
+
+/// What a thread has counted and not added to its process's memory yet: until 6.2 they did so.
+fn uncounted(subject: &Subject<'_>, task: u64) -> Option<Box<[i64; 4]>> {
+    let offset = subject.offset("task_struct.rss_stat.count")?;
+    let (_, size) = subject.array("task_struct.rss_stat.count")?;
+    Some(Box::new([0, 1, 2, 3].map(|index: u64| {
+        let at = task.wrapping_add(offset).wrapping_add(index.wrapping_mul(size));
+        subject.signed(at, size).unwrap_or(0)
+    })))
 }
 
 /// The letter that `ps` prints for a state.

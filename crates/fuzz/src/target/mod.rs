@@ -13,6 +13,7 @@ mod kallsyms;
 mod kdump;
 mod knowledge;
 mod log;
+mod report;
 mod sealed;
 mod split;
 mod system;
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     dwarf::TARGET,
     erase::TARGET,
     log::TARGET,
+    report::TARGET,
     firmware::KDMS,
     firmware::REGSAVE,
     firmware::HPTE,

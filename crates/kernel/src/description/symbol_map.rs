@@ -7,6 +7,7 @@ use crate::kallsyms::Kallsyms;
 use crate::symbols::{Symbols, kernel_offset};
 use crate::vmlinux::Vmlinux;
 use crate::{Error, KernelMemory};
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -66,7 +67,6 @@ impl Part {
 
 struct Module {
     name: String,
-    parts: Vec<Part>,
     entries: Vec<Entry>,
 }
 
@@ -83,6 +83,8 @@ pub struct SymbolMap {
     /// Addresses that can be the kernel's own. What lies outside, as offsets into areas per CPU, is found by name alone.
     image: Range<u64>,
     modules: Vec<Module>,
+    /// Their parts by where they start, each with the number of its module. Those of sound kernels do not overlap.
+    parts: BTreeMap<u64, (Part, usize)>,
 }
 
 impl SymbolMap {
@@ -158,7 +160,9 @@ impl SymbolMap {
             }
         }
         entries.sort_by_key(|entry| entry.addr);
-        self.modules.push(Module { name: name.to_owned(), parts, entries });
+        let module = self.modules.len();
+        self.parts.extend(parts.into_iter().map(|part| (part.start.0, (part, module))));
+        self.modules.push(Module { name: name.to_owned(), entries });
     }
 
     /// The number of the kernel's own symbols.
@@ -215,9 +219,8 @@ impl SymbolMap {
     }
 
     fn module_part(&self, addr: u64) -> Option<(&Module, &Part)> {
-        self.modules
-            .iter()
-            .find_map(|module| Some((module, module.parts.iter().find(|part| part.contains(addr))?)))
+        let (_, (part, module)) = self.parts.range(..=addr).next_back()?;
+        Some((self.modules.get(*module)?, part)).filter(|_| part.contains(addr))
     }
 
     fn name(&self, entry: &Entry) -> &str {

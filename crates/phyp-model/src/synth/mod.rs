@@ -19,6 +19,7 @@ pub mod hash;
 pub mod pages;
 pub mod pool;
 pub mod radix;
+pub mod running;
 mod sections;
 mod statics;
 mod vmemmap;

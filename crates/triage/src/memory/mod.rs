@@ -138,6 +138,11 @@ pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
         return;
     };
     let (zones, on_lists) = counters::zones(subject);
+    let (processes, inexact) = processes::find(subject, &mut report.tasks);
+    if inexact > 0 {
+        let why = "what CPUs had counted and not added is too much to be read for all, and was added for the largest";
+        report.lacks(format!("the last pages of {inexact} processes"), why);
+    }
     let mut memory = Memory {
         page_size: subject.page_size(),
         total,
@@ -145,7 +150,7 @@ pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
         node_counters: node_counters.unwrap_or_default(),
         zones,
         huge: counters::huge(subject),
-        processes: processes::find(subject, &mut report.tasks),
+        processes,
         ..Memory::default()
     };
     match slabs::find(subject) {

@@ -4,6 +4,7 @@ use super::{End, Frame, Proof, Stack, registers};
 use crate::{Options, Report, Stacks, Subject};
 use kernel::KernelMemory;
 use kernel::unwind::{self, Ground, Orc, Registers, Walk};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use vmcore::{Arch, VirtAddr};
 
@@ -11,6 +12,9 @@ use vmcore::{Arch, VirtAddr};
 const LARGEST: u64 = 1 << 18;
 /// The most modules whose tables are looked up.
 const MOST_MODULES: usize = 1 << 13;
+
+/// The most frames of sleeping tasks in a report.
+const MOST_FRAMES: usize = 1 << 20;
 
 /// Unwinds the stacks of CPUs, and of those tasks that the options name.
 pub(crate) fn find(subject: &Subject<'_>, options: &Options, report: &mut Report) {
@@ -72,14 +76,17 @@ impl Unwinder<'_> {
         let online = report.cpus.iter().filter(|cpu| cpu.online != Some(false)).map(|cpu| cpu.cpu);
         let mut saved = registers::saved(self.subject, self.memory, online);
         let mut without = 0usize;
+        // Idle tasks have one number, and a CPU each.
+        let key = |pid: u32, cpu: Option<u32>| (pid, cpu.filter(|_| pid == 0));
+        let running = report.tasks.iter().enumerate().filter(|(_, task)| task.running);
+        let running: HashMap<_, _> = running.map(|(n, task)| (key(task.pid, task.cpu), n)).collect();
         for cpu in &mut report.cpus {
             let Some(prstatus) = saved.remove(&cpu.cpu) else {
                 without += 1;
                 continue;
             };
-            let task = report.tasks.iter_mut().find(|task| {
-                task.running && Some(task.pid) == cpu.pid && (task.pid != 0 || task.cpu == Some(cpu.cpu))
-            });
+            let task = cpu.pid.and_then(|pid| running.get(&key(pid, Some(cpu.cpu))));
+            let task = task.and_then(|&n| report.tasks.get_mut(n));
             let mut stacks: Vec<_> =
                 task.as_ref().and_then(|task| self.task_stack(task.addr)).into_iter().collect();
             let aligned = stacks.is_empty().then_some(self.size);
@@ -98,7 +105,9 @@ impl Unwinder<'_> {
 
     /// Fills the stacks of tasks that slept.
     fn tasks(&self, options: &Options, report: &mut Report) {
-        let mut failed = 0usize;
+        let (mut failed, mut left_out, mut frames) = (0usize, 0usize, 0usize);
+        // No two tasks have the same stack.
+        let mut seen = HashSet::new();
         for task in &mut report.tasks {
             let wanted = match options.stacks {
                 Stacks::Running => false,
@@ -109,11 +118,23 @@ impl Unwinder<'_> {
             if task.running || !wanted || matches!(task.state, 'X' | 'Z') {
                 continue;
             }
-            task.stack = self.task_stack(task.addr).and_then(|stack| {
-                let registers = self.sleeping(task.addr)?;
-                self.stack(&registers, vec![stack], None, false)
-            });
+            if frames >= MOST_FRAMES {
+                left_out += 1;
+                continue;
+            }
+            task.stack =
+                self.task_stack(task.addr).filter(|stack| seen.insert(stack.start)).and_then(|stack| {
+                    let registers = self.sleeping(task.addr)?;
+                    self.stack(&registers, vec![stack], None, false)
+                });
             failed += usize::from(task.stack.is_none());
+            frames += task.stack.as_ref().map_or(0, |stack| stack.frames.len());
+        }
+        if left_out > 0 {
+            let why = format!(
+                "those of {left_out} of them are more than the {MOST_FRAMES} frames that a report has"
+            );
+            report.lacks("stacks of some tasks", why);
         }
         if failed > 0 {
             report.lacks("stacks of some tasks", format!("those of {failed} of them cannot be read"));

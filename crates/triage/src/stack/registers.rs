@@ -3,7 +3,7 @@
 use crate::Subject;
 use kernel::KernelMemory;
 use kernel::unwind::Prstatus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use vmcore::{Arch, VirtAddr};
 
 /// `struct inactive_task_frame` of x86_64, where `thread.sp` points to: names, and where each is unless types say
@@ -36,7 +36,9 @@ pub(crate) fn saved(
     let symbol = |name: &str| Ok(subject.symbol(name).map(VirtAddr));
     let buffers = kernel::crash_notes(memory, symbol).unwrap_or_default();
     let mut saved = BTreeMap::new();
-    for buffer in buffers.iter().filter(|buffer| buffer.filled) {
+    // No two CPUs have one buffer.
+    let mut seen = HashSet::new();
+    for buffer in buffers.iter().filter(|buffer| buffer.filled && seen.insert(buffer.addr)) {
         let mut bytes = vec![0; buffer.capacity];
         if memory.read(buffer.addr, &mut bytes).is_ok()
             && let Some(prstatus) = bytes.get(20..).and_then(|desc| Prstatus::parse(machine, desc))

@@ -24,21 +24,30 @@ pub struct Load {
     pub address: u64,
 }
 
-/// `NT_PRSTATUS` of one processor: `struct elf_prstatus`, registers at 112.
-fn prstatus(arch: Arch, order: ByteOrder, cpu: u32, rng: &mut Rng) -> Vec<u8> {
+/// The content of the `NT_PRSTATUS` of one processor: `struct elf_prstatus`, registers at 112, as far as they are given.
+pub fn prstatus(arch: Arch, order: ByteOrder, cpu: u32, words: &[u64]) -> Vec<u8> {
     let (registers, rest) = arch.registers();
     let mut out = Bytes::zeroed(order, 112 + registers + rest);
     // pr_pid.
     out.u32_at(32, 100 + cpu);
-    for at in (112..112 + registers).step_by(8) {
-        out.u64_at(at, rng.draw() >> 8);
+    for (at, word) in (112..112 + registers).step_by(8).zip(words) {
+        out.u64_at(at, *word);
     }
-    notes::note(order, "CORE", 1, &out.bytes)
+    out.bytes
 }
 
 /// The notes of a dump.
 pub(crate) fn notes(arch: Arch, order: ByteOrder, cpus: u32, text: &str, rng: &mut Rng) -> Vec<u8> {
-    let mut out: Vec<u8> = (0..cpus).flat_map(|cpu| prstatus(arch, order, cpu, rng)).collect();
+    let (registers, _) = arch.registers();
+    let mut any = || (0..registers / 8).map(|_| rng.draw() >> 8).collect();
+    notes_of(arch, order, &(0..cpus).map(|_| any()).collect::<Vec<_>>(), text)
+}
+
+/// The notes of a dump whose CPUs have these registers.
+pub(crate) fn notes_of(arch: Arch, order: ByteOrder, registers: &[Vec<u64>], text: &str) -> Vec<u8> {
+    let note =
+        |(cpu, words): (u32, &Vec<u64>)| notes::note(order, "CORE", 1, &prstatus(arch, order, cpu, words));
+    let mut out: Vec<u8> = (0..).zip(registers).flat_map(note).collect();
     out.extend(notes::note(order, "VMCOREINFO", 0, text.as_bytes()));
     out
 }

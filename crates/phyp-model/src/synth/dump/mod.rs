@@ -23,7 +23,7 @@ mod truth;
 mod zone;
 
 pub use arch::{Arch, Mmu};
-pub use elf::Load;
+pub use elf::{Load, prstatus};
 pub use generation::Generation;
 pub use truth::{Class, Run, Truth, Why};
 
@@ -33,6 +33,7 @@ use crate::error::{ModelError, Result};
 use crate::extent::{Extent, subtract};
 use crate::memory::Memory;
 use crate::rng::Rng;
+use crate::synth::running::Laid;
 use arch::{Basis, Orders, Space, image};
 use generation::Type;
 use page::{Map, Page, Top};
@@ -148,6 +149,8 @@ pub struct Dump {
     pub vmcoreinfo: String,
     /// What `uname -r` said.
     pub release: String,
+    /// Where the kernel's image begins: its virtual address and its physical one.
+    pub image: (u64, u64),
     /// What every frame of the dump is by what VMCOREINFO exports.
     pub truth: Truth,
     /// What it is in truth: older kernels export less than there is.
@@ -236,6 +239,7 @@ pub fn build(spec: &Spec) -> Result<Dump> {
         notes,
         vmcoreinfo,
         release,
+        image: (space.image.wrapping_add(space.image_at), space.image_at),
         truth: Truth::new(runs, &absent),
         nature: Truth::new(nature, &absent),
         free_frames,
@@ -243,6 +247,34 @@ pub fn build(spec: &Spec) -> Result<Dump> {
         memory,
         spec: spec.clone(),
     })
+}
+
+impl Dump {
+    /// Puts a running kernel into the image, where its code would be, and says in VMCOREINFO where its parts are. The notes
+    /// then have the registers that are given, one `NT_PRSTATUS` for each CPU, in the order of `elf_gregset_t`.
+    ///
+    /// # Errors
+    ///
+    /// It does not begin in the image, or is larger than its code.
+    pub fn put(&mut self, laid: &Laid, registers: &[Vec<u64>]) -> Result<()> {
+        let (address, physical) = self.image;
+        let offset = laid.base.wrapping_sub(address);
+        if offset.saturating_add(laid.bytes.len() as u64) > image::SWAPPER {
+            let expected = "a kernel no larger than its image";
+            return Err(ModelError::Options { what: "running kernel", found: offset, expected });
+        }
+        self.memory.write(physical + offset, &laid.bytes)?;
+        let key = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
+        let keys: Vec<String> = laid.vmcoreinfo.lines().map(key).collect();
+        let mut text = String::new();
+        for line in self.vmcoreinfo.lines().filter(|line| !keys.contains(&key(line))) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        self.vmcoreinfo = text + &laid.vmcoreinfo;
+        self.notes = elf::notes_of(self.spec.mmu.arch(), self.spec.order, registers, &self.vmcoreinfo);
+        Ok(())
+    }
 }
 
 /// Sets memory aside after the image for all that the kernel allocates.

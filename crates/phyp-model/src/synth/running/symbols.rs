@@ -1,0 +1,53 @@
+//! The kernel's table of symbols (`scripts/kallsyms.c`), with a dictionary in which each byte stands for itself.
+
+use super::Running;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Writes the table, and says in lines of VMCOREINFO where its parts are.
+pub(super) fn write(memory: &mut Running, symbols: &BTreeMap<(u64, String), char>) -> String {
+    let order = memory.order;
+    // Distances are signed, and the same whatever is below or above the base.
+    let base = symbols.keys().map(|(at, _)| *at).filter(|at| *at >= 1 << 32).min().unwrap_or(0);
+    let (mut names, mut offsets) = (Vec::new(), Vec::new());
+    for ((at, name), kind) in symbols {
+        let len = name.len() + 1;
+        // From 128 references on, a length has two bytes.
+        if len >= 128 {
+            names.push(len as u8 & 0x7f | 0x80);
+            names.push((len >> 7) as u8);
+        } else {
+            names.push(len as u8);
+        }
+        names.push(*kind as u8);
+        names.extend(name.as_bytes());
+        // Absolute values, as offsets per CPU, are positive, others the distance less one (ABSOLUTE_PERCPU).
+        let offset = if *at < base { *at as u32 } else { (base.wrapping_sub(1).wrapping_sub(*at)) as u32 };
+        offsets.extend(order.u32(offset));
+    }
+    let (mut table, mut index) = (Vec::new(), Vec::new());
+    for token in 0..=255u8 {
+        index.extend(order.u16(table.len() as u16));
+        table.extend((token != 0).then_some(token));
+        table.push(0);
+    }
+    let count = order.u32(symbols.len() as u32);
+    let parts: [(&str, &[u8]); 6] = [
+        ("num_syms", &count),
+        ("names", &names),
+        ("token_table", &table),
+        ("token_index", &index),
+        ("offsets", &offsets),
+        ("relative_base", &order.u64(base)),
+    ];
+    let mut lines = String::new();
+    for (name, bytes) in parts {
+        let at = memory.take(bytes.len() as u64, 8);
+        memory.put(at, bytes);
+        // Writing to a String cannot fail.
+        _ = writeln!(lines, "SYMBOL(kallsyms_{name})={at:x}");
+    }
+    // Readers take whole pieces of 4 KiB.
+    memory.take(0, 4096);
+    lines
+}
