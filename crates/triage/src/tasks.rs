@@ -41,7 +41,7 @@ pub struct Task {
     /// The address of its memory's `mm_struct`; kernel threads have none.
     pub mm: Option<u64>,
     /// Pages that it has counted and not added to its memory's counters yet: of files, its own, swapped out, shared.
-    pub(crate) uncounted: Option<Box<[i64; 4]>>,
+    pub uncounted: Option<Box<[i64; 4]>>,
     /// The address of its `task_struct`.
     pub addr: u64,
     /// Its stack; `None` where it was not asked for or cannot be told.
