@@ -79,7 +79,11 @@ fn watch(dump: &mut Dump) -> Arc<Mutex<(BTreeSet<Pfn>, u64)>> {
 
 fn report(dump: &Dump) -> Option<Report> {
     let kernel = Kernel::open(dump).ok()?;
-    Some(examine(dump, Some(&kernel), None, &Options { stacks: Stacks::All }))
+    // A debugger sees no more threads than the report has tasks, and CPUs besides.
+    let threads = triage::threads::threads(dump, &kernel, None);
+    let report = examine(dump, Some(&kernel), None, &Options { stacks: Stacks::All });
+    assert!(threads.threads.len() <= report.tasks.len() + report.cpus.len().max(dump.cpus()));
+    Some(report)
 }
 
 /// Words of the pages that a report reads, changed to what leads astray: other words of such pages, so that lists run in

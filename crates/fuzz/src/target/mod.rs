@@ -8,6 +8,7 @@ mod elf;
 mod erase;
 mod firmware;
 mod flattened;
+mod gdb;
 mod journal;
 mod kallsyms;
 mod kdump;
@@ -57,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     erase::TARGET,
     log::TARGET,
     report::TARGET,
+    gdb::TARGET,
     firmware::KDMS,
     firmware::REGSAVE,
     firmware::HPTE,
