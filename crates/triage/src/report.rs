@@ -114,6 +114,7 @@ pub fn examine_within(
     let on_whole = Bounded { memory: kernel, budget: whole };
     let parts = Parts::new(&on_whole, dump);
     let (symbols, types) = knowledge(Some(&parts), None, &mut report);
+    let unknown = report.missing.clone();
     let mut subject = Subject::new(dump, Some(&parts), symbols, types.as_deref());
     subject.utsname = Some(kernel.utsname());
     let mut queues = begin(&subject, Some(&parts), &mut report);
@@ -129,7 +130,7 @@ pub fn examine_within(
     let mut subject = Subject::new(dump, Some(&parts), subject.symbols, types.as_deref());
     subject.utsname = Some(kernel.utsname());
     report = first.unwrap_or_else(|| {
-        let mut report = Report::default();
+        let mut report = Report { missing: unknown, ..Report::default() };
         queues = begin(&subject, Some(&parts), &mut report);
         report
     });
