@@ -7,6 +7,7 @@ mod changes;
 mod check;
 mod contents;
 mod deb;
+mod formats;
 mod licences;
 mod program;
 mod redhat;
@@ -17,7 +18,7 @@ use anyhow::{Context, Result};
 use contents::Product;
 use program::Program;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Makes packages and a tarball; `--check` tries them.
 #[derive(clap::Args)]
@@ -56,7 +57,7 @@ impl Packages {
         };
         fs::create_dir_all(&into).with_context(|| into.display().to_string())?;
         let product = Product::new(target, program, self.without_lzo)?;
-        let made = write(&product, &into)?;
+        let made = formats::write(&product, &into)?;
         for path in &made {
             println!("{:>9}  {}", fs::metadata(path)?.len(), path.display());
         }
@@ -70,17 +71,4 @@ impl Packages {
         }
         Ok(())
     }
-}
-
-/// Writes everything that is made of a product.
-fn write(product: &Product, into: &Path) -> Result<Vec<PathBuf>> {
-    let mut made = Vec::new();
-    for package in product.packages(contents::Flavour::Debian) {
-        made.push(deb::write(product, &package, into)?);
-    }
-    for package in product.packages(contents::Flavour::Rpm) {
-        made.push(redhat::write(product, &package, into)?);
-    }
-    made.extend(tarball::write(product, into)?);
-    Ok(made)
 }

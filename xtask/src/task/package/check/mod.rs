@@ -1,6 +1,7 @@
 //! `cargo xtask package --check`: the packages as users meet them, in fresh trees of Debian's releases.
 
 use super::contents::Product;
+use super::formats;
 use crate::guest::tree::Tree;
 use crate::guest::work_directory;
 use anyhow::{Context, Result, bail};
@@ -27,7 +28,7 @@ pub(crate) fn run(product: Product, made: &[PathBuf]) -> Result<()> {
         fs::copy(path, packages.join(path.file_name().context("a package has a name")?))?;
     }
     let version = product.full_version();
-    super::write(&product.called("0.1.9"), &packages.join("old"))?;
+    formats::write(&product.called("0.1.9"), &packages.join("old"))?;
     let dump = corpus::dump(corpus::POWER).context("testdata/ has the dump of a POWER machine")?;
     fs::copy(&dump.elf, work.join("vmcore.elf"))?;
     for suite in SUITES {
