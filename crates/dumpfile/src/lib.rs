@@ -48,4 +48,4 @@ pub use input::Access;
 pub use open::{Assume, is_plain, open, open_bytes, open_file, open_received, open_set, open_set_assuming};
 pub use pipeline::available_memory;
 pub use raw::{open_image, open_raw};
-pub use write::{Facts, Progress, Written};
+pub use write::{Facts, Progress, Room, Written};

@@ -16,6 +16,15 @@ pub struct Facts {
     pub notes: Vec<Note>,
 }
 
+/// What a file takes at most besides the bytes of its pages: for who has to stay below a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of a file without pages.
+    pub fixed: u64,
+    /// Bytes more for each page.
+    pub each: u64,
+}
+
 /// How far a writer is, read from another thread, and the wish to stop it.
 #[derive(Debug, Default)]
 pub struct Progress {

@@ -4,7 +4,9 @@ use crate::address::memmodel::MemModel;
 use crate::address::physical::Physical;
 use crate::address::translate::{Mapping, Stop, TableVisitor, Translator};
 use crate::{Error, KernelMemory, uts};
-use vmcore::{Arch, Dump, Machine, MemoryMap, PhysAddr, Utsname, VirtAddr, VirtSegment, VmcoreInfo};
+use vmcore::{
+    Arch, Dump, Machine, MemoryMap, PhysAddr, PhysicalMemory, Utsname, VirtAddr, VirtSegment, VmcoreInfo,
+};
 
 /// The crashed kernel of a dump: what can be learned once, and access to the rest.
 ///
@@ -26,6 +28,15 @@ impl<'d> Kernel<'d> {
     /// When the dump has no VMCOREINFO, when a key that translation needs is missing, and when what is at
     /// `init_uts_ns` is not a Linux kernel's name.
     pub fn open(dump: &'d Dump) -> Result<Self, Error> {
+        Self::open_through(dump, &*dump.memory)
+    }
+
+    /// As [`Kernel::open`], with all of the dump's memory read through `memory`: for who has to know what is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::open`].
+    pub fn open_through(dump: &'d Dump, memory: &'d dyn PhysicalMemory) -> Result<Self, Error> {
         let info = dump.vmcoreinfo.as_ref().ok_or_else(|| {
             Error::Unsupported(
                 "the dump has no VMCOREINFO note, so nothing is known of its kernel".to_owned(),
@@ -37,7 +48,7 @@ impl<'d> Kernel<'d> {
                 dump.machine.name()
             )));
         }
-        let physical = Physical::new(&*dump.memory);
+        let physical = Physical::new(memory);
         let translator = Translator::choose(dump, info, &physical)?;
         let mut kernel = Self { dump, info, physical, translator, utsname: Utsname::default() };
         kernel.utsname = match uts::read(&kernel) {

@@ -22,6 +22,7 @@ pub mod debuginfo;
 mod budget;
 mod parts;
 mod report;
+pub mod mini;
 pub mod threads;
 pub mod subject;
 

@@ -37,7 +37,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Lets the next part read, and says whether the last one was refused.
-    fn next(&self) -> bool {
+    pub(crate) fn next(&self) -> bool {
         self.left.swap(self.reads, Ordering::Relaxed) == 0
     }
 }

@@ -213,7 +213,7 @@ fn conclude(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// Finds the cause in the log, and shows that.
-fn find_cause(subject: &Subject<'_>, memory: Option<&dyn KernelMemory>, report: &mut Report) {
+pub(crate) fn find_cause(subject: &Subject<'_>, memory: Option<&dyn KernelMemory>, report: &mut Report) {
     let Some(memory) = memory else {
         report.cause = cause::without_log(&Facts::of(subject.dump));
         return;

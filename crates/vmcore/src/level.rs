@@ -64,11 +64,13 @@ pub enum Reason {
     Earlier,
     /// Not the kernel's own, and not there any more: the boot after the crash has written over it.
     Destroyed,
+    /// None of what a mini dump holds.
+    Mini,
 }
 
 impl Reason {
     /// All reasons, in the order reports list them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Free,
         Self::Cache,
         Self::CachePrivate,
@@ -77,6 +79,7 @@ impl Reason {
         Self::Offline,
         Self::Earlier,
         Self::Destroyed,
+        Self::Mini,
     ];
 
     /// The name in reports and in JSON.
@@ -90,6 +93,7 @@ impl Reason {
             Self::Offline => "offline",
             Self::Earlier => "earlier",
             Self::Destroyed => "destroyed",
+            Self::Mini => "mini",
         }
     }
 }

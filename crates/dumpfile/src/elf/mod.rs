@@ -24,4 +24,4 @@ mod writer;
 pub use image::Image;
 pub(crate) use mark::flag_incomplete;
 pub(crate) use reader::open;
-pub use writer::{Writer, write};
+pub use writer::{Writer, room, write};

@@ -106,6 +106,9 @@ impl OwnNote {
         }
     }
 
+    /// The most lost ranges that have room.
+    pub(super) const MOST_LOST: usize = MAX_LOST_RANGES as usize;
+
     /// How many lost ranges have room: no more than can be.
     pub(super) fn lost_room(selection: &Selection) -> usize {
         selection.kept().min(MAX_LOST_RANGES) as usize

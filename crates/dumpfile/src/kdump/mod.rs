@@ -22,7 +22,7 @@ pub use outline::{Outline, identity_note};
 pub(crate) use reader::open;
 use reader::open_unfinished;
 pub use skeleton::Skeleton;
-pub use writer::{Checkpoint, Options, Unfinished, Writer, write};
+pub use writer::{Checkpoint, Options, Unfinished, Writer, room, write};
 
 #[cfg(test)]
 mod tests;

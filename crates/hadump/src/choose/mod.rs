@@ -1,12 +1,13 @@
 //! Choosing the pages to write, by what the kernel says about them, and what to do if it cannot be understood.
 
 pub(crate) mod destroyed;
+pub(crate) mod mini;
 
 use crate::cli::InputArgs;
 use anyhow::{Context, Result, bail};
 use dumpfile::Facts;
 use kernel::{Gate, Selected};
-use phyp::notes::OWNER;
+use phyp::notes::{OWNER, PRIVATE};
 use std::fs::File;
 use std::io;
 use vmcore::{Dump, DumpLevel, Note, Selection};
@@ -100,7 +101,8 @@ fn classified(
 
 /// Whether a dump comes from a hypervisor's leavings, of which there is no second copy.
 fn is_from_firmware(dump: &Dump) -> bool {
-    dump.notes.iter().any(|note| note.name == OWNER.as_bytes())
+    let is_firmwares = |kind| PRIVATE.iter().any(|(known, _)| *known == kind);
+    dump.notes.iter().any(|note| note.name == OWNER.as_bytes() && is_firmwares(note.kind))
 }
 
 /// Whether an error is about a file that cannot be read or written, not about the kernel.

@@ -163,6 +163,9 @@ impl Convert {
                 "an ELF file cannot be split: leave out --split or --shard, or use --format kdump".into(),
             );
         }
+        if in_parts && self.write.level.mini().is_some() {
+            return Some("a mini dump is one file: leave out --split, --shard and further names".into());
+        }
         if in_parts && (stream || self.flattened) {
             return Some("the files of a split set cannot be flattened".into());
         }

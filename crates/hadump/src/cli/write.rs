@@ -4,6 +4,7 @@ use super::parse;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use dumpfile::codec::{Choice, Method, Methods};
+use dumpfile::kdump;
 use sealed::Recipients;
 use std::num::NonZeroUsize;
 use vmcore::DumpLevel;
@@ -50,7 +51,7 @@ impl WriteArgs {
     /// Everything that the input holds, in a kdump file.
     pub(crate) fn everything(compression: Compression, threads: Option<NonZeroUsize>) -> Self {
         Self {
-            level: LevelArgs { level: DumpLevel::new(0), exclude: Vec::new(), no_gate: false },
+            level: LevelArgs { level: DumpLevel::new(0), exclude: Vec::new(), no_gate: false, mini: None },
             compression: Some(compression),
             methods: Vec::new(),
             compression_level: None,
@@ -78,6 +79,18 @@ impl WriteArgs {
                 Choice::Auto(Methods::of(self.methods.iter().map(|way| way.method())).unwrap_or_default())
             }
             one => Choice::One(one.method()),
+        }
+    }
+
+    /// How the pages of a kdump file are stored with `method`.
+    pub(crate) fn kdump_options(&self, method: Choice) -> kdump::Options {
+        kdump::Options {
+            method,
+            level: self.compression_level,
+            dedup: self.dedup,
+            checksums: !self.no_checksums,
+            part: None,
+            beside: 0,
         }
     }
 
@@ -144,12 +157,29 @@ pub(crate) struct LevelArgs {
     /// Skip the plausibility checks of the kernel's structures (docs/gate.md)
     #[arg(long)]
     no_gate: bool,
+    /// Write a mini dump: at most SIZE bytes from a machine of any size, with what says why it crashed, for crash, drgn and
+    /// `hadump report` (docs/mini.md) [SIZE if not given: 64M]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = parse::size,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "64M",
+        conflicts_with_all = ["level", "exclude", "no_gate"]
+    )]
+    mini: Option<u64>,
 }
 
 impl LevelArgs {
     /// Whether what the kernel's structures say is checked before pages are left out.
     pub(crate) fn gated(&self) -> bool {
         !self.no_gate
+    }
+
+    /// The most bytes of a mini dump, where one is asked for.
+    pub(crate) fn mini(&self) -> Option<u64> {
+        self.mini
     }
 
     /// The dump level asked for.

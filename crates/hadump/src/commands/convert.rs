@@ -1,7 +1,8 @@
 //! `hadump convert`: from any dump to a new file.
 
 use crate::choose::choose;
-use crate::cli::{self, Format};
+use crate::choose::mini::{self, Wanted};
+use crate::cli::{self, Format, is_stream};
 use crate::input::crash_notes;
 use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
@@ -10,6 +11,7 @@ use crate::show::progress;
 use crate::show::report::{Gate, Input, Output, Pages, Report, Seconds};
 use crate::{output, threads};
 use anyhow::Result;
+use kernel::knowledge::vmlinux_of;
 use std::time::{Duration, Instant};
 
 /// Converts and reports.
@@ -25,14 +27,17 @@ pub(crate) fn run(args: &cli::Convert, quiet: bool) -> Result<Outcome> {
 fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
     // Before anything is read: a release that comes while pages are chosen is seen as well.
     let watch = input::watch(&args.input);
-    let (opened, (dump, filled)) = timed(|| {
+    let (opened, (dump, filled, vmlinux)) = timed(|| {
         let mut dump = input::open_for_kernel(&args.input, Prefer::Vmcore)?;
         input::find_contradictions(&mut dump, &args.input)?;
-        if args.write.fill_crash_notes {
-            crash_notes::fill(dump, &args.input)
+        let path = args.input.vmlinux.as_deref().filter(|_| args.write.level.mini().is_some());
+        let vmlinux = path.map(|path| vmlinux_of(&mut dump, path)).transpose()?;
+        let (dump, filled) = if args.write.fill_crash_notes {
+            crash_notes::fill(dump, &args.input)?
         } else {
-            Ok((dump, Vec::new()))
-        }
+            (dump, Vec::new())
+        };
+        Ok((dump, filled, vmlinux))
     })?;
     tracing::info!("{}: {} of {}", args.input.name(), dump.source.format, dump.machine.name());
     let destination = if args.dry_run {
@@ -42,14 +47,30 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
         let flattened = args.flattened || args.write.is_encrypted();
         Destination::create(&args.output, flattened, args.cut(), args.force)?
     };
-    let level = args.write.level.level();
-    let spill = destination.work_files(args.work_dir.as_deref());
-    let (classified, chosen) =
-        timed(|| choose(&args.input, &dump, level, args.write.level.gated(), filled, &spill))?;
+    // What a mini dump takes depends on where the kernel is mapped.
     let dump = match args.write.format {
         Format::Elf => input::with_virtual_addresses(dump),
         Format::Kdump => dump,
     };
+    let spill = destination.work_files(args.work_dir.as_deref());
+    let level = &args.write.level;
+    let (classified, (chosen, mini)) = timed(|| match level.mini() {
+        Some(budget) => {
+            let wanted = Wanted {
+                budget,
+                format: args.write.format,
+                options: args.write.kdump_options(args.write.choice()),
+                framed: args.flattened
+                    || args.write.is_encrypted()
+                    || args.output.iter().any(|to| is_stream(to)),
+                vmlinux: vmlinux.as_ref(),
+            };
+            mini::choose(&args.input, &dump, &wanted, filled, &spill)
+                .map(|(chosen, mini)| (chosen, Some(mini)))
+        }
+        None => choose(&args.input, &dump, level.level(), level.gated(), filled, &spill)
+            .map(|chosen| (chosen, None)),
+    })?;
     for remark in &chosen.remarks {
         tracing::warn!("{remark}");
     }
@@ -99,6 +120,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
             },
             compression: job.method.name(),
             dump_level: selection.level().bits(),
+            mini,
             complete,
             error,
         },

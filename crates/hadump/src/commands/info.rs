@@ -1,6 +1,7 @@
 //! `hadump info`: what a dump is and what it contains, and a note of it alone.
 
 use crate::cli;
+use crate::input::mini::Mini;
 use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
 use crate::output::{self, FORCE, SinkWriter};
@@ -26,6 +27,7 @@ struct Facts {
     crash_time: Option<u64>,
     cpus: usize,
     dump_level: Option<u8>,
+    mini: Option<Mini>,
     complete: bool,
     memory_bytes: u64,
     frames: u64,
@@ -156,6 +158,7 @@ impl Facts {
             crash_time: info.and_then(|v| v.crash_time()),
             cpus: dump.cpus(),
             dump_level: dump.source.dump_level.map(|l| l.bits()),
+            mini: Mini::of(dump),
             complete: !dump.source.incomplete,
             memory_bytes: map.bytes().total(),
             frames: map.frames().total(),
@@ -198,9 +201,14 @@ impl Facts {
         if let Some(level) = self.dump_level {
             line("level", format!("{level}"))?;
         }
+        if let Some(mini) = &self.mini {
+            line("mini dump", mini.words())?;
+        }
         for (number, n) in self.notes.iter().enumerate() {
             let own = PRIVATE.iter().find(|(kind, _)| n.name == OWNER && n.kind == *kind);
-            let what = own.map_or(String::new(), |(_, what)| format!(" ({what})"));
+            let what =
+                own.map(|(_, what)| *what).or(Mini::is(n.name.as_bytes(), n.kind).then_some(Mini::WHAT));
+            let what = what.map_or(String::new(), |what| format!(" ({what})"));
             line(
                 &format!("note {number}"),
                 format!("{} type {:#x}{what}, {} bytes", n.name, n.kind, n.bytes),

@@ -4,6 +4,7 @@
 pub(crate) mod crash_notes;
 pub(crate) mod decrypt;
 pub(crate) mod lent;
+pub(crate) mod mini;
 pub(crate) mod walk;
 
 use crate::cli::InputArgs;

@@ -241,14 +241,7 @@ fn numbered(name: &Path, count: usize) -> Vec<PathBuf> {
 
 impl WriteJob<'_> {
     fn options(&self, part: Option<Range<Pfn>>) -> Options {
-        Options {
-            method: self.method,
-            level: self.args.compression_level,
-            dedup: self.args.dedup,
-            checksums: !self.args.no_checksums,
-            part,
-            beside: 0,
-        }
+        Options { part, ..self.args.kdump_options(self.method) }
     }
 
     /// Writes a flattened stream into `out`, which messages call `name`, encrypted if that was asked for. The outer error

@@ -1,5 +1,6 @@
 //! What a conversion did, for people and as JSON.
 
+use crate::input::mini::Mini;
 use crate::show::terminal::Json;
 use crate::show::units;
 use dumpfile::Written;
@@ -45,6 +46,8 @@ pub(crate) struct Output {
     /// `null` when pages are stored as they are.
     pub(crate) compression: Option<&'static str>,
     pub(crate) dump_level: u8,
+    /// The size that a mini dump was to have, and what it has no room for; `null` for other dumps.
+    pub(crate) mini: Option<Mini>,
     pub(crate) bytes: u64,
     /// What the files take on the disk; `null` where that is not known, as in a pipe.
     pub(crate) disk_bytes: Option<u64>,
@@ -281,6 +284,7 @@ mod tests {
             format: "ELF core",
             compression: None,
             dump_level: 0,
+            mini: None,
             bytes,
             disk_bytes,
             complete: true,

@@ -77,7 +77,7 @@ fn every_class_is_told_at_its_own_level_on_every_kind_of_kernel() {
 fn reasons_say_which_class_a_page_was_in() {
     let selected = every_class(Kind::X86Four, 64).image.select(31).unwrap();
     let reasons = Reason::ALL.map(|reason| selected.selection.reasons().get(reason));
-    assert_eq!(reasons, [260, 6, 1, 19, 2, 1, 0, 0]);
+    assert_eq!(reasons, [260, 6, 1, 19, 2, 1, 0, 0, 0]);
 }
 
 #[test]

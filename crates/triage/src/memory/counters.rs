@@ -33,7 +33,7 @@ pub(super) fn all(subject: &Subject<'_>, array: &str, first: &str, end: &str) ->
 }
 
 /// The number of nodes that there can be.
-pub(super) fn nodes(subject: &Subject<'_>) -> u64 {
+pub(crate) fn nodes(subject: &Subject<'_>) -> u64 {
     let count = subject.symbol("nr_node_ids").and_then(|at| subject.unsigned(at, 4));
     count.unwrap_or(1).clamp(1, MAX_NODES)
 }

@@ -6,6 +6,7 @@ mod slabs;
 mod sum;
 
 use crate::{Report, Subject};
+pub(crate) use counters::nodes;
 
 /// A counter of the kernel, by its name there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -59,6 +59,14 @@ pub fn stack_size(subject: &Subject<'_>) -> u64 {
     known.find(|size| size.is_power_of_two() && (4096..=LARGEST).contains(size)).unwrap_or(usual)
 }
 
+/// The stacks that a CPU has for interrupts and exceptions; those of tasks have `size` bytes.
+pub(crate) fn of_cpu(subject: &Subject<'_>, cpu: u32, size: u64) -> Vec<Range<u64>> {
+    match subject.machine().arch {
+        Arch::X86_64 => super::x86_64::stacks(subject, cpu, size),
+        _ => super::places::stacks(subject, cpu, size),
+    }
+}
+
 struct Unwinder<'a> {
     subject: &'a Subject<'a>,
     memory: &'a dyn KernelMemory,
@@ -90,7 +98,7 @@ impl Unwinder<'_> {
             let mut stacks: Vec<_> =
                 task.as_ref().and_then(|task| self.task_stack(task.addr)).into_iter().collect();
             let aligned = stacks.is_empty().then_some(self.size);
-            stacks.extend(self.stacks_of_cpu(cpu.cpu));
+            stacks.extend(of_cpu(self.subject, cpu.cpu, self.size));
             let stack = self.stack(&prstatus.registers, stacks, aligned, true);
             if let Some(task) = task {
                 task.stack.clone_from(&stack);
@@ -145,14 +153,6 @@ impl Unwinder<'_> {
     fn task_stack(&self, task: u64) -> Option<Range<u64>> {
         let start = self.subject.pointer_in(task, "task_struct.stack").filter(|&at| at != 0)?;
         Some(start..start.checked_add(self.size)?)
-    }
-
-    /// The stacks that a CPU has for interrupts and exceptions.
-    fn stacks_of_cpu(&self, cpu: u32) -> Vec<Range<u64>> {
-        match self.subject.machine().arch {
-            Arch::X86_64 => super::x86_64::stacks(self.subject, cpu, self.size),
-            _ => super::places::stacks(self.subject, cpu, self.size),
-        }
     }
 
     /// The registers with which a task sleeps.

@@ -5,8 +5,8 @@ mod places;
 pub(crate) mod registers;
 mod x86_64;
 
-pub(crate) use find::find;
 pub use find::stack_size;
+pub(crate) use find::{find, of_cpu};
 
 /// How sure it is that a frame was called by the one behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

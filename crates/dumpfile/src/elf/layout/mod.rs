@@ -25,6 +25,9 @@ pub(super) struct Stretch {
     pub(super) offset: u64,
 }
 
+/// Bytes of a program header, of 64 bits.
+pub(super) const PROGRAM_HEADER_LEN: u64 = 56;
+
 /// What is where in a core.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -55,7 +58,9 @@ impl Places {
         notes_len: u64,
     ) -> Self {
         let page_size = dump.page_size();
-        let table = |is_64| if is_64 { 64 + 64 + max_headers * 56 } else { 52 + 40 + max_headers * 32 };
+        let table = |is_64| {
+            if is_64 { 64 + 64 + max_headers * PROGRAM_HEADER_LEN } else { 52 + 40 + max_headers * 32 }
+        };
         let data_at = |is_64| (table(is_64) + notes_len).next_multiple_of(page_size.bytes());
         let end = data_at(false).saturating_add(frames.saturating_mul(page_size.bytes()));
         let top = page_size.addr(map.max_pfn()).0;

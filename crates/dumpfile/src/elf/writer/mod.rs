@@ -4,19 +4,20 @@ mod builder;
 mod plan;
 
 use super::headers;
-use super::layout::Stretch;
+use super::layout::{PROGRAM_HEADER_LEN, Places, Stretch};
 use super::lost::Lost;
 use super::note::OwnNote;
 use crate::notes::write_far;
 use crate::output::Sink;
 use crate::pipeline::{self, Batch, PageJob, Slot, Source};
-use crate::{Error, Facts, Progress, Written};
+use crate::{Error, Facts, Progress, Room, Written};
 use builder::{Builder, Span, spans_of};
 use plan::Plan;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use vmcore::{Dump, PageSize, PageState, Pfn, Range, Selection};
+use vmcore::{Dump, DumpLevel, PageSize, PageState, Pfn, Range, Selection};
 
 /// Writes the pages of `selection` as an ELF core in the dump's own byte order, of 64 bits unless everything fits 32.
 ///
@@ -40,6 +41,22 @@ pub fn write(
     let mut writer = Writer::begin(dump, selection, facts, out)?;
     writer.write(progress)?;
     writer.finish()
+}
+
+/// What a core of some pages of `dump` takes besides their bytes.
+///
+/// # Errors
+///
+/// When the memory of `dump` is in more pieces than a core can have.
+pub fn room(dump: &Dump, facts: &Facts) -> Result<Room, Error> {
+    let none = Selection::new(dump.memory.map().clone(), DumpLevel::default(), None);
+    let own = OwnNote::new(dump, &none, facts);
+    let notes = headers::notes(dump, facts, own.encode(OwnNote::MOST_LOST, dump.machine.order));
+    let Places { data_at, addresses, .. } = Plan::new(dump, &none, notes.total(), Path::new("-"))?.places;
+    // Each page may be a segment of its own, and one more wherever else it is mapped; the table has a 65th more room, for
+    // zeros. Pages begin at a whole one.
+    let each = (PROGRAM_HEADER_LEN + 1) * (1 + addresses.aliases.len() as u64);
+    Ok(Room { fixed: data_at + dump.page_size().bytes(), each })
 }
 
 /// An ELF core being written.

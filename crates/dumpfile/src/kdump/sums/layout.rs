@@ -47,6 +47,12 @@ pub(in crate::kdump) struct Places {
     pub(super) data_shift: u32,
 }
 
+/// Bytes of checksums for a page of `page` bytes and its descriptor, at most.
+pub(in crate::kdump) fn each_page(page: u64) -> u64 {
+    let of = |bytes: u64| SUM_LEN * bytes.div_ceil(1 << DATA_SHIFT);
+    of(page) + of(PAGE_DESC_LEN as u64)
+}
+
 impl Places {
     /// The places in a file whose zero page is at the end of `pages` descriptors, and that itself has `stored` bytes of
     /// pages at most.

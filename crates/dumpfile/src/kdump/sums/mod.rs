@@ -17,7 +17,6 @@ mod layout;
 mod reading;
 mod writing;
 
-pub(in crate::kdump) use layout::Places;
-pub(in crate::kdump) use layout::is_note;
+pub(in crate::kdump) use layout::{Places, each_page, is_note};
 pub(in crate::kdump) use reading::{Found, Sums, announced_data, find, take_note};
 pub(in crate::kdump) use writing::SumsWriter;

@@ -19,18 +19,19 @@ mod unfinished;
 pub use unfinished::Unfinished;
 
 use super::layout::{PAGE_DESC_LEN, STATUS_INCOMPLETE};
-use super::sums::SumsWriter;
+use super::sums::{self, SumsWriter};
 use crate::codec::Choice;
 use crate::output::Sink;
 use crate::pipeline::{self, Ranks, Source};
-use crate::{Error, Facts, Progress, Written};
+use crate::{Error, Facts, Progress, Room, Written};
 use auto::Auto;
 use dedup::Table;
 use job::{Cursor, Job};
 use plan::Plan;
 use std::io::IoSlice;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use vmcore::{Dump, Pfn, Range, Selection};
+use vmcore::{Dump, DumpLevel, Pfn, Range, Selection};
 
 /// How pages are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +73,20 @@ pub fn write(
     let mut writer = Writer::begin(dump, selection, facts, options, out)?;
     writer.write(selection, progress)?;
     writer.finish()
+}
+
+/// What a file of some pages of `dump` takes besides their bytes, written without a pause.
+///
+/// # Errors
+///
+/// When memory is too large for the format.
+pub fn room(dump: &Dump, facts: &Facts, options: &Options) -> Result<Room, Error> {
+    let none = Selection::new(dump.memory.map().clone(), DumpLevel::default(), None);
+    let (plan, _) = plan::plan(dump, &none, &Ranks::new(&none)?, facts, options, Path::new("-"))?;
+    let each =
+        PAGE_DESC_LEN as u64 + if options.checksums { sums::each_page(plan.page_size.bytes()) } else { 0 };
+    // The places of checksums are rounded up.
+    Ok(Room { fixed: plan.data() + 64, each })
 }
 
 fn auto_of(options: &Options) -> Option<Auto> {

@@ -220,6 +220,7 @@ impl Saving<'_> {
                 format,
                 compression: compression.name(),
                 dump_level: result.level.bits(),
+                mini: None,
                 complete,
                 error: error.as_ref().map(|error| format!("{error:#}")),
             },

@@ -1,6 +1,7 @@
 //! The report as JSON: all of it. `docs/json.md` describes the fields.
 
 use super::{Shown, stacks};
+use crate::input::mini::Mini;
 use serde::Serialize;
 use std::collections::HashMap;
 use triage::machine::Machine;
@@ -31,6 +32,7 @@ struct Dump<'a> {
     path: &'a str,
     format: &'a str,
     complete: bool,
+    mini: Option<&'a Mini>,
     remarks: &'a [String],
 }
 
@@ -255,7 +257,7 @@ struct Missing<'a> {
 }
 
 /// What is printed of a report.
-pub(crate) fn json<'a>(shown: &Shown<'a>) -> Json<'a> {
+pub(crate) fn json<'a>(shown: &'a Shown<'_>) -> Json<'a> {
     let Report {
         cause,
         machine,
@@ -276,6 +278,7 @@ pub(crate) fn json<'a>(shown: &Shown<'a>) -> Json<'a> {
             path: shown.path,
             format: shown.format,
             complete: shown.complete,
+            mini: shown.mini.as_ref(),
             remarks: shown.remarks,
         },
         cause: cause.into(),

@@ -9,12 +9,13 @@ pub(crate) mod text;
 pub(crate) mod words;
 
 use crate::cli::Tasks;
+use crate::input::mini::Mini;
 use crate::outcome::Outcome;
 use triage::Report;
 use vmcore::Dump;
 
 /// What is shown.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Shown<'a> {
     /// The input as the user named it.
     pub(crate) path: &'a str,
@@ -22,6 +23,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) format: &'a str,
     /// The input has all that its writer meant to write.
     pub(crate) complete: bool,
+    /// The input is a mini dump: how large it was to be, and what had no room.
+    pub(crate) mini: Option<Mini>,
     /// What was wrong with the input and was tolerated.
     pub(crate) remarks: &'a [String],
     /// Whose stacks are shown besides those of running tasks.
@@ -35,7 +38,7 @@ impl<'a> Shown<'a> {
     pub(crate) fn new(path: &'a str, dump: &'a Dump, tasks: Tasks, report: &'a Report) -> Self {
         let source = &dump.source;
         let (format, remarks) = (&source.format, &source.remarks);
-        Self { path, format, complete: !source.incomplete, remarks, tasks, report }
+        Self { path, format, complete: !source.incomplete, mini: Mini::of(dump), remarks, tasks, report }
     }
 
     /// How a run ends that could show this.

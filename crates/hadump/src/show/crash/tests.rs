@@ -159,7 +159,7 @@ fn report(name: &str) -> Report {
 }
 
 fn shown(report: &Report, tasks: Tasks) -> Shown<'_> {
-    Shown { path: "vmcore", format: "ELF64 core", complete: true, remarks: &[], tasks, report }
+    Shown { path: "vmcore", format: "ELF64 core", complete: true, mini: None, remarks: &[], tasks, report }
 }
 
 fn page(report: &Report) -> String {

@@ -125,6 +125,7 @@ impl Page {
         }
         let incomplete = if shown.complete { "" } else { ", INCOMPLETE: some of its memory is missing" };
         self.fact("dump", &format!("{}: {}{incomplete}", shown.path, shown.format));
+        shown.mini.iter().for_each(|mini| self.fact("mini dump", &mini.words()));
     }
 
     /// The stack of the CPU that crashed, and what the others were doing.

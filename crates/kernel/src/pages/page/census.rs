@@ -130,7 +130,7 @@ impl Census {
                     Reason::HwPoison => self.broken += 1,
                     Reason::Offline => self.offline += 1,
                     Reason::Cache | Reason::CachePrivate => self.private::<O>(sound, page),
-                    Reason::User | Reason::Free | Reason::Earlier | Reason::Destroyed => {}
+                    Reason::User | Reason::Free | Reason::Earlier | Reason::Destroyed | Reason::Mini => {}
                 }
                 Some(order)
             }

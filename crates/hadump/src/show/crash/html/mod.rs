@@ -45,6 +45,10 @@ pub(crate) fn page(shown: &Shown<'_>, stretches: &[Stretch]) -> String {
             "<div class=\"what warn\"><p>This dump is incomplete: some of its memory is missing.</p></div>\n",
         );
     }
+    if let Some(mini) = &shown.mini {
+        let words = mini.words();
+        let _ = writeln!(out, "<p class=\"hint\">This is a mini dump, {}.</p>", Text(&words));
+    }
     for Section { id, name, body } in sections {
         let _ = write!(out, "<section id=\"{id}\">\n<h2>{name}</h2>\n{body}</section>\n");
     }
