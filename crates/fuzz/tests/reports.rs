@@ -8,7 +8,7 @@ use phyp_model::synth::dump::{self, catalogue};
 use phyp_model::synth::running::linux::{Layout, Linux};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use triage::{Options, Report, Stacks, examine};
+use triage::{Budget, Options, Report, Stacks, examine, examine_within};
 use vmcore::{
     ByteOrder, Dump, Machine, MemoryMap, Notes, PageSize, PageState, Pfn, PhysAddr, PhysicalMemory, Range,
     ReadError, Source, VirtAddr, VmcoreInfo,
@@ -201,6 +201,29 @@ fn a_machine_of_a_tebibyte_with_a_hundred_thousand_processes_costs_a_page_for_ea
     assert_eq!(blocked.filter(|task| task.stack.as_ref().is_some_and(|s| s.frames.len() == 1)).count(), 200);
     assert!(read * PAGE <= 2 * TASKS * PAGE + (64 << 20), "{read} pages read");
     assert!(cost.memory <= 64 << 20, "{cost:?}");
+}
+
+#[test]
+fn what_a_save_may_spend_suffices_for_a_hundred_thousand_processes_and_less_is_not_exceeded_by_them() {
+    let _alone = alone();
+    let (dump, pages) = large();
+    // The second is what `hadump save` allows.
+    for most in [1 << 16, 1 << 24] {
+        pages.store(0, Ordering::Relaxed);
+        let nothing = || None;
+        let (whole, cut) = (Budget::new(most, &nothing), Budget::new(most / 8, &nothing));
+        let (report, cost) = measured(|| {
+            let kernel = Kernel::open(&dump).unwrap();
+            examine_within(&dump, &kernel, &Options::default(), &whole, &cut)
+        });
+        let read = pages.load(Ordering::Relaxed);
+        println!("{} and {} reads, {read} pages, {cost:?}", whole.reads(), cut.reads());
+        assert!(read <= most + most / 8, "{read} pages read");
+        assert!(cost.memory <= 64 << 20, "{cost:?}");
+        assert_eq!(report.cpus.len(), 16);
+        let tasks = if most == 1 << 24 { TASKS + 16 } else { 0 };
+        assert_eq!(report.tasks.len() as u64, tasks, "{:?}", whole.spent());
+    }
 }
 
 #[test]
