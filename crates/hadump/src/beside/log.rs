@@ -1,6 +1,6 @@
 //! The kernel's log.
 
-use super::Manner;
+use super::manner::Manner;
 use crate::input::lent;
 use anyhow::{Context, Result};
 use kernel::Kernel;

@@ -3,8 +3,8 @@
 //! Nothing of it may cost the dump: it is found in a thread of its own, so that a fault there is a remark, and on a budget of
 //! reads, time and memory ([`Allowance`]). What no budget ends (the process is killed) is begun only once in a boot.
 
-use super::Manner;
 use super::allowance::{Allowance, For};
+use super::manner::Manner;
 use crate::cli::Tasks;
 use crate::show::crash::{Shown, json, text, words};
 use crate::show::report::write_json;
