@@ -10,7 +10,7 @@
 use crate::content::{Content, Failure};
 use rayon::ThreadPool;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use vmcore::Range;
 
 /// Bytes of a block: a few hundred pages, so that descriptors and neighbouring pages are read at once, and little enough to stay
@@ -26,24 +26,72 @@ const REACH: u64 = 1 << 20;
 /// Streams that are followed in one file.
 const STREAMS: usize = 8;
 
-/// A piece of the file, read by whoever comes first; `None` when one of its bytes cannot be had.
+/// What a block of zeros is.
+static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+
+/// What a block consists of, once it was read.
+enum Held {
+    /// Its bytes, in a buffer that is used again.
+    Bytes(Vec<u8>),
+    /// Nothing but zeros, as large parts of memory are.
+    Zeros,
+    /// One of its bytes cannot be had.
+    Nothing,
+}
+
+/// A piece of the file, read by whoever comes first.
 struct Block {
     at: u64,
     len: usize,
-    bytes: OnceLock<Option<Vec<u8>>>,
+    held: OnceLock<Held>,
+    buffers: Arc<Buffers>,
+}
+
+/// Buffers of blocks that were forgotten: fresh memory costs a page fault for each 4 KiB.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn all(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Block {
+    /// The bytes, or `None` when one of them cannot be had.
     fn bytes(&self, content: &dyn Content) -> Option<&[u8]> {
-        let read = || {
-            let mut bytes = vec![0; self.len];
-            content.read_at(self.at, &mut bytes).is_ok().then_some(bytes)
-        };
-        self.bytes.get_or_init(read).as_deref()
+        match self.held.get_or_init(|| self.read(content)) {
+            Held::Bytes(bytes) => Some(&bytes[..self.len]),
+            Held::Zeros => Some(&ZEROS[..self.len]),
+            Held::Nothing => None,
+        }
+    }
+
+    fn read(&self, content: &dyn Content) -> Held {
+        let used = self.buffers.all().pop();
+        let mut buffer = used.unwrap_or_else(|| vec![0; BLOCK as usize]);
+        let bytes = &mut buffer[..self.len];
+        let read = content.read_at(self.at, bytes);
+        // The end of a file need not be that of a page.
+        let (whole, rest) = bytes.split_at(self.len - self.len % 256);
+        let held = read.is_ok().then(|| vmcore::is_zero(whole) && rest.iter().all(|byte| *byte == 0));
+        match held {
+            Some(false) => return Held::Bytes(buffer),
+            Some(true) | None => self.buffers.all().push(buffer),
+        }
+        if held.is_some() { Held::Zeros } else { Held::Nothing }
     }
 
     fn range(&self) -> Range<u64> {
         Range::new(self.at, self.at + self.len as u64)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Some(Held::Bytes(buffer)) = self.held.take() {
+            self.buffers.all().push(buffer);
+        }
     }
 }
 
@@ -67,6 +115,7 @@ pub struct Ahead {
     pool: Arc<ThreadPool>,
     /// Blocks that all streams may hold.
     room: usize,
+    buffers: Arc<Buffers>,
     streams: Mutex<(u64, Vec<Stream>)>,
 }
 
@@ -74,11 +123,14 @@ impl Ahead {
     /// `content`, of which at most `room` bytes are read ahead by the threads of `pool`.
     pub fn new(content: Arc<dyn Content>, pool: Arc<ThreadPool>, room: u64) -> Self {
         let room = usize::try_from(room / BLOCK).unwrap_or(usize::MAX);
-        Self { content, pool, room, streams: Mutex::default() }
+        Self { content, pool, room, buffers: Arc::default(), streams: Mutex::default() }
     }
 
     /// The blocks that have a byte in `wanted`; those that come after it are begun.
     fn blocks(&self, wanted: &Range<u64>) -> Vec<Arc<Block>> {
+        if self.room == 0 {
+            return Vec::new();
+        }
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let (clock, streams) = &mut *streams;
         *clock += 1;
@@ -110,6 +162,30 @@ impl Ahead {
         stream.blocks.iter().filter(covers).cloned().collect()
     }
 
+    /// Fills `bytes` from `offset` on, out of `blocks` where they have them.
+    fn put_together(&self, blocks: &[Arc<Block>], offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        let end = offset + bytes.len() as u64;
+        let (mut at, mut rest) = (offset, bytes);
+        for block in blocks {
+            let part = block.range().intersect(&Range::new(at, end));
+            // What is before the block, or between two.
+            let (before, behind) = rest.split_at_mut((part.start.max(at) - at) as usize);
+            if !before.is_empty() {
+                self.content.read_at(at, before)?;
+            }
+            (at, rest) = (at + before.len() as u64, behind);
+            // What a block cannot have is asked for again: it may be another page of the block that is missing.
+            if let Some(read) = block.bytes(&*self.content)
+                && !part.is_empty()
+            {
+                let (now, later) = rest.split_at_mut(part.len() as usize);
+                now.copy_from_slice(&read[(part.start - block.at) as usize..][..now.len()]);
+                (at, rest) = (part.end, later);
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { self.content.read_at(at, rest) }
+    }
+
     /// Begins with the blocks that a stream is about to need; the others hold `others`.
     fn begin(&self, stream: &mut Stream, others: usize) {
         // As far ahead as it was read until now, so that who reads little costs little.
@@ -119,7 +195,8 @@ impl Ahead {
             // Blocks end at multiples of their length, whatever a stream begins with, so that pages are not cut.
             let end = (stream.ahead / BLOCK + 1).saturating_mul(BLOCK).min(self.content.len());
             let len = (end - stream.ahead) as usize;
-            let block = Arc::new(Block { at: stream.ahead, len, bytes: OnceLock::new() });
+            let buffers = Arc::clone(&self.buffers);
+            let block = Arc::new(Block { at: stream.ahead, len, held: OnceLock::new(), buffers });
             let (wanted, content) = (Arc::downgrade(&block), Arc::clone(&self.content));
             self.pool.spawn(move || {
                 // Forgotten before its turn came.
@@ -139,29 +216,32 @@ impl Content for Ahead {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
-        let all = Range::new(offset, offset + bytes.len() as u64);
-        let blocks = if self.room == 0 { Vec::new() } else { self.blocks(&all) };
-        let mut at = offset;
-        let mut rest = bytes;
-        for block in blocks {
-            let part = block.range().intersect(&Range::new(at, all.end));
-            // What is before the block, or between two.
-            let (before, behind) = rest.split_at_mut((part.start.max(at) - at) as usize);
-            if !before.is_empty() {
-                self.content.read_at(at, before)?;
-            }
-            at += before.len() as u64;
-            rest = behind;
-            // What a block cannot have is asked for again: it may be another page of the block that is missing.
-            if let Some(read) = block.bytes(&*self.content)
-                && !part.is_empty()
-            {
-                let (now, later) = rest.split_at_mut(part.len() as usize);
-                now.copy_from_slice(&read[(part.start - block.at) as usize..][..now.len()]);
-                (at, rest) = (part.end, later);
-            }
+        let blocks = self.blocks(&Range::new(offset, offset + bytes.len() as u64));
+        self.put_together(&blocks, offset, bytes)
+    }
+
+    fn lend(
+        &self,
+        offset: u64,
+        len: usize,
+        buffer: &mut Vec<u8>,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let wanted = Range::new(offset, offset + len as u64);
+        let blocks = self.blocks(&wanted);
+        if let [block] = &blocks[..]
+            && block.range().intersect(&wanted) == wanted
+            && let Some(read) = block.bytes(&*self.content)
+        {
+            take(&read[(offset - block.at) as usize..][..len]);
+            return Ok(());
         }
-        if rest.is_empty() { Ok(()) } else { self.content.read_at(at, rest) }
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        self.put_together(&blocks, offset, &mut buffer[..len])?;
+        take(&buffer[..len]);
+        Ok(())
     }
 
     fn stored(&self) -> u64 {

@@ -135,3 +135,32 @@ proptest! {
         }
     }
 }
+
+/// As large parts of memory are.
+struct Zeros(u64);
+
+impl Content for Zeros {
+    fn len(&self) -> u64 {
+        self.0
+    }
+
+    fn read_at(&self, _: u64, bytes: &mut [u8]) -> Result<(), Failure> {
+        bytes.fill(0);
+        Ok(())
+    }
+}
+
+#[test]
+fn zeros_are_read_ahead_without_being_held() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let file = Ahead::new(Arc::new(Zeros(64 << 20)), Arc::new(pool), 8 << 20);
+    let mut buffer = Vec::new();
+    for offset in (0..64 << 20).step_by(128 << 10) {
+        let mut lent = None;
+        file.lend(offset, 128 << 10, &mut buffer, &mut |bytes| lent = Some(bytes.iter().all(|b| *b == 0)))
+            .unwrap();
+        assert_eq!(lent, Some(true));
+    }
+    let buffers = file.buffers.all().len();
+    assert!(buffers <= 3, "{buffers} for two threads and a reader");
+}

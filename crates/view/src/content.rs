@@ -48,6 +48,26 @@ pub trait Content: Send + Sync {
     /// When one of the bytes cannot be had.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Failure>;
 
+    /// Hands `len` bytes from `offset` on to `take`, which lie within the file: as they are held somewhere, or through `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Content::read_at`]; `take` is not called then.
+    fn lend(
+        &self,
+        offset: u64,
+        len: usize,
+        buffer: &mut Vec<u8>,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        self.read_at(offset, &mut buffer[..len])?;
+        take(&buffer[..len]);
+        Ok(())
+    }
+
     /// How many bytes are in no hole.
     fn stored(&self) -> u64 {
         self.len()

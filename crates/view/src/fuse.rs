@@ -210,15 +210,17 @@ impl Filesystem for Shown {
             Err(errno) => return reply.error(errno),
         };
         let len = u64::from(size.min(LARGEST)).min(file.len().saturating_sub(offset)) as usize;
-        ANSWER.with_borrow_mut(|answer| {
-            if answer.len() < len {
-                answer.resize(len, 0);
-            }
-            match file.read_at(offset, &mut answer[..len]) {
-                Ok(()) => reply.data(&answer[..len]),
-                Err(failure) => reply.error(refused(&failure)),
-            }
+        let mut reply = Some(reply);
+        let read = ANSWER.with_borrow_mut(|answer| {
+            file.lend(offset, len, answer, &mut |bytes| {
+                if let Some(reply) = reply.take() {
+                    reply.data(bytes);
+                }
+            })
         });
+        if let (Err(failure), Some(reply)) = (read, reply.take()) {
+            reply.error(refused(&failure));
+        }
     }
 
     fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {

@@ -9,8 +9,8 @@
 //! output then, which the one that waits passes on.
 
 mod files;
+mod mounts;
 mod serve;
-mod stale;
 mod watch;
 
 use crate::cli::{self, Role};

@@ -1,6 +1,6 @@
 //! The process that answers the kernel.
 
-use super::{files, let_go, stale, words};
+use super::{files, let_go, mounts, words};
 use crate::cli;
 use crate::outcome::Outcome;
 use crate::threads;
@@ -12,13 +12,14 @@ use view::Access;
 
 /// Opens the dump, shows it at `directory`, and answers until it is unmounted.
 pub(super) fn run(args: &cli::Mount, directory: &Path) -> Result<Outcome> {
-    let source = stale::source(std::process::id());
+    let source = mounts::source(std::process::id());
     leave_nothing_behind(directory.to_owned(), source.clone());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = Arc::new(threads::pool(processors).context("the system grants no threads")?);
     let (tree, outcome) = files::show(args, &pool)?;
     let access = if args.allow_other { Access::All } else { Access::Owner };
     let up = || {
+        mounts::read_further_ahead(&source);
         if !args.foreground {
             let_go().map_err(std::io::Error::other)?;
         }
@@ -34,7 +35,7 @@ fn leave_nothing_behind(directory: PathBuf, source: String) {
     std::thread::spawn(move || {
         // Nothing is ever written there.
         let _ = std::io::stdin().lock().read(&mut [0]);
-        stale::take_away(&directory, &source);
+        mounts::take_away(&directory, &source);
         std::process::exit(Outcome::Said.code().into());
     });
 }

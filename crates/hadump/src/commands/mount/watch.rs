@@ -1,6 +1,6 @@
 //! The process that waits for the end of the one that answers, and unmounts.
 
-use super::{again, let_go, stale, word, words};
+use super::{again, let_go, mounts, word, words};
 use crate::cli::Role;
 use crate::outcome::Outcome;
 use anyhow::{Context, Result, bail};
@@ -45,7 +45,7 @@ pub(super) fn run(directory: &Path, background: bool, quiet: bool) -> Result<Out
         }
     }
     let status = child.wait().context("cannot wait for the process that answers")?;
-    stale::take_away(directory, &stale::source(child.id()));
+    mounts::take_away(directory, &mounts::source(child.id()));
     match (outcome, status.signal()) {
         (Some(outcome), _) if status.success() || asked.load(Ordering::SeqCst) => Ok(outcome),
         (_, Some(signal)) => {
