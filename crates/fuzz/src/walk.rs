@@ -1,5 +1,6 @@
 //! What is done with a dump that could be opened: everything once, a little of each.
 
+use dumpfile::elf::Image;
 use dumpfile::output::Sink;
 use dumpfile::{Error, Facts, Progress};
 use std::path::Path;
@@ -46,6 +47,7 @@ pub(crate) fn walk(dump: &Dump) {
         std::hint::black_box(memory.lost_run(Pfn(at), u64::MAX));
     }
     let Ok(selection) = Selection::everything(memory, DumpLevel::default(), None) else { return };
+    image(dump, &selection);
     if frames.total() <= FEW {
         let facts = Facts::default();
         let options = dumpfile::kdump::Options::default();
@@ -54,4 +56,21 @@ pub(crate) fn walk(dump: &Dump) {
     }
     let _ = memory.check();
     std::hint::black_box(memory.damage());
+}
+
+/// Lays out a core of the dump and reads where its parts meet, as whoever mounts it does.
+fn image(dump: &Dump, selection: &Selection) {
+    let Ok(image) = Image::new(dump, selection, &Facts::default(), Path::new("image")) else { return };
+    let (pages_at, len) = (image.pages_at(), image.len());
+    let mut bytes = [0; 4096];
+    for at in [0, 1, pages_at / 2, pages_at.saturating_sub(4096)] {
+        let some = (pages_at - at).min(4096) as usize;
+        let _ = image.read_head(at, &mut bytes[..some]);
+    }
+    for at in [pages_at, pages_at + (len - pages_at) / 2, len.saturating_sub(1), len, u64::MAX] {
+        if let Some(range) = image.memory_at(at) {
+            let _ = dump.memory.read(range.start, &mut bytes[..range.len().min(4096) as usize]);
+        }
+    }
+    std::hint::black_box(image.memory().map(|range| range.len()).max());
 }

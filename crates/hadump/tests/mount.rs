@@ -141,6 +141,28 @@ fn memory_is_the_dumps_with_holes_where_there_is_none() {
     assert_eq!(same.code, Some(0), "{}", same.stdout);
 }
 
+/// A dump of terabytes is mounted as soon as a small one.
+#[test]
+fn mounting_reads_little_of_a_dump_and_so_does_reading_the_headers_of_its_core() {
+    let Some(dump) = corpus::dump(corpus::X86_64) else { return };
+    let Some(mounted) = Mounted::new(&[&dump.elf], &[]) else { return };
+    let read = || {
+        let [pid] = mounted.processes("serve")[..] else { panic!("one process that answers") };
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("counts");
+        let count = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("rchar");
+        count.parse::<u64>().expect("a number")
+    };
+    let (before, len) = (read(), fs::metadata(&dump.elf).expect("a dump").len());
+    assert!(before < len / 16, "{before} bytes of {len}");
+    let elf = Elf::open(&mounted.vmcore());
+    assert!(elf.loads.len() > 1);
+    // The kernel asks for what is behind the headers, up to 1 MiB.
+    let opened = read() - before;
+    assert!(opened < 2 << 20, "{opened} bytes");
+    elf.read(elf.loads[0].paddr, &mut vec![0; 16 << 20]);
+    assert!(read() - before > 8 << 20);
+}
+
 #[test]
 fn texts_are_what_the_commands_print() {
     for dump in [corpus::POWER, corpus::X86_64].into_iter().filter_map(corpus::dump) {
@@ -241,6 +263,55 @@ fn a_dump_converted_from_a_mounted_one_that_was_cut_lacks_the_same_pages() {
     };
     let diff = hadump(["diff".as_ref(), kept(&direct).as_os_str(), kept(&again).as_os_str()]);
     assert_eq!(diff.code, Some(0), "{}", diff.stdout);
+}
+
+/// Whatever was changed in a dump, it is mounted or refused, a read of it succeeds or is an error, and the mount stays.
+#[test]
+fn damaged_dumps_are_refused_or_read_with_errors_and_stay_mounted() {
+    let Some(dump) = corpus::dump(corpus::X86_64) else { return };
+    let (kdump, core) = (run::to_kdump(&dump.elf, 31, "zlib"), run::to_elf(&dump.elf, 31));
+    let damaged = Scratch::new("damaged");
+    let (mut shown, mut place) = (0, 7u64);
+    let mut next = |below: u64| {
+        place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (place >> 33) % below
+    };
+    for round in 0..16 {
+        let mut bytes = fs::read([&kdump, &core][round % 2].path()).expect("a dump");
+        // Headers, notes and bitmaps, which are at the beginning, and the pages behind them.
+        for _ in 0..20 {
+            let at = next(if round % 4 < 2 { 0x8000 } else { bytes.len() as u64 });
+            bytes[at as usize] = next(256) as u8;
+        }
+        fs::write(damaged.path(), &bytes).expect("a dump");
+        let options: &[&str] = if round % 3 == 0 { &["--errors"] } else { &[] };
+        let Some((mounted, run)) = Mounted::try_new(&[damaged.path()], options) else { return };
+        match run.code {
+            Some(0 | 4) => shown += 1,
+            Some(1) => {
+                assert!(mounted.ends(), "round {round}: {}", run.stderr);
+                continue;
+            }
+            code => panic!("round {round}: {code:?}: {}", run.stderr),
+        }
+        for name in run::names(mounted.directory()) {
+            let Ok(file) = File::open(mounted.path(&name)) else { continue };
+            let len = file.metadata().expect("a file").len();
+            let mut piece = vec![0; 256 << 10];
+            // Numbers that are damaged may make a file of any length.
+            for at in (0..32).map(|part| len / 32 * part).chain([len.saturating_sub(5000)]) {
+                let _ = file.read_at(&mut piece, at);
+            }
+        }
+        for directory in ["notes", "registers"] {
+            for name in run::names(&mounted.path(directory)) {
+                let _ = fs::read(mounted.path(directory).join(name));
+            }
+        }
+        assert_eq!(mounted.processes("serve").len(), 1, "round {round}");
+        assert!(mounted.path("notes").exists(), "round {round}");
+    }
+    assert!(shown > 4, "{shown} of 16 were mounted");
 }
 
 #[test]

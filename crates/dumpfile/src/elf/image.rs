@@ -162,7 +162,7 @@ impl Image {
         let size = self.places.page_size;
         let next = self.stretches.partition_point(|s| s.offset <= offset);
         let stretch = self.stretches.get(next.checked_sub(1)?)?;
-        let start = size.addr(Pfn(stretch.first)).0 + (offset - stretch.offset);
+        let start = size.addr(Pfn(stretch.first)).0.checked_add(offset - stretch.offset)?;
         let end = size.addr(Pfn(stretch.first + stretch.frames)).0;
         (start < end).then(|| Range::new(PhysAddr(start), PhysAddr(end)))
     }

@@ -53,8 +53,7 @@ pub(crate) fn choose(
         {
             let zeros = DumpLevel::new((level.bits() & DumpLevel::ZERO).into()).unwrap_or(level);
             let selection = Selection::everything(&*dump.memory, zeros, Some(spill()?))?;
-            let utsname = dump.source.utsname.clone().unwrap_or_default();
-            let facts = Facts { utsname, phys_base: dump.source.phys_base.unwrap_or(0), notes };
+            let facts = Facts { notes, ..told_by_input(dump) };
             // Level 0 and 1 do not need the kernel.
             let undecided = if zeros == level { 0 } else { selection.kept() };
             let except = if zeros.bits() == 0 { "" } else { " except zero pages" };
@@ -74,6 +73,30 @@ pub(crate) fn choose(
         chosen.selection.add_level(earlier);
     }
     Ok(chosen)
+}
+
+/// All pages that the input has, without looking at what they are: for who looks into a dump and does not wait until all of the
+/// kernel's lists of pages are read. `spill` is as in [`choose`].
+pub(crate) fn everything(dump: &Dump, spill: &dyn Fn() -> io::Result<File>) -> Result<(Selection, Facts)> {
+    let spill = spill().context("cannot create a work file")?;
+    let mut selection = Selection::everything(&*dump.memory, DumpLevel::default(), Some(spill))?;
+    if let Some(earlier) = dump.source.dump_level {
+        selection.add_level(earlier);
+    }
+    let facts = match kernel::Kernel::open(dump) {
+        Ok(kernel) => {
+            let (utsname, phys_base) = (kernel.utsname().clone(), kernel.phys_base());
+            Facts { utsname, phys_base, notes: Vec::new() }
+        }
+        Err(_) => told_by_input(dump),
+    };
+    Ok((selection, facts))
+}
+
+/// What the input itself says of its kernel.
+fn told_by_input(dump: &Dump) -> Facts {
+    let utsname = dump.source.utsname.clone().unwrap_or_default();
+    Facts { utsname, phys_base: dump.source.phys_base.unwrap_or(0), notes: Vec::new() }
 }
 
 /// Chooses pages by their classes.

@@ -12,7 +12,7 @@ use tar::{Builder, EntryType, Header};
 /// The lines of a package's control file that are its own.
 fn relations(kind: Kind, version: &str) -> String {
     match kind {
-        Kind::Program => "Section: admin\nSuggests: crash, dracut, kdump-tools\n".to_owned(),
+        Kind::Program => "Section: admin\nSuggests: crash, dracut, fuse3, kdump-tools\n".to_owned(),
         Kind::Makedumpfile => {
             format!("Section: admin\nDepends: hadump (= {version})\nProvides: makedumpfile\n")
         }

@@ -34,6 +34,7 @@ pub(crate) fn write(product: &Product, package: &Package, into: &Path) -> Result
     match about.kind {
         Kind::Program => {
             builder.suggests(Dependency::any("crash")).suggests(Dependency::any("dracut"));
+            builder.suggests(Dependency::any("fuse3"));
             builder.pre_uninstall_script(Scriptlet::new(BEFORE_REMOVAL));
         }
         // Not `Obsoletes`: that would take makedumpfile's place on every machine that is upgraded and has the repository.

@@ -1,6 +1,6 @@
 //! What is shown of a dump: its files.
 
-use crate::choose::choose;
+use crate::choose::{choose, everything};
 use crate::cli::{self, Tasks};
 use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
@@ -34,16 +34,21 @@ pub(super) fn show(args: &cli::Mount, pool: &Arc<ThreadPool>) -> Result<(Tree, O
     pool.install(|| {
         let mut dump = input::open_to_show(input, Prefer::Vmcore)?;
         let vmlinux = input.vmlinux.as_deref().map(|path| vmlinux_of(&mut dump, path)).transpose()?;
-        // What the dump itself lacks, and nothing else.
-        let level = DumpLevel::default();
         let spill = work::files(None, None);
-        let chosen = choose(input, &dump, level, true, Vec::new(), &spill)?;
-        for remark in &chosen.remarks {
-            tracing::warn!("{remark}");
-        }
+        // Memory itself has pages that the machine cannot read, and pages that this boot has written over.
+        let is_memory = input::watch(input).is_some() || !dump.source.destroyed.is_empty();
+        let (selection, facts) = if is_memory {
+            let chosen = choose(input, &dump, DumpLevel::default(), true, Vec::new(), &spill)?;
+            for remark in &chosen.remarks {
+                tracing::warn!("{remark}");
+            }
+            (chosen.selection, chosen.facts)
+        } else {
+            everything(&dump, &spill)?
+        };
         let dump = input::with_virtual_addresses(dump);
-        let image = Image::new(&dump, &chosen.selection, &chosen.facts, Path::new(&input.name()));
-        drop(chosen);
+        let image = Image::new(&dump, &selection, &facts, Path::new(&input.name()));
+        drop(selection);
         let outcome = Outcome::of(!dump.source.incomplete, false);
         let dump = Arc::new(dump);
         let mut tree = Tree::default();

@@ -75,7 +75,7 @@ impl Mount {
 /// The source of what is mounted at `directory` over all others: the last that is there.
 fn uppermost(mounts: &[u8], directory: &Path) -> Option<Vec<u8>> {
     let all = mounts.split(|b| *b == b'\n').filter_map(Mount::parse);
-    all.filter(|mount| Path::new(&mount.point) == directory).map(|mount| mount.source).last()
+    all.filter(|mount| Path::new(&mount.point) == directory).map(|mount| mount.source).next_back()
 }
 
 /// Spaces and the like are three octal digits behind a backslash.

@@ -4,8 +4,8 @@ use super::{files, let_go, mounts, words};
 use crate::cli;
 use crate::outcome::Outcome;
 use crate::threads;
-use anyhow::{Context, Result};
-use std::io::{Read, Write};
+use anyhow::{Context, Result, anyhow};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use view::Access;
@@ -26,8 +26,20 @@ pub(super) fn run(args: &cli::Mount, directory: &Path) -> Result<Outcome> {
         std::io::stdout().write_all(words(outcome).as_bytes())
     };
     view::mount(tree, directory, &source, access, processors, up)
+        .map_err(reason)
         .with_context(|| format!("{}: cannot be mounted at", directory.display()))?;
     Ok(outcome)
+}
+
+/// Why the system does not mount, in one line.
+fn reason(error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            anyhow!("fusermount3 is not installed (package fuse3), and only root can do without it")
+        }
+        // What fusermount3 prints ends with a line end.
+        _ => anyhow!("{}", error.to_string().trim_end()),
+    }
 }
 
 /// Unmounts and ends when the process is gone that would do so.
