@@ -12,6 +12,7 @@
 
 mod error;
 mod packet;
+mod host;
 mod machine;
 mod text;
 mod threads;
@@ -20,7 +21,7 @@ mod monitor;
 mod session;
 
 pub use error::Error;
-pub use monitor::Host;
+pub use host::Host;
 pub use packet::LONGEST;
 pub use session::{End, serve};
 pub use target::Target;

@@ -1,7 +1,6 @@
 //! What `monitor` does in gdb: the log, the report, physical memory.
 
-use crate::Target;
-use crate::packet;
+use crate::{Host, Target, packet};
 use kernel::log::read_log;
 use std::fmt::Write as _;
 use vmcore::{PageState, PhysAddr};
@@ -10,15 +9,6 @@ use vmcore::{PageState, PhysAddr};
 const MOST: u64 = 64 << 10;
 /// Those that it shows unless told.
 const USUAL: u64 = 256;
-
-/// What a session asks of the program around it.
-pub trait Host: Sync {
-    /// Why the machine crashed, for people.
-    fn report(&self) -> String;
-
-    /// Text in which everything is escaped that a terminal obeys, but for line ends and tabs.
-    fn safe(&self, text: &str) -> String;
-}
 
 const HELP: &str = "\
 dmesg              the kernel's log
@@ -108,21 +98,8 @@ fn lines(text: &mut String, first: u64, bytes: &[u8]) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A host that has nothing to say.
-    pub(crate) struct Nobody;
-
-    impl Host for Nobody {
-        fn report(&self) -> String {
-            "the report\n".into()
-        }
-
-        fn safe(&self, text: &str) -> String {
-            text.replace('\x1b', "\\x1b")
-        }
-    }
 
     #[test]
     fn numbers_are_decimal_or_hexadecimal() {

@@ -1,7 +1,7 @@
 //! What there is to see: threads, registers, memory, and where the kernel lies.
 
+use crate::host::Host;
 use crate::machine::Registers;
-use crate::monitor::Host;
 use crate::threads::Threads;
 use kernel::KernelMemory;
 use std::sync::OnceLock;

@@ -1,6 +1,6 @@
 //! Threads by the numbers and names that gdb shows.
 
-use crate::monitor::Host;
+use crate::host::Host;
 use crate::text;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -101,7 +101,7 @@ pub(crate) fn in_words(thread: &Thread, host: &dyn Host) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::tests::Nobody;
+    use crate::host::tests::Nobody;
     use triage::tasks::Task;
 
     fn task(pid: u32, comm: &str, cpu: Option<u32>) -> Option<Task> {

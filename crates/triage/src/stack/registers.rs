@@ -97,13 +97,14 @@ fn x86_64(subject: &Subject<'_>, task: u64) -> Option<Vec<Option<u64>>> {
     Some(registers)
 }
 
-/// `struct cpu_context`: x19 to x29, sp, pc.
+/// `struct cpu_context`: x19 to x29, sp, and where it goes on.
 fn arm64(subject: &Subject<'_>, task: u64) -> Option<Vec<Option<u64>>> {
     let mut registers = Vec::new();
     for number in 19..29 {
         set(&mut registers, number, thread(subject, task, &format!("cpu_context.x{number}")));
     }
-    for (name, place) in [("fp", 29), ("sp", 31), ("pc", 32)] {
+    // `cpu_switch_to` returns by x30.
+    for (name, place) in [("fp", 29), ("pc", 30), ("sp", 31), ("pc", 32)] {
         set(&mut registers, place, thread(subject, task, &format!("cpu_context.{name}")));
     }
     Some(registers)
@@ -118,7 +119,9 @@ fn power(subject: &Subject<'_>, task: u64) -> Option<Vec<Option<u64>>> {
     let link = subject.pointer(caller.wrapping_add(16))?;
     let mut registers = Vec::new();
     set(&mut registers, 1, Some(caller));
+    // `_switch` returns by the link register.
     set(&mut registers, 32, Some(link));
+    set(&mut registers, 36, Some(link));
     let member = |regs: u64, place: usize| subject.pointer(ksp.wrapping_add(regs + 8 * place as u64));
     if let Some(regs) = POWER_REGS.into_iter().find(|&regs| member(regs, 32) == Some(link)) {
         for place in (14..32).chain([38]) {
@@ -146,7 +149,9 @@ fn riscv64(subject: &Subject<'_>, task: u64) -> Option<Vec<Option<u64>>> {
     let ra = thread(subject, task, "ra")?;
     let saved = subject.place("task_struct.thread.s")?.offset;
     let mut registers = Vec::new();
+    // `__switch_to` returns by ra.
     set(&mut registers, 0, Some(ra));
+    set(&mut registers, 1, Some(ra));
     set(&mut registers, 2, thread(subject, task, "sp"));
     for (number, place) in [8, 9].into_iter().chain(18..28).enumerate() {
         let at = task.wrapping_add(saved).wrapping_add(8 * number as u64);
@@ -160,6 +165,9 @@ fn loongarch64(subject: &Subject<'_>, task: u64) -> Option<Vec<Option<u64>>> {
     for number in [3].into_iter().chain(22..32) {
         set(&mut registers, number, thread(subject, task, &format!("reg{number:02}")));
     }
-    set(&mut registers, 33, Some(thread(subject, task, "reg01")?));
+    // `__switch_to` returns by ra.
+    let ra = thread(subject, task, "reg01")?;
+    set(&mut registers, 1, Some(ra));
+    set(&mut registers, 33, Some(ra));
     Some(registers)
 }
