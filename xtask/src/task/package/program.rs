@@ -15,9 +15,9 @@ use std::process::Command;
 const FLAGS: &str =
     "-C target-feature=+crt-static -C link-arg=-Wl,--build-id=sha1 -C link-arg=-Wl,-z,pack-relative-relocs";
 
-/// More than this, stripped, means that something large was linked by mistake: of the 7.4 MiB that the program had when this was
+/// More than this, stripped, means that something large was linked by mistake: of the 8.9 MiB that the program had when this was
 /// written, `dist/README.md` says what they are.
-const LARGEST: u64 = 9 << 20;
+const LARGEST: u64 = 12 << 20;
 
 /// A built program.
 #[derive(Debug)]
