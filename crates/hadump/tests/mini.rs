@@ -175,6 +175,56 @@ fn a_mini_dump_of_a_mini_dump_is_one_and_says_the_smaller_size() {
     assert_eq!(info["mini"]["budget"], 2 << 20);
 }
 
+/// A machine whose kernel shows `dump` as `/proc/vmcore`.
+fn root(dump: &Dump) -> Scratch {
+    let root = Scratch::new("root");
+    fs::create_dir_all(root.path().join("proc")).unwrap();
+    std::os::unix::fs::symlink(&dump.elf, root.path().join("proc/vmcore")).unwrap();
+    root
+}
+
+fn save(root: &Path, to: &Path, options: &[&str]) -> run::Run {
+    let args = [Path::new("save"), Path::new("--json"), Path::new("--root"), root, Path::new("--to"), to];
+    run::hadump(args.into_iter().chain(options.iter().map(Path::new)))
+}
+
+#[test]
+fn a_saved_mini_dump_keeps_its_size_also_encrypted_and_with_many_checkpoints() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    let root = root(&dump);
+    for way in [
+        &["-c", "zstd"][..],
+        &["--segment", "64K"],
+        &["--format", "elf"],
+        &["--encrypt-to", "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa"],
+    ] {
+        let to = Scratch::new("vmcore");
+        let saved = save(root.path(), to.path(), &[&["--mini=3M", "--report=never"][..], way].concat()).ok();
+        let saved: Value = serde_json::from_str(&saved.stdout).unwrap();
+        let len: u64 = saved["output"]["paths"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .fold(0, |sum, path| sum + Path::new(path.as_str().unwrap()).metadata().unwrap().len());
+        assert!(len <= 3 << 20 && len > 1 << 20, "{way:?}: {len}");
+        assert_eq!(saved["output"]["mini"]["budget"], 3 << 20);
+        assert_eq!(saved["output"]["complete"], true);
+    }
+}
+
+#[test]
+fn where_no_mini_dump_can_be_saved_a_whole_one_is() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    let (root, to) = (root(&dump), Scratch::new("vmcore"));
+    let saved = save(root.path(), to.path(), &["--mini=1K", "--report=never"]);
+    assert_eq!(saved.code, Some(3), "{}", saved.stderr);
+    assert!(saved.stderr.contains("no mini dump is saved, but one at dump level 31"), "{}", saved.stderr);
+    let json: Value = serde_json::from_str(&saved.stdout).unwrap();
+    assert_eq!((&json["output"]["mini"], &json["output"]["dump_level"]), (&Value::Null, &31.into()));
+    let wrong = save(root.path(), Path::new("other"), &["--mini", "-d", "31"]);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+}
+
 /// What crash looks at when it starts is more than what a report looks at. `SHARED` and `SLAB` are what crash before 9
 /// counts in all `struct page`s, which are not in a mini dump.
 #[test]

@@ -29,6 +29,8 @@ const BATCH: usize = 32 * PIECE;
 /// bytes for each 64 KiB.
 const FRAMES_SHARE: u64 = 64;
 const FRAMES: u64 = 64 << 10;
+/// What a pause may leave empty: the rest of a chunk of pages with a checksum of its own.
+const PAUSE: u64 = 16 << 10;
 
 /// What is asked for.
 pub(crate) struct Wanted<'a> {
@@ -39,6 +41,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) options: kdump::Options,
     /// The file is sent as a stream, encrypted, or made with pauses: it has more than its format needs.
     pub(crate) framed: bool,
+    /// After so many bytes of pages the file is made durable, if it is now and then.
+    pub(crate) segment: Option<u64>,
     /// What knows the kernel's types where it does not say them itself.
     pub(crate) vmlinux: Option<&'a Vmlinux>,
 }
@@ -124,10 +128,13 @@ struct Packing<'a> {
 
 impl<'a> Packing<'a> {
     fn new(dump: &'a Dump, wanted: &Wanted<'_>, facts: &Facts) -> Result<Self> {
-        let room = match wanted.format {
+        let mut room = match wanted.format {
             Format::Kdump => kdump::room(dump, facts, &wanted.options)?,
             Format::Elf => elf::room(dump, facts)?,
         };
+        if let Some(segment) = wanted.segment {
+            room.each += dump.page_size().bytes().saturating_mul(PAUSE).div_ceil(segment.max(1));
+        }
         let framing = if wanted.framed { wanted.budget / FRAMES_SHARE + FRAMES } else { 0 };
         let fixed = room.fixed.saturating_add(framing).saturating_add(Mini::MOST);
         let Some(left) = wanted.budget.checked_sub(fixed) else {

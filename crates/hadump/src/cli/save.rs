@@ -165,11 +165,8 @@ impl Save {
         {
             return Some(format!("--split must match the number of targets ({names})"));
         }
-        if self.write.level.mini().is_some() {
-            return Some(
-                "a mini dump is made of a dump that was saved: leave out --mini, and give it to hadump convert later"
-                    .into(),
-            );
+        if self.write.level.mini().is_some() && self.cut().is_some() {
+            return Some("a mini dump is one file: leave out --split and further targets".into());
         }
         if self.cut().is_some() && (self.is_stream() || self.write.format == Format::Elf) {
             return Some("only kdump files can be split".into());

@@ -63,6 +63,7 @@ fn convert(args: &cli::Convert, quiet: bool) -> Result<(Report, Outcome)> {
                 framed: args.flattened
                     || args.write.is_encrypted()
                     || args.output.iter().any(|to| is_stream(to)),
+                segment: None,
                 vmlinux: vmlinux.as_ref(),
             };
             mini::choose(&args.input, &dump, &wanted, filled, &spill)

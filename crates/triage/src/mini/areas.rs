@@ -80,8 +80,11 @@ impl Areas<'_> {
         self.between("__bss_stop", "_end");
     }
 
-    /// The kernel's constants.
+    /// The kernel's constants. The tables by which stacks are unwound stand apart from the others.
     pub(super) fn read_only(&self) {
+        self.between("__start_orc_unwind_ip", "__stop_orc_unwind_ip");
+        self.between("__start_orc_unwind", "__stop_orc_unwind");
+        self.between("orc_lookup", "orc_lookup_end");
         self.between("__start_rodata", "__end_rodata");
         self.between("_etext", "__end_rodata");
     }

@@ -114,7 +114,6 @@ pub fn find(dump: &Dump, vmlinux: Option<&Vmlinux>) -> Result<Kept, Error> {
     areas.read_only();
     groups.end("the kernel's constants");
     areas.tasks(report.tasks.iter());
-    stack::find(&subject, &Options { stacks: Stacks::All }, &mut report);
     groups.end("tasks and their stacks");
     areas.modules(&report.modules);
     groups.end("modules");

@@ -5,6 +5,7 @@ use super::release::ReleaseMethod;
 use super::report::{Expected, Interface, Released, Report};
 use super::target;
 use crate::beside::Beside;
+use crate::input::mini::Mini;
 use crate::outcome::Outcome;
 use crate::show::report::{Gate, Input, Output, Pages, Seconds, words};
 use ::save::engine::End;
@@ -26,6 +27,8 @@ pub(super) struct Plan<'a> {
     /// All pages of the dump that are to be saved.
     pub(super) selection: &'a Selection,
     pub(super) asked: DumpLevel,
+    /// What the mini dump is, if it is one.
+    pub(super) mini: Option<Mini>,
     /// Pages are kept that the level would have left out.
     pub(super) more_kept: bool,
     /// The checks of the kernel's structures; `None` for a resumed save.
@@ -67,6 +70,7 @@ pub(super) struct SaveResult {
     pages: Pages,
     level: DumpLevel,
     asked: DumpLevel,
+    mini: Option<Mini>,
     more_kept: bool,
     gate: Option<Gate>,
     expected: Option<Expected>,
@@ -111,6 +115,7 @@ impl Saving<'_> {
             pages: Pages::of(plan.selection, &wrote.written, wrote.compression),
             level: plan.selection.level(),
             asked: plan.asked,
+            mini: plan.mini,
             more_kept: plan.more_kept,
             gate: plan.gate,
             expected: plan.expected,
@@ -220,7 +225,7 @@ impl Saving<'_> {
                 format,
                 compression: compression.name(),
                 dump_level: result.level.bits(),
-                mini: None,
+                mini: result.mini,
                 complete,
                 error: error.as_ref().map(|error| format!("{error:#}")),
             },

@@ -27,12 +27,13 @@ pub(super) struct Fresh {
 
 impl Fresh {
     /// What is known before the first page is written.
-    pub(super) fn plan(&self, saving: &Saving<'_>) -> Plan<'_> {
+    pub(super) fn plan(&self) -> Plan<'_> {
         let chosen = &self.prepared.chosen;
         Plan {
             dump: &self.dump,
             selection: &chosen.selection,
-            asked: saving.args.write.level.level(),
+            asked: self.prepared.asked,
+            mini: self.prepared.mini.clone(),
             more_kept: chosen.more_kept(),
             gate: Some(Gate::of(&chosen.gate)),
             expected: Some(self.prepared.expected),
@@ -80,7 +81,7 @@ impl Saving<'_> {
         kind: &TargetKind,
         name: &Path,
         over: Option<StartOver>,
-        Opened { dump, notes, took }: Opened,
+        Opened { dump, notes, vmlinux, took }: Opened,
     ) -> Result<SaveResult> {
         let beside =
             if kind.is_file() { self.save_beside(&dump, name, over.is_some()) } else { Beside::default() };
@@ -90,9 +91,8 @@ impl Saving<'_> {
             target::check_device(device, &dump, self.args)?;
         }
         let room = self.room(kind, name)?;
-        let prepared = self.prepare(&dump, notes, room(0), &self.work_files(kind, name))?;
-        let levels =
-            Levels { asked: self.args.write.level.level(), saved: prepared.chosen.selection.level() };
+        let prepared = self.prepare(&dump, notes, vmlinux.as_ref(), room(0), &self.work_files(kind, name))?;
+        let levels = Levels { asked: prepared.asked, saved: prepared.chosen.selection.level() };
         let mut method = self.release_method(dump.page_size(), levels)?;
         if matches!((kind, &method), (TargetKind::Device(_), ReleaseMethod::Ranges { .. }))
             && self.args.journal.is_none()
@@ -122,7 +122,7 @@ impl Saving<'_> {
                         whole: &chosen.selection,
                         parts: prepared.order(),
                         facts: &chosen.facts,
-                        asked: self.args.write.level.level(),
+                        asked: prepared.asked,
                         more_kept: chosen.more_kept(),
                     },
                     options,
@@ -136,6 +136,6 @@ impl Saving<'_> {
         let saved = saved.map_err(|error| self.explain(error))?;
         let released = method.released(releaser.as_ref());
         let wrote = self.wrote(saved, target, options.method, started, released);
-        Ok(self.result(fresh.plan(self), wrote, method))
+        Ok(self.result(fresh.plan(), wrote, method))
     }
 }

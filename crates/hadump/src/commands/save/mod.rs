@@ -12,7 +12,7 @@ mod report;
 mod resume;
 mod target;
 
-use crate::cli;
+use crate::cli::{self, Format};
 use crate::custody::{Standing, Watch};
 use crate::input::{self, Prefer};
 use crate::outcome::Outcome;
@@ -27,6 +27,8 @@ use anyhow::{Result, anyhow, bail};
 use dumpfile::codec::Choice;
 use dumpfile::kdump;
 use dumpfile::output::{RawDevice, directory_of};
+use kernel::knowledge::vmlinux_of;
+use kernel::vmlinux::Vmlinux;
 use release::{Levels, ReleaseMethod};
 use report::say;
 use rustix::fs::OFlags;
@@ -82,6 +84,8 @@ struct Opened {
     dump: Dump,
     /// Notes of hadump's own about what was done to it.
     notes: Vec<Note>,
+    /// What knows the kernel's types, for a mini dump.
+    vmlinux: Option<Vmlinux>,
     took: Duration,
 }
 
@@ -210,10 +214,17 @@ impl Saving<'_> {
         let input = self.args.input();
         let mut dump = input::open_held(&input, Prefer::Vmcore, self.reading.as_ref())?;
         let mut notes = Vec::new();
+        let mini = self.args.write.level.mini().is_some();
+        let vmlinux = input.vmlinux.as_deref().filter(|_| mini);
+        let vmlinux = vmlinux.map(|path| vmlinux_of(&mut dump, path)).transpose()?;
+        if mini && self.args.write.format == Format::Elf {
+            // What it takes depends on where the kernel is mapped.
+            dump = input::with_virtual_addresses(dump);
+        }
         if self.args.write.fill_crash_notes {
             (dump, notes) = crate::input::crash_notes::fill(dump, &input)?;
         }
-        Ok(Opened { dump, notes, took: started.elapsed() })
+        Ok(Opened { dump, notes, vmlinux, took: started.elapsed() })
     }
 
     /// The name of the format that can be resumed.
@@ -223,13 +234,7 @@ impl Saving<'_> {
 
     /// How pages are stored by a new save.
     fn options(&self) -> kdump::Options {
-        kdump::Options {
-            method: self.method,
-            level: self.args.write.compression_level,
-            dedup: self.args.write.dedup,
-            checksums: !self.args.write.no_checksums,
-            ..kdump::Options::default()
-        }
+        self.args.write.kdump_options(self.method)
     }
 
     /// Makes work files for the dump `name`: beside it if it is a file, or where the user said.

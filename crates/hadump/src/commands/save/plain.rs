@@ -106,7 +106,7 @@ impl Saving<'_> {
             arrived,
             resumable: None,
         };
-        Ok(self.result(fresh.plan(self), wrote, method))
+        Ok(self.result(fresh.plan(), wrote, method))
     }
 }
 

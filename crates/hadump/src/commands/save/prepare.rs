@@ -3,13 +3,16 @@
 use super::Saving;
 use super::report::{Expected, say};
 use crate::beside::{self, Beside, Manner};
+use crate::choose::mini::{self, Wanted};
 use crate::choose::{Chosen, choose};
 use crate::cli::{CrashReport, Format, Release};
+use crate::input::mini::Mini;
 use crate::show::units;
 use ::save::state::{self, State};
 use ::save::{estimate, raised};
 use anyhow::Result;
 use dumpfile::codec::Choice;
+use kernel::vmlinux::Vmlinux;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,10 @@ use vmcore::{Dump, DumpLevel, Note, Reason, Selection};
 /// What was decided.
 pub(super) struct Prepared {
     pub(super) chosen: Chosen,
+    /// What the mini dump is, if it is one.
+    pub(super) mini: Option<Mini>,
+    /// The dump level that was asked for, or is that of a mini dump.
+    pub(super) asked: DumpLevel,
     /// The same pages, the most valuable first; empty where they are saved in address order.
     pub(super) parts: Vec<Selection>,
     pub(super) expected: Expected,
@@ -118,12 +125,20 @@ impl Saving<'_> {
         &mut self,
         dump: &Dump,
         notes: Vec<Note>,
+        vmlinux: Option<&Vmlinux>,
         room: Option<u64>,
         spill: &dyn Fn() -> io::Result<File>,
     ) -> Result<Prepared> {
         let started = Instant::now();
         let mut level = self.args.write.level.level();
-        let mut chosen = self.choose(dump, level, &notes, spill)?;
+        let (mut chosen, mini) = match self.choose_mini(dump, &notes, vmlinux, room, spill) {
+            Some((chosen, mini)) => (chosen, Some(mini)),
+            None => (self.choose(dump, level, &notes, spill)?, None),
+        };
+        if self.args.write.level.mini().is_some() && mini.is_none() {
+            chosen.undecided = chosen.selection.kept();
+        }
+        let asked = if mini.is_some() { chosen.selection.level() } else { level };
         let expect = |this: &Self, chosen: &Chosen| -> Result<Expected> {
             Ok(Expected::of(&estimate(dump, &chosen.selection, &this.options())?, room))
         };
@@ -142,8 +157,8 @@ impl Saving<'_> {
             self.method = Choice::One(strongest);
             expected = expect(self, &chosen)?;
         }
-        // An ELF file holds all bytes as they are, and is as large as its pages.
-        while let Some(room) = room.filter(|room| expected.at_most_bytes > *room) {
+        // An ELF file holds all bytes as they are, and is as large as its pages. A mini dump is made to fit.
+        while let Some(room) = room.filter(|room| mini.is_none() && expected.at_most_bytes > *room) {
             let (here, next) = (units::bytes(expected.at_most_bytes), raised(level));
             let there = units::bytes(room);
             let Some(next) = next else {
@@ -187,8 +202,46 @@ impl Saving<'_> {
         // A progressive release needs address order, as a range is released when all of it is saved; but not where space
         // is known to run out.
         let by_address = self.args.release == Release::Progressive && !tight;
-        let parts = if by_address { Vec::new() } else { self.by_value(dump, &chosen.selection, spill) };
-        Ok(Prepared { chosen, parts, expected, classified: started.elapsed() })
+        let parts = if by_address || mini.is_some() {
+            Vec::new()
+        } else {
+            self.by_value(dump, &chosen.selection, spill)
+        };
+        Ok(Prepared { chosen, mini, asked, parts, expected, classified: started.elapsed() })
+    }
+
+    /// Chooses the pages of a mini dump, if one is asked for and can be made: a large dump is better than none.
+    fn choose_mini(
+        &mut self,
+        dump: &Dump,
+        notes: &[Note],
+        vmlinux: Option<&Vmlinux>,
+        room: Option<u64>,
+        spill: &dyn Fn() -> io::Result<File>,
+    ) -> Option<(Chosen, Mini)> {
+        let asked = self.args.write.level.mini()?;
+        let budget = room.map_or(asked, |room| room.min(asked));
+        if budget < asked {
+            let (asked, there) = (units::bytes(asked), units::bytes(budget));
+            self.remark(format!("the target takes {there}, so the mini dump has no more, and not {asked}"));
+        }
+        let wanted = Wanted {
+            budget,
+            format: self.args.write.format,
+            options: self.options(),
+            // The pieces of an encrypted file take a little, and so does each checkpoint.
+            framed: true,
+            segment: Some(self.args.segment),
+            vmlinux,
+        };
+        match mini::choose(&self.args.input(), dump, &wanted, notes.to_vec(), spill) {
+            Ok(made) => Some(made),
+            Err(error) => {
+                let level = self.args.write.level.level();
+                self.remark(format!("{error:#}: no mini dump is saved, but one at dump level {level}"));
+                None
+            }
+        }
     }
 
     /// Chooses pages; all of them where the kernel cannot be understood, since a large dump is better than none.

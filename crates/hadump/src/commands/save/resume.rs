@@ -120,6 +120,7 @@ impl Saving<'_> {
             dump,
             selection: unfinished.whole(),
             asked: history.begin.asked,
+            mini: None,
             more_kept: history.begin.more_kept,
             gate: None,
             expected: None,
