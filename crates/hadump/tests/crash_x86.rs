@@ -67,3 +67,56 @@ fn of_an_uncompressed_kdump() {
 fn of_an_elf_core() {
     prints_the_same(|dump, level| run::to_elf(&dump.elf, level));
 }
+
+/// What crash's `bt -a -s` says of stacks: each CPU's frames as `name+offset`, those of an exception's own stack left out.
+fn frames_of_crash(printed: &str) -> Vec<Vec<(String, u64)>> {
+    let mut cpus: Vec<Vec<(String, u64)>> = Vec::new();
+    for line in printed.lines() {
+        if line.starts_with("PID:") {
+            cpus.push(Vec::new());
+        }
+        let Some(frames) = cpus.last_mut() else { continue };
+        if line.contains("exception stack> ---") {
+            frames.clear();
+        }
+        let frame =
+            line.trim_start().strip_prefix('#').and_then(|line| line.split_once("] ")?.1.split_once(" at "));
+        let place = frame.and_then(|(place, _)| place.rsplit_once('+'));
+        frames.extend(place.map(|(name, offset)| (name.to_owned(), offset.parse().unwrap())));
+    }
+    cpus
+}
+
+#[test]
+fn stacks_of_a_report_are_those_of_crash() {
+    let (Some(dump), Some(crash)) = (corpus::dump(corpus::X86_64), peer::program("crash")) else { return };
+    let Some(vmlinux) = dump.vmlinux() else { return };
+    let expected = frames_of_crash(&peer::crash(&crash, &vmlinux, &dump.elf, &["bt -a -s"]));
+    // With the kernel's debug information, and by what the dump has itself.
+    for options in [&["--vmlinux", vmlinux.to_str().unwrap()][..], &[]] {
+        let arguments = [&["report", dump.elf.to_str().unwrap(), "--json"], options].concat();
+        let report: serde_json::Value = serde_json::from_str(&run::hadump(arguments).ok().stdout).unwrap();
+        let cpus = report["cpus"].as_array().unwrap();
+        assert_eq!((cpus.len(), expected.len()), (2, 2), "{options:?}: {report}");
+        for (cpu, expected) in cpus.iter().zip(&expected) {
+            let frames: Vec<(String, u64)> = cpu["stack"]
+                .as_array()
+                .unwrap_or_else(|| panic!("{options:?}: {cpu}"))
+                .iter()
+                .map(|frame| {
+                    let (place, _) = frame.as_str().unwrap().split_once('/').unwrap();
+                    let (name, offset) = place.rsplit_once("+0x").unwrap();
+                    (name.to_owned(), u64::from_str_radix(offset, 16).unwrap())
+                })
+                .collect();
+            // The CPU that crashed went on: crash follows it to where it jumped into the other kernel, and a report begins
+            // where it saved its registers.
+            let crashed = cpu["crashed"] == true;
+            let function = |frame: &(String, u64)| frame.0 == "__crash_kexec";
+            let from = if crashed { 1 + frames.iter().position(function).unwrap() } else { 0 };
+            let theirs = if crashed { 1 + expected.iter().position(function).unwrap() } else { 0 };
+            assert_eq!(frames[from..], expected[theirs..], "{options:?}: {expected:?}");
+            assert!(frames.len() > 6, "{options:?}: {frames:?}");
+        }
+    }
+}

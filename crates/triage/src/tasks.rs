@@ -84,7 +84,10 @@ pub(crate) fn find(subject: &Subject<'_>, queues: &Queues, report: &mut Report) 
     let mut walk =
         Walk { subject, now: *now, seen: known, tasks: Vec::new(), parents: HashMap::new(), unreadable: 0 };
     for &(cpu, addr) in idle {
-        walk.tasks.extend(task_at(subject, addr, None).map(|(task, _)| Task { cpu: Some(cpu), ..task }));
+        if let Some((task, parent)) = task_at(subject, addr, None) {
+            walk.tasks.push(Task { cpu: Some(cpu), ..task });
+            walk.parents.extend(parent.map(|parent| (addr, parent)));
+        }
     }
     if let Some(why) = walk.all() {
         report.lacks("some tasks", why);

@@ -52,3 +52,42 @@ fn stacks_of_sleeping_tasks_and_of_one_that_was_interrupted_are_found_on_every_m
         assert!(report.cpus.iter().all(|cpu| !cpu.registers.is_empty()), "{name}: {:?}", report.missing);
     }
 }
+
+#[test]
+fn layouts_of_old_releases_and_of_new_ones_have_the_same_facts() {
+    for (layout, machine) in [
+        (Layout::NEW, "x86_64-4k-vmemmap-6.12"),
+        (Layout::OLD, "x86_64-4k-vmemmap-4.14"),
+        (Layout { slabs: false, ..Layout::NEW }, "x86_64-4k-vmemmap-5.10"),
+        (Layout { thread_list: true, ..Layout::OLD }, "ppc64-4k-hash-4.14"),
+        (Layout { rss_per_cpu: false, module_memory: false, ..Layout::NEW }, "s390x-4k-3level-6.1"),
+    ] {
+        let (_, report) = report(machine, layout);
+        let tasks: Vec<_> = report.tasks.iter().map(|t| (t.pid, t.tgid, t.state, t.cpu, t.parent)).collect();
+        let expected = [
+            (0, 0, 'R', Some(0), Some(0)),
+            (0, 0, 'R', Some(1), Some(0)),
+            (1, 1, 'S', Some(1), Some(0)),
+            (2, 2, 'S', Some(0), Some(0)),
+            (3, 1, 'S', Some(1), Some(0)),
+            (40, 40, 'D', Some(0), Some(0)),
+            (41, 41, 'I', Some(1), Some(0)),
+            (50, 50, 'R', Some(1), Some(0)),
+        ];
+        assert_eq!(tasks, expected, "{machine}: {:?}", report.missing);
+        let modules = report.modules.loaded.unwrap();
+        assert_eq!(
+            (modules.len(), modules[0].name.as_str(), modules[0].size),
+            (1, "broken", 4096),
+            "{machine}"
+        );
+        let memory = report.memory.unwrap_or_else(|| panic!("{machine}: {:?}", report.missing));
+        let process = memory.processes.iter().find(|process| process.pid == 1).unwrap();
+        let pages =
+            [process.file, process.anon, process.swap, process.shmem].map(|bytes| bytes / memory.page_size);
+        assert_eq!(pages, [300, 500, 70, 11], "{machine}");
+        // Of 40 slabs of 21 objects one has five left, and one that a CPU works on three.
+        let slab = &memory.slabs[0];
+        assert_eq!((slab.name.as_str(), slab.objects, slab.active), ("dentry", 840, 832), "{machine}");
+    }
+}

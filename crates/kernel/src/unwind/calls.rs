@@ -46,6 +46,11 @@ pub(super) fn add_link(
     }
 }
 
+/// Whether the instruction before `address` is a call of exactly this function.
+pub(super) fn calls(path: &Path<'_>, address: u64, function: u64) -> bool {
+    call_before(path, address) == Some(Call::Direct(function))
+}
+
 /// The most bytes of a function that are looked through.
 const MAX_PROLOGUE: u64 = 4096;
 
@@ -143,6 +148,7 @@ fn call_before(path: &Path<'_>, address: u64) -> Option<Call> {
         Arch::S390x => s390x(bytes, address),
         Arch::Riscv64 => riscv64(bytes, address),
         Arch::LoongArch64 => loongarch64(machine.u32(last), address),
+        Arch::X86_64 => x86_64(bytes, address),
         _ => None,
     }
 }
@@ -203,6 +209,12 @@ fn riscv64(bytes: [u8; 8], address: u64) -> Option<Call> {
     (last & 0x7fff == 0x00e7 || short).then_some(Call::Indirect)
 }
 
+/// `call` of an address; what calls a register's is not asked for.
+fn x86_64(bytes: [u8; 8], address: u64) -> Option<Call> {
+    let offset = i32::from_le_bytes(*bytes[4..].first_chunk()?);
+    (bytes[3] == 0xe8).then(|| Call::Direct(address.wrapping_add_signed(offset.into())))
+}
+
 /// `bl` and `jirl ra`.
 fn loongarch64(word: u32, address: u64) -> Option<Call> {
     match word >> 26 {
@@ -221,6 +233,8 @@ mod tests {
 
     #[test]
     fn calls_are_recognised_with_their_targets() {
+        assert_eq!(x86_64([0, 0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff], 0x1005), Some(Call::Direct(0xff5)));
+        assert_eq!(x86_64([0, 0, 0, 0xe9, 0xf0, 0xff, 0xff, 0xff], 0x1005), None);
         assert_eq!(arm64(0x97ff_ffff, 0x1004), Some(Call::Direct(0xffc)));
         assert_eq!(arm64(0x9400_0010, 0x1004), Some(Call::Direct(0x1040)));
         assert_eq!(arm64(0xd63f_0100, 0x1004), Some(Call::Indirect));

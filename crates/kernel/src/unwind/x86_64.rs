@@ -3,6 +3,7 @@
 //! Where neither proves a caller, the stack is looked through for addresses of code, as the kernel does for the frames that
 //! it prints with a `?`.
 
+use super::calls::calls;
 use super::orc::{Base, Kind as What, Orc, Rule};
 use super::path::{Ground, Kind, Path, only};
 use super::pt_regs::X86_64 as PLACES;
@@ -196,7 +197,8 @@ fn by_frame_pointer(path: &mut Path<'_>, state: &State) -> Result<Option<State>,
 }
 
 /// Leaves a function that the tables leave out, as they do `__crash_kexec`, where the crashing CPU saves its registers: by
-/// the first address of other code on the stack from which rules lead to the stack's begin. That address alone is not proved.
+/// the first address of other code on the stack from which rules lead to the stack's begin. That address is proved where what
+/// comes before it is a call of this very function.
 fn leap(path: &mut Path<'_>, orc: &Orc<'_>, state: &State) -> bool {
     let Some(here) = path.function(state.pc, true) else { return false };
     let stack = path.stack();
@@ -207,7 +209,8 @@ fn leap(path: &mut Path<'_>, orc: &Orc<'_>, state: &State) -> bool {
     let found = candidates.take(MAX_POSSIBLE).find_map(|(pc, sp)| {
         let mut trial = Path::begin(path.ground(), sp).ok()?;
         let mut state = State { pc, sp, bp: state.bp, interrupted: false, general: Vec::new() };
-        trial.push(pc, sp, Kind::Possible).ok()?;
+        let kind = if calls(path, pc, here) { Kind::Caller } else { Kind::Possible };
+        trial.push(pc, sp, kind).ok()?;
         frames(&mut trial, Some(orc), &mut state).ok()?;
         Some(trial.finish(Ok(())).frames)
     });

@@ -50,13 +50,33 @@ fn node_data(subject: &Subject<'_>) -> Vec<(u32, u64)> {
     }
 }
 
-/// All zones that have memory, and the pages that wait on lists of CPUs to be given out again.
-pub(super) fn zones(subject: &Subject<'_>) -> (Vec<Zone>, u64) {
-    let (mut zones, mut on_lists) = (Vec::new(), 0u64);
+/// All zones that have memory, and what of their pages is apart.
+#[derive(Default)]
+pub(super) struct Zones {
+    pub(super) zones: Vec<Zone>,
+    /// Pages that wait on lists of CPUs to be given out again.
+    pub(super) on_lists: u64,
+    /// Free pages below which the kernel begins to reclaim: the sum of the zones' low watermarks. `None` where they are not
+    /// known.
+    pub(super) low: Option<u64>,
+}
+
+/// Where a zone has its low watermark: the second of an array, and since 5.0 what it is raised by for a while.
+fn low_watermark(subject: &Subject<'_>, zone: u64) -> Option<u64> {
+    const WMARK_LOW: u64 = 1;
+    let array = subject.offset("zone._watermark").or_else(|| subject.offset("zone.watermark"))?;
+    let low = subject.pointer(zone.wrapping_add(array).wrapping_add(WMARK_LOW * subject.word()))?;
+    Some(low.saturating_add(subject.pointer_in(zone, "zone.watermark_boost").unwrap_or(0)))
+}
+
+/// All zones that have memory.
+pub(super) fn zones(subject: &Subject<'_>) -> Zones {
+    let Zones { mut zones, mut on_lists, .. } = Zones::default();
+    let mut low = Some(0u64);
     let Some((place, (count, size))) =
         subject.place("pglist_data.node_zones").zip(subject.array("pglist_data.node_zones"))
     else {
-        return (zones, 0);
+        return Zones::default();
     };
     let cpus = subject.cpus("__cpu_possible_mask").unwrap_or_default();
     for (node, data) in node_data(subject) {
@@ -76,6 +96,7 @@ pub(super) fn zones(subject: &Subject<'_>) -> (Vec<Zone>, u64) {
                 // The first counter of a zone is NR_FREE_PAGES.
                 free: number("zone.vm_stat").unwrap_or(0),
             });
+            low = low.zip(low_watermark(subject, at)).map(|(sum, low)| sum.saturating_add(low));
             let sets = number("zone.per_cpu_pageset").or_else(|| number("zone.pageset"));
             // Before 5.14 they were inside of another struct, at its start.
             let lists = cpus.iter().filter_map(|&cpu| subject.per_cpu(sets?, cpu));
@@ -83,7 +104,7 @@ pub(super) fn zones(subject: &Subject<'_>) -> (Vec<Zone>, u64) {
             on_lists = counts.fold(on_lists, |sum, count| sum.saturating_add(count.max(0) as u64));
         }
     }
-    (zones, on_lists)
+    Zones { zones, on_lists, low }
 }
 
 /// Huge pages of each size.

@@ -26,7 +26,7 @@ pub struct SlabCache {
     pub object_size: u64,
     /// Objects that its slabs have room for.
     pub objects: u64,
-    /// Objects in use.
+    /// Objects in use. Those that CPUs keep for later are free, unlike in `/proc/slabinfo`.
     pub active: u64,
     /// Slabs.
     pub slabs: u64,
@@ -138,7 +138,7 @@ pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
         report.lacks("memory", "the kernel's counters (vm_zone_stat, _totalram_pages) cannot be read");
         return;
     };
-    let (zones, on_lists) = counters::zones(subject);
+    let counters::Zones { zones, on_lists, low } = counters::zones(subject);
     let (processes, inexact) = processes::find(subject, &mut report.tasks);
     if inexact > 0 {
         let why = "what CPUs had counted and not added is too much to be read for all, and was added for the largest";
@@ -165,6 +165,6 @@ pub(crate) fn find(subject: &Subject<'_>, report: &mut Report) {
             report.lacks("slab caches", "the kernel's layout of them is not known: it has none of SLUB's");
         }
     }
-    sum::fill(subject, &mut memory, on_lists);
+    sum::fill(subject, &mut memory, on_lists, low);
     report.memory = Some(memory);
 }

@@ -8,6 +8,7 @@ const MAX_DEVICES: usize = 1 << 14;
 
 /// What is counted apart from the arrays of counters, in bytes.
 struct Others {
+    available: Option<u64>,
     buffers: Option<u64>,
     vmalloc: Option<u64>,
     per_cpu: Option<u64>,
@@ -31,9 +32,11 @@ impl Memory {
     }
 }
 
-/// Fills the lines of `/proc/meminfo` and the sum of owners. `on_lists` are pages that CPUs keep to give them out again.
-pub(super) fn fill(subject: &Subject<'_>, memory: &mut Memory, on_lists: u64) {
-    let others = others(subject, memory);
+/// Fills the lines of `/proc/meminfo` and the sum of owners. `on_lists` are pages that CPUs keep to give them out again, `low`
+/// the sum of the zones' low watermarks.
+pub(super) fn fill(subject: &Subject<'_>, memory: &mut Memory, on_lists: u64, low: Option<u64>) {
+    let others =
+        Others { available: low.and_then(|low| available(subject, memory, low)), ..others(subject, memory) };
     memory.meminfo = lines(subject, memory, &others);
     memory.owners = owners(subject, memory, &others, on_lists);
     let owned = memory.owners.iter().fold(0, |sum: u64, owner| sum.saturating_add(owner.bytes));
@@ -49,6 +52,7 @@ fn others(subject: &Subject<'_>, memory: &Memory) -> Others {
     let first = first.and_then(|chunk| subject.number_in(chunk, "pcpu_chunk.nr_populated"));
     let of_units = |pages: u64| Some(pages.checked_mul(number("pcpu_nr_units")?)?.saturating_mul(page));
     Others {
+        available: None,
         buffers: buffers(subject).map(|pages| pages.saturating_mul(page)),
         vmalloc: memory
             .counted("NR_VMALLOC")
@@ -56,6 +60,19 @@ fn others(subject: &Subject<'_>, memory: &Memory) -> Others {
         per_cpu: per_cpu.and_then(|(pages, _)| of_units(pages)),
         per_cpu_first: first.and_then(of_units),
     }
+}
+
+/// Bytes that programs could get without swapping, as the kernel estimates (kernel: `si_mem_available`): what is free and not
+/// reserved, and of the page cache and of what is reclaimable all but half, or but what the kernel keeps free.
+fn available(subject: &Subject<'_>, memory: &Memory, low: u64) -> Option<u64> {
+    let low = low.checked_mul(memory.page_size)?;
+    let reserved = subject.pointer(subject.symbol("totalreserve_pages")?)?.checked_mul(memory.page_size)?;
+    let most_of = |bytes: u64| bytes - (bytes / 2).min(low);
+    let cache = memory.summed(&["NR_ACTIVE_FILE", "NR_INACTIVE_FILE"])?;
+    let reclaimable = ["NR_SLAB_RECLAIMABLE_B", "NR_SLAB_RECLAIMABLE", "NR_KERNEL_MISC_RECLAIMABLE"];
+    let reclaimable = memory.summed(&reclaimable)?;
+    let parts = [memory.counted("NR_FREE_PAGES")?, most_of(cache), most_of(reclaimable)];
+    Some(parts.into_iter().fold(0, u64::saturating_add).saturating_sub(reserved))
 }
 
 /// Pages of the caches of block devices (kernel: `nr_blockdev_pages`).
@@ -99,6 +116,7 @@ fn lines(subject: &Subject<'_>, memory: &Memory, others: &Others) -> Vec<(&'stat
     let lines = [
         ("MemTotal", Some(memory.total)),
         ("MemFree", memory.counted("NR_FREE_PAGES")),
+        ("MemAvailable", others.available),
         ("Buffers", others.buffers),
         ("Cached", cached()),
         ("SwapCached", memory.counted("NR_SWAPCACHE")),

@@ -67,6 +67,11 @@ pub(super) fn taints(machine: &Machine) -> Option<String> {
     Some(if words.is_empty() { "none".to_owned() } else { words.join(", ") })
 }
 
+/// The name of a host; `None` for the kernel's `(none)`, which it has until somebody sets one.
+pub(super) fn host_of(host: &str) -> Option<&str> {
+    (!host.is_empty() && host != "(none)").then_some(host)
+}
+
 /// Facts about the machine: label and value, those that are known.
 pub(super) fn machine(machine: &Machine) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
@@ -75,7 +80,11 @@ pub(super) fn machine(machine: &Machine) -> Vec<(&'static str, String)> {
     let kernel = format!("{} {}", machine.release, machine.version);
     fact("kernel", known(&kernel.trim().to_owned()));
     fact("build ID", machine.build_id.clone());
-    fact("host", known(&machine.host));
+    fact(
+        "host",
+        host_of(&machine.host)
+            .map_or_else(|| known(&machine.host).map(|_| "none was set".into()), |h| Some(h.into())),
+    );
     fact("machine", known(&machine.arch));
     fact("hardware", machine.hardware.clone());
     fact("firmware", machine.firmware.clone());

@@ -384,6 +384,23 @@ impl Linux {
         memory.word(at + 8, pages / 4);
     }
 
+    /// The kernel's log, as a ring of characters (up to 3.4): its lines begin with `<6>`.
+    pub fn log(&mut self, text: &str) {
+        let memory = &mut self.memory;
+        let length = (text.len() as u64 + 1).next_power_of_two();
+        let buffer = memory.take(length, 8);
+        memory.put(buffer, text.as_bytes());
+        for (name, value, size) in [
+            ("log_buf", buffer, 8),
+            ("log_buf_len", length, 4),
+            ("log_end", text.len() as u64, 4),
+            ("logged_chars", text.len() as u64, 4),
+        ] {
+            let at = memory.variable(name, 8);
+            memory.number(at, value, size);
+        }
+    }
+
     /// Links the tasks, and ends.
     pub fn finish(mut self) -> Laid {
         let hook = self.memory.offset("task_struct.tasks");
@@ -417,7 +434,8 @@ fn declare(memory: &mut Running, arch: Arch, layout: Layout) {
     types.declare("mm_rss_stat", "s64[4] count");
     let rss = if layout.rss_per_cpu { "percpu_counter[4]" } else { "mm_rss_stat" };
     types.declare("mm_struct", &format!("u64 pgd; u64 pgtables_bytes; {rss} rss_stat"));
-    types.declare("signal_struct", "u64 count; list_head thread_head");
+    let heads = if layout.thread_list { "u64 count; list_head thread_head" } else { "u64 count" };
+    types.declare("signal_struct", heads);
     let threads = if layout.thread_list { "list_head thread_node" } else { "list_head thread_group" };
     let state = if layout.state_of_32_bits { "u32 __state" } else { "s64 state" };
     let info = if layout.thread_info { "thread_info thread_info" } else { "u32 wake_cpu" };

@@ -18,7 +18,7 @@ use crate::bytes::ByteOrder;
 use std::collections::BTreeMap;
 
 /// Symbols that VMCOREINFO has as well.
-const EXPORTED: [&str; 1] = ["lowcore_ptr"];
+const EXPORTED: [&str; 5] = ["lowcore_ptr", "log_buf", "log_buf_len", "log_end", "logged_chars"];
 
 /// A piece of a kernel's memory under construction; words have 64 bits.
 #[derive(Clone, Debug)]

@@ -21,9 +21,10 @@ const STYLE: &str = include_str!("style.css");
 pub(crate) fn page(shown: &Shown<'_>, stretches: &[Stretch]) -> String {
     let report = shown.report;
     let (host, release) = (&report.machine.host, &report.machine.release);
-    let title = match host.is_empty() {
-        true => format!("Crash report of {}", shown.path),
-        false => format!("Crash of {host}, Linux {release}"),
+    let title = match (super::words::host_of(host), release.is_empty()) {
+        (Some(host), _) => format!("Crash of {host}, Linux {release}"),
+        (None, false) => format!("Crash of Linux {release}"),
+        (None, true) => format!("Crash report of {}", shown.path),
     };
     let sections: Vec<Section> =
         sections::all(shown, stretches).into_iter().filter(|section| !section.body.is_empty()).collect();

@@ -1,5 +1,7 @@
 //! What holds for every machine: whatever lies on a stack, a walk ends, and goes outwards on stacks that it may be on.
 
+mod orc;
+
 use super::path::Ground;
 use super::{Registers, Walk, arm64, loongarch64, ppc64, riscv64, s390x};
 use crate::testing::FakeKernel;
