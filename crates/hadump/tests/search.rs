@@ -2,11 +2,13 @@
 
 mod common;
 
+use common::peer;
 use common::run::{self, METHODS, Run, Scratch, hadump};
 use memchr::memmem;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn search(dump: &Path, args: &[&str]) -> Run {
     hadump([Path::new("search"), dump].into_iter().chain(args.iter().map(Path::new)))
@@ -250,4 +252,51 @@ fn an_address_where_nothing_can_be_is_wrong_usage() {
         assert!(run.stdout.is_empty() && run.stderr.contains(said), "{args:?}: {}", run.stderr);
     }
     assert_eq!(read(&dump.elf, &["linux_banner", "0"]).ok().stdout, "");
+}
+
+#[test]
+fn drgn_finds_a_text_and_a_word_in_the_same_places() {
+    let Some(python) = peer::python_drgn() else { return };
+    for name in [corpus::X86_64, corpus::POWER] {
+        let Some(dump) = corpus::dump(name) else { continue };
+        let Some(vmlinux) = dump.vmlinux() else { continue };
+        let (text, word) = (
+            "Linux version ",
+            if name == corpus::POWER { "0x5deadbeef0000100" } else { "0xdead000000000100" },
+        );
+        let mut command = Command::new(python);
+        command.arg(peer::script("search.py")).arg(&vmlinux).arg(&dump.elf).args([text, word]);
+        let seen = Run::of(&mut command).ok().stdout;
+        let mut ours = String::new();
+        for (what, pattern) in [("text", text.to_owned()), ("word", format!("word:{word}"))] {
+            let found = json(&search(&dump.elf, &[&pattern, "--json"]).ok());
+            let matches = found["matches"].as_array().unwrap();
+            assert!(matches.len() > 3, "{name}: {pattern}");
+            for found in matches {
+                // That of the direct map.
+                let virt = found["virtual"].as_array().unwrap().last().unwrap().as_str().unwrap();
+                ours.push_str(&format!("{what} {virt}\n"));
+            }
+        }
+        assert_eq!(ours, seen, "{name}");
+    }
+}
+
+#[test]
+fn owners_are_told_by_the_kernels_own_types_and_are_where_the_kernel_has_them() {
+    for dump in corpus::DEBIAN.into_iter().filter_map(corpus::dump) {
+        // Every kernel thread and every child of init's has a parent.
+        let found = json(&search(&dump.elf, &["pointer:init_task+1", "--json"]).ok());
+        let matches = found["matches"].as_array().unwrap();
+        let number = |value: &Value| u64::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap();
+        let tasks: Vec<&Value> =
+            matches.iter().filter(|found| found["owner"]["name"] == "task_struct").collect();
+        assert!(tasks.len() > 3, "{}: {} of {}", dump.name, tasks.len(), matches.len());
+        for found in tasks {
+            assert_eq!((&found["owner"]["kind"], &found["class"]), (&"slab".into(), &"essential".into()));
+            let (object, offset) = (&found["owner"]["object"], &found["owner"]["offset"]);
+            let last = found["virtual"].as_array().unwrap().last().unwrap();
+            assert_eq!(number(object) + offset.as_u64().unwrap(), number(last), "{found}");
+        }
+    }
 }

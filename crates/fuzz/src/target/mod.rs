@@ -16,6 +16,7 @@ mod knowledge;
 mod log;
 mod report;
 mod sealed;
+mod search;
 mod split;
 mod system;
 mod vmcoreinfo;
@@ -69,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     assemble::TARGET,
     journal::TARGET,
     sealed::TARGET,
+    search::TARGET,
 ];
 
 /// Opens files as one dump and walks it.

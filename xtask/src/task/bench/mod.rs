@@ -14,6 +14,7 @@ mod peer;
 mod processors;
 mod scaling;
 mod scaling_chart;
+mod search;
 mod table;
 mod view;
 mod work;
@@ -95,6 +96,9 @@ pub(crate) struct Bench {
     /// Measure a mounted dump, as root: read in sequence beside decompressing alone, at random, and its memory
     #[arg(long, conflicts_with_all = ["auto", "capture", "scaling", "processors"])]
     view: bool,
+    /// Measure searches with a pattern of each kind, beside reading and decompressing alone
+    #[arg(long, conflicts_with_all = ["auto", "capture", "scaling", "processors", "view"])]
+    search: bool,
     #[command(flatten)]
     guest: capture::Options,
     /// Write every run to this file
@@ -145,13 +149,14 @@ impl Bench {
             let disk = self.disk.unwrap_or(SLOW_DISK);
             return auto::run(&hadump, &self.input()?, directory.path(), &self.levels, self.runs, disk);
         }
-        if self.view {
+        if self.view || self.search {
             let directory = tempfile::tempdir_in(work::directory()?)?;
             let methods = match &self.methods {
                 Some(methods) => methods.clone(),
                 None => peer::METHODS.map(|(name, ..)| name.to_owned()).into(),
             };
-            return view::measure(&hadump, &self.input()?, directory.path(), &methods, self.runs);
+            let measure = if self.view { view::measure } else { search::compare };
+            return measure(&hadump, &self.input()?, directory.path(), &methods, self.runs);
         }
         if !self.scaling.is_empty() {
             return scaling::run(&hadump, &self.original(), &self.scaling, self.runs, self.svg.as_deref());

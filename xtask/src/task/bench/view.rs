@@ -27,8 +27,7 @@ pub(super) fn measure(
     methods: &[String],
     runs: usize,
 ) -> Result<()> {
-    run(&mut cargo(&["build", "--release", "--package", "view", "--example", "decompress"]))?;
-    let decompress = example()?;
+    let decompress = decompress()?;
     let place = directory.join("mounted");
     std::fs::create_dir(&place)?;
     println!("MiB/s of pages with content; reads of 4 KiB a second; MiB\n");
@@ -44,10 +43,7 @@ pub(super) fn measure(
         std::io::copy(&mut File::open(&dump)?, &mut std::io::sink())?;
         let (mut alone, mut shown, mut random, mut direct, mut peak) = (vec![], vec![], vec![], vec![], 0);
         for _ in 0..runs {
-            let output = Command::new(&decompress).arg(&dump).output()?;
-            let words = String::from_utf8(output.stdout)?;
-            let numbers: Vec<f64> = words.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-            let [_, bytes, seconds] = numbers[..] else { bail!("{}: {words}", decompress.display()) };
+            let Decompressed { bytes, seconds } = decompressing(&decompress, &dump)?;
             alone.push(bytes / seconds);
             let mount = Mount::new(hadump, &dump, &place)?;
             shown.push(bytes / in_sequence(&place.join("vmcore"))?);
@@ -72,8 +68,25 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// The program of `crates/view/examples`, beside hadump's.
-fn example() -> Result<PathBuf> {
+/// What decompressing all pages of a dump on all processors took.
+pub(super) struct Decompressed {
+    /// Bytes of pages with content.
+    pub(super) bytes: f64,
+    pub(super) seconds: f64,
+}
+
+/// Reads and decompresses `dump` with the program `decompress`, which does nothing else.
+pub(super) fn decompressing(decompress: &Path, dump: &Path) -> Result<Decompressed> {
+    let output = Command::new(decompress).arg(dump).output()?;
+    let words = String::from_utf8(output.stdout)?;
+    let numbers: Vec<f64> = words.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [_, bytes, seconds] = numbers[..] else { bail!("{}: {words}", decompress.display()) };
+    Ok(Decompressed { bytes, seconds })
+}
+
+/// Builds the program of `crates/view/examples`, which lies beside hadump's.
+pub(super) fn decompress() -> Result<PathBuf> {
+    run(&mut cargo(&["build", "--release", "--package", "view", "--example", "decompress"]))?;
     let target = std::env::current_exe()?;
     let target = target.ancestors().nth(2).context("xtask lies in a target directory")?;
     Ok(target.join("release/examples/decompress"))
