@@ -33,6 +33,7 @@ mod notes;
 mod damage;
 mod segments;
 mod raw;
+mod captured;
 pub mod elf;
 pub mod kdump;
 pub mod flattened;
@@ -45,7 +46,10 @@ mod incomplete;
 
 pub use error::Error;
 pub use input::Access;
-pub use open::{Assume, is_plain, open, open_bytes, open_file, open_received, open_set, open_set_assuming};
+pub use open::{
+    Assume, is_plain, open, open_bytes, open_bytes_assuming, open_file, open_received, open_set,
+    open_set_assuming,
+};
 pub use pipeline::available_memory;
 pub use raw::{open_image, open_raw};
 pub use write::{Facts, Progress, Room, Written};

@@ -3,7 +3,7 @@
 use crate::flattened::Covered;
 use crate::input::{Access, Input};
 use crate::kdump::layout::SKELETON_SIGNATURE;
-use crate::{Error, elf, flattened, kdump};
+use crate::{Error, captured, elf, flattened, kdump};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use vmcore::{Dump, Machine, PageSize};
@@ -82,8 +82,17 @@ pub fn open_received(file: File, name: &Path, covered: &Covered) -> Result<Dump,
 ///
 /// As [`open_set`].
 pub fn open_bytes(files: Vec<Vec<u8>>) -> Result<Dump, Error> {
+    open_bytes_assuming(files, &Assume::default())
+}
+
+/// As [`open_bytes`], with what the user says where the files do not.
+///
+/// # Errors
+///
+/// As [`open_set`].
+pub fn open_bytes_assuming(files: Vec<Vec<u8>>, assume: &Assume) -> Result<Dump, Error> {
     let input = |(n, bytes)| Input::of_bytes(Path::new(&format!("file {n} in memory")), bytes);
-    open_inputs(files.into_iter().enumerate().map(input).collect(), &Assume::default())
+    open_inputs(files.into_iter().enumerate().map(input).collect(), assume)
 }
 
 fn open_inputs(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
@@ -107,9 +116,15 @@ fn open_inputs(inputs: Vec<Input>, assume: &Assume) -> Result<Dump, Error> {
     let other = kinds.iter().position(|kind| *kind != Kind::Kdump);
     let mut dump = match (other, dumps.len()) {
         (None, 1..) => kdump::open(dumps, assume)?,
+        (Some(_), 1) if kinds[0] == Kind::Captured => captured::open(dumps.remove(0), assume)?,
         (Some(_), 1) => elf::open(dumps.remove(0), assume)?,
         (Some(n), _) => {
-            let what = "an ELF core is not part of a set; only kdump-compressed files are split";
+            let what = match kinds[n] {
+                Kind::Captured => {
+                    "an image of memory is not part of a set; only kdump-compressed files are split"
+                }
+                _ => "an ELF core is not part of a set; only kdump-compressed files are split",
+            };
             return unsupported(dumps[n].path(), what.into());
         }
         (None, 0) => return unsupported(Path::new(""), "no file was named".into()),
@@ -135,7 +150,7 @@ fn readable(input: &Input) -> Result<Kind, Error> {
     let mut prefix = [0; PREFIX];
     let prefix = read_prefix(input, &mut prefix)?;
     match Kind::of(prefix) {
-        kind @ (Kind::Elf | Kind::Kdump) => Ok(kind),
+        kind @ (Kind::Elf | Kind::Kdump | Kind::Captured) => Ok(kind),
         Kind::Flattened => unsupported(path, "a flattened file inside a flattened file".into()),
         Kind::Packed(format, command) => {
             let file = path.display();
@@ -200,6 +215,8 @@ enum Kind {
     Elf,
     Kdump,
     Flattened,
+    /// What a forensic tool made of a running machine's memory.
+    Captured,
     /// A compressed file: of what, and the command that unpacks it when the file's name is appended.
     Packed(&'static str, &'static str),
     /// Something that is known and not read.
@@ -251,17 +268,9 @@ const MAGICS: &[(&[u8], Kind)] = &[
     (b"\xcd\x23\x8f\x61\x73\x01\x19\xa8", Kind::Other(LKCD)),
     (b"\xa8\x19\x01\x73\x61\x8f\x23\xed", Kind::Other(LKCD)),
     (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", Kind::Other(S390)),
-    (
-        b"EMiL",
-        Kind::Other(
-            "a LiME memory image, which hadump does not read; take it as plain memory instead (format=padded of LiME, or \
-             volatility's layerwriter), and open that with --machine NAME",
-        ),
-    ),
-    (
-        b"AVML",
-        Kind::Other("an AVML memory image; hadump does not read it (avml-convert makes a LiME or raw image)"),
-    ),
+    (captured::MAGICS[0], Kind::Captured),
+    (captured::MAGICS[1], Kind::Captured),
+    (captured::MAGICS[2], Kind::Captured),
     (
         b"QFI\xfb",
         Kind::Other(
@@ -357,7 +366,7 @@ mod tests {
             unknown.starts_with("not a kernel dump: it begins with 00 01 68 65 6c 6c 6f; plain memory"),
             "{unknown}"
         );
-        assert!(message(b"EMiL").contains("LiME"));
+        assert!(message(b"EMiL\x01\0\0\0").contains("cut off: 8 of the 32 bytes"));
         let mut tar = vec![b'x'; 512];
         tar[257..262].copy_from_slice(b"ustar");
         assert!(message(&tar).contains("a tar archive; unpack it first: tar xf /"));

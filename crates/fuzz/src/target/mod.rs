@@ -2,6 +2,7 @@
 
 mod assemble;
 mod btf;
+mod captured;
 mod damage;
 mod dwarf;
 mod elf;
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     kdump::TARGET,
     flattened::TARGET,
     split::TARGET,
+    captured::TARGET,
     damage::BITS,
     damage::RECORDS,
     vmcoreinfo::TARGET,
