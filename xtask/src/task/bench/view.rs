@@ -154,10 +154,15 @@ impl Mount {
 
     /// The most memory that the process which answers had resident, in bytes.
     fn peak(&self) -> Result<u64> {
-        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
-        let children = std::fs::read_to_string(&children).context(children)?;
-        let serving = children.split_whitespace().next().context("no process answers")?;
-        let status = std::fs::read_to_string(format!("/proc/{serving}/status"))?;
+        let place = self.place.display().to_string();
+        let answers = |directory: &PathBuf| {
+            let line = std::fs::read(directory.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            ["--role=serve", &place].iter().all(|wanted| line.split('\0').any(|word| word == *wanted))
+        };
+        let processes = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+        let serving = processes.into_iter().find(answers).context("no process answers")?;
+        let status = std::fs::read_to_string(serving.join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
     }
