@@ -52,6 +52,7 @@ impl Areas<'_> {
     /// Reads a task and its stack.
     fn task(&self, at: u64) {
         self.whole(at, "task_struct");
+        self.touch(at, self.task_size());
         let stack = self.subject.pointer_in(at, "task_struct.stack");
         if let Some(stack) = stack.filter(|&stack| stack != 0) {
             self.touch(stack, stack::stack_size(self.subject));
@@ -66,6 +67,14 @@ impl Areas<'_> {
                 self.whole(at, name);
             }
         }
+    }
+
+    /// What the kernel allots for a task: x86_64 has the registers of its FPU behind the structure since 6.16, and crash reads a
+    /// task with all of it or not at all.
+    fn task_size(&self) -> u64 {
+        let cache = self.subject.symbol("task_struct_cachep").and_then(|at| self.subject.pointer(at));
+        let size = cache.and_then(|cache| self.subject.number_in(cache, "kmem_cache.object_size"));
+        size.unwrap_or(0).min(LARGEST_STRUCT)
     }
 
     /// Tasks and what they have for themselves.
