@@ -6,7 +6,7 @@ mod synth;
 
 use kernel::Kernel;
 use phyp_model::synth::running::linux::Layout;
-use phyp_model::synth::running::{Story, story};
+use phyp_model::synth::running::story::{Story, story};
 use std::collections::BTreeMap;
 use triage::stack::{End, Proof};
 use triage::{Options, Report, Stacks, examine};

@@ -6,7 +6,7 @@ use super::{Seed, Target};
 use kernel::Kernel;
 use phyp_model::synth::dump::{self, catalogue};
 use phyp_model::synth::running::linux::Layout;
-use phyp_model::synth::running::story;
+use phyp_model::synth::running::story::story;
 use std::hint::black_box;
 use std::sync::OnceLock;
 use triage::{Options, Stacks, examine};

@@ -7,11 +7,10 @@
 
 pub mod linux;
 mod stacks;
-mod story;
+pub mod story;
 mod symbols;
 mod types;
 
-pub use story::{Story, story};
 pub use types::Types;
 
 use crate::bytes::ByteOrder;
@@ -144,7 +143,14 @@ impl Running {
         self.symbol("__start_BTF", 'R', start);
         self.symbol("__stop_BTF", 'R', start + btf.len() as u64);
         let symbols = std::mem::take(&mut self.symbols);
-        let mut vmcoreinfo = symbols::write(&mut self, &symbols);
+        let mut vmcoreinfo = String::new();
+        for (name, bytes) in symbols::parts(self.order, &symbols) {
+            let at = self.take(bytes.len() as u64, 8);
+            self.put(at, &bytes);
+            vmcoreinfo.push_str(&format!("SYMBOL(kallsyms_{name})={at:x}\n"));
+        }
+        // Readers take whole pieces of 4 KiB.
+        self.take(0, 4096);
         for ((at, name), _) in symbols.iter().filter(|((_, name), _)| EXPORTED.contains(&name.as_str())) {
             vmcoreinfo.push_str(&format!("SYMBOL({name})={at:x}\n"));
         }

@@ -1,12 +1,13 @@
 //! The kernel's table of symbols (`scripts/kallsyms.c`), with a dictionary in which each byte stands for itself.
 
-use super::Running;
+use crate::bytes::ByteOrder;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-/// Writes the table, and says in lines of VMCOREINFO where its parts are.
-pub(super) fn write(memory: &mut Running, symbols: &BTreeMap<(u64, String), char>) -> String {
-    let order = memory.order;
+/// The parts of the table by their names, without the `kallsyms_` of each.
+pub(super) fn parts(
+    order: ByteOrder,
+    symbols: &BTreeMap<(u64, String), char>,
+) -> [(&'static str, Vec<u8>); 6] {
     // Distances are signed, and the same whatever is below or above the base.
     let base = symbols.keys().map(|(at, _)| *at).filter(|at| *at >= 1 << 32).min().unwrap_or(0);
     let (mut names, mut offsets) = (Vec::new(), Vec::new());
@@ -31,23 +32,12 @@ pub(super) fn write(memory: &mut Running, symbols: &BTreeMap<(u64, String), char
         table.extend((token != 0).then_some(token));
         table.push(0);
     }
-    let count = order.u32(symbols.len() as u32);
-    let parts: [(&str, &[u8]); 6] = [
-        ("num_syms", &count),
-        ("names", &names),
-        ("token_table", &table),
-        ("token_index", &index),
-        ("offsets", &offsets),
-        ("relative_base", &order.u64(base)),
-    ];
-    let mut lines = String::new();
-    for (name, bytes) in parts {
-        let at = memory.take(bytes.len() as u64, 8);
-        memory.put(at, bytes);
-        // Writing to a String cannot fail.
-        _ = writeln!(lines, "SYMBOL(kallsyms_{name})={at:x}");
-    }
-    // Readers take whole pieces of 4 KiB.
-    memory.take(0, 4096);
-    lines
+    [
+        ("num_syms", order.u32(symbols.len() as u32).to_vec()),
+        ("names", names),
+        ("token_table", table),
+        ("token_index", index),
+        ("offsets", offsets),
+        ("relative_base", order.u64(base).to_vec()),
+    ]
 }
