@@ -99,3 +99,35 @@ fn a_dump_is_opened_as_what_it_is_though_a_machine_is_named() {
     let info = run("info", file.path(), &["--machine", "s390x"]).ok().stdout;
     assert!(info.contains("ELF64 core") && info.contains("x86_64"), "{info}");
 }
+
+/// What LiME writes of the same machines: each range behind a header, in the machine's byte order.
+#[test]
+fn an_image_of_lime_is_filtered_as_the_dump_of_the_machine() {
+    for (name, machine) in NAMES {
+        let (made, raw) = image(name);
+        let memory = std::fs::read(raw.path()).unwrap();
+        let mut lime = Vec::new();
+        for load in &made.loads {
+            let (start, end) = (load.physical.start, load.physical.end());
+            let (magic, one) = (0x4c69_4d45u32, 1u32);
+            let order =
+                |number: u64| if machine == "s390x" { number.to_be_bytes() } else { number.to_le_bytes() };
+            for half in [magic, one] {
+                lime.extend(if machine == "s390x" { half.to_be_bytes() } else { half.to_le_bytes() });
+            }
+            lime.extend([start, end - 1, 0].map(order).concat());
+            lime.extend(&memory[start as usize..end as usize]);
+        }
+        let file = Scratch::new("memory.lime");
+        std::fs::write(file.path(), lime).unwrap();
+        let info = run("info", file.path(), &["--machine", machine]).ok().stdout;
+        assert!(info.contains(&made.release) && info.contains("LiME memory image"), "{name}: {info}");
+        let out = Scratch::new("out");
+        run("convert", file.path(), &["--machine", machine, "-o", out.path().to_str().unwrap()]).ok();
+        let kdump = Kdump::open(out.path());
+        check::same_frames(&kdump.bitmap2, &made.truth.kept_bitmap(31))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let nobody = run("info", file.path(), &[]);
+        assert!(nobody.code == Some(1) && nobody.stderr.contains("--machine"), "{name}: {}", nobody.stderr);
+    }
+}
