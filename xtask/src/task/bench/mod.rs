@@ -13,8 +13,6 @@ mod limits;
 mod peer;
 mod processors;
 mod scaling;
-mod scaling_chart;
-mod search;
 mod table;
 mod view;
 mod work;
@@ -155,7 +153,7 @@ impl Bench {
                 Some(methods) => methods.clone(),
                 None => peer::METHODS.map(|(name, ..)| name.to_owned()).into(),
             };
-            let measure = if self.view { view::measure } else { search::compare };
+            let measure = if self.view { view::mounted::measure } else { view::search::compare };
             return measure(&hadump, &self.input()?, directory.path(), &methods, self.runs);
         }
         if !self.scaling.is_empty() {

@@ -1,8 +1,9 @@
 //! `--view`: a mounted dump, read in sequence beside decompressing alone, and at random, and the memory that this takes.
 
-use super::{convert, median, mib};
-use crate::cargo::{cargo, run};
-use anyhow::{Context, Result, bail, ensure};
+use super::alone::{Decompressed, decompress, decompressing};
+use crate::cargo::run;
+use crate::task::bench::{convert, median, mib};
+use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ const ROOM: u64 = 64 << 20;
 const ROOM_PER_THREAD: u64 = 8 << 20;
 
 /// Measures a dump made of `input` by each of `methods`, and prints a line for each.
-pub(super) fn measure(
+pub(in crate::task::bench) fn measure(
     hadump: &Path,
     input: &Path,
     directory: &Path,
@@ -66,30 +67,6 @@ pub(super) fn measure(
         std::fs::remove_file(&dump)?;
     }
     Ok(())
-}
-
-/// What decompressing all pages of a dump on all processors took.
-pub(super) struct Decompressed {
-    /// Bytes of pages with content.
-    pub(super) bytes: f64,
-    pub(super) seconds: f64,
-}
-
-/// Reads and decompresses `dump` with the program `decompress`, which does nothing else.
-pub(super) fn decompressing(decompress: &Path, dump: &Path) -> Result<Decompressed> {
-    let output = Command::new(decompress).arg(dump).output()?;
-    let words = String::from_utf8(output.stdout)?;
-    let numbers: Vec<f64> = words.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [_, bytes, seconds] = numbers[..] else { bail!("{}: {words}", decompress.display()) };
-    Ok(Decompressed { bytes, seconds })
-}
-
-/// Builds the program of `crates/view/examples`, which lies beside hadump's.
-pub(super) fn decompress() -> Result<PathBuf> {
-    run(&mut cargo(&["build", "--release", "--package", "view", "--example", "decompress"]))?;
-    let target = std::env::current_exe()?;
-    let target = target.ancestors().nth(2).context("xtask lies in a target directory")?;
-    Ok(target.join("release/examples/decompress"))
 }
 
 /// Seconds for reading a file from its beginning to its end.

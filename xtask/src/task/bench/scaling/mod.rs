@@ -1,10 +1,12 @@
 //! hadump alone against the size of the dump and against threads.
 
-use super::scaling_chart::{self, Point};
+mod chart;
+
 use super::{convert, median, mib, work};
 use crate::task::amplify::amplify;
 use crate::task::measure::{Taken, measure};
 use anyhow::{Context, Result, ensure};
+use chart::Point;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -63,7 +65,7 @@ pub(super) fn run(
         fs::remove_file(&input)?;
     }
     if let Some(svg) = svg {
-        fs::write(svg, scaling_chart::draw(&points, processors)).context(svg.display().to_string())?;
+        fs::write(svg, chart::draw(&points, processors)).context(svg.display().to_string())?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `--search`: patterns of each kind looked for in a dump, beside reading and decompressing it alone.
 
-use super::view::{decompress, decompressing};
-use super::{convert, median};
+use super::alone::{decompress, decompressing};
 use crate::cargo::run;
+use crate::task::bench::{convert, median};
 use crate::task::measure::measure;
 use anyhow::Result;
 use std::fs::File;
@@ -21,7 +21,7 @@ const PATTERNS: [(&str, &str); 6] = [
 ];
 
 /// Measures a dump made of `input` by each of `methods`, and prints a line for each.
-pub(super) fn compare(
+pub(in crate::task::bench) fn compare(
     hadump: &Path,
     input: &Path,
     directory: &Path,
