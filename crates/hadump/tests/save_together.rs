@@ -30,7 +30,7 @@ fn appears(file: &Path) {
 
 /// A save that takes seconds, begun.
 fn slow(root: &LiveRoot, to: &Path, options: &[&str]) -> Child {
-    let options = [options, &["--limit-rate", "8M"]].concat();
+    let options = [options, &["--limit-rate", "2M"]].concat();
     let mut command = command(root.path(), to, &options);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.expect("hadump");
@@ -145,7 +145,7 @@ fn what_was_read_while_the_kernel_gave_the_memory_away_is_not_kept() {
     let hidden = root.path().join("vmcore");
     // A save: what was durable before stays.
     let target = Scratch::new("vmcore");
-    let options = ["-d", "0", "--limit-rate", "8M", "--release", "after"];
+    let options = ["-d", "0", "--limit-rate", "2M", "--release", "after"];
     let mut command = command(root.path(), target.path(), &options);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.expect("hadump");
