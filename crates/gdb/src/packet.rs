@@ -64,6 +64,9 @@ impl<R: Read, W: Write> Wire<R, W> {
                 },
                 Some(3) => return Ok(Received::Interrupt),
                 Some(b'+') => {}
+                // gdb sends it whenever an answer takes more than two seconds. The answer is then sent once, when it is
+                // there: sent again, it would be taken for that of the next request.
+                Some(b'-') if !self.acknowledged => {}
                 Some(b'-') => {
                     self.lose_patience("it asks for the same packet again and again")?;
                     self.output.write_all(&self.last)?;

@@ -255,6 +255,14 @@ fn checksums_do_not_count_any_more_when_both_sides_trust_the_connection() {
 }
 
 #[test]
+fn an_answer_that_took_long_is_not_sent_twice() {
+    let sent = [framed("QStartNoAckMode"), framed("?"), b"-".to_vec(), framed("qC")].concat();
+    let (_, answers) = with("x86_64", "", threads(), &sent);
+    let once: Vec<String> = self::answers(&["QStartNoAckMode", "?", "qC"]);
+    assert_eq!(answers, once);
+}
+
+#[test]
 fn a_machine_whose_registers_gdb_is_not_told_has_memory_all_the_same() {
     let sent = [framed("qSupported"), framed("g"), framed(&format!("m{START:x},2"))].concat();
     let (_, answers) = with("armv7l", "", threads(), &sent);

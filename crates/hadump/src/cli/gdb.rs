@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub(crate) struct Gdb {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Where to listen for gdb; a port alone is one that only this machine reaches, and 0 is any that is free
+    /// Where to listen for gdb; a port alone is one that only this machine reaches, with all its users, and 0 is any that is free
     #[arg(long, value_name = "[ADDR:]PORT", default_value = "127.0.0.1:1234", value_parser = address,
           conflicts_with = "stdio")]
     pub(crate) listen: SocketAddr,
