@@ -27,7 +27,9 @@ fn dumps() -> impl Iterator<Item = (Dump, Vec<String>)> {
 
 fn mini(input: &Path, options: &[&str]) -> (Scratch, Value) {
     let output = Scratch::new("mini");
-    let json = [&["--mini", "--json"][..], options].concat();
+    let usual: &[&str] =
+        if options.iter().any(|option| option.starts_with("--mini")) { &[] } else { &["--mini"] };
+    let json = [usual, &["--json"], options].concat();
     let json = run::convert(input, output.path(), &json).ok().stdout;
     (output, serde_json::from_str(&json).unwrap())
 }
@@ -127,7 +129,8 @@ fn a_small_budget_is_kept_by_every_way_to_write_and_what_had_no_room_is_said() {
             assert!(!left_out.is_empty() && run.stderr.contains("have no room for"), "{}", run.stderr);
             // The log is of most use, the code of least.
             assert!(budget < 2 << 20 || left_out[0]["what"] != "the log", "{way:?}: {left_out:?}");
-            assert_eq!(left_out.last().unwrap()["what"], "the kernel's code");
+            // What nobody knows more of comes after what is known.
+            assert_eq!(left_out.last().unwrap()["what"], "the kernel's other memory");
             if !way.contains(&"--encrypt-to") {
                 let info = run::hadump([Path::new("info"), output.path()]).ok().stdout;
                 assert!(info.contains("mini dump  of at most ") && info.contains("no room for"), "{info}");
@@ -173,6 +176,29 @@ fn a_mini_dump_of_a_mini_dump_is_one_and_says_the_smaller_size() {
     let info = run::hadump([Path::new("info"), second.path(), Path::new("--json")]).ok().stdout;
     let info: Value = serde_json::from_str(&info).unwrap();
     assert_eq!(info["mini"]["budget"], 2 << 20);
+}
+
+#[test]
+fn a_mini_dump_of_a_small_mini_dump_lacks_what_that_lacks() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    let (first, made) = mini(&dump.elf, &["--mini=1M"]);
+    let left_out = &made["output"]["mini"]["left_out"];
+    assert!(!left_out.as_array().unwrap().is_empty());
+    let (_second, again) = mini(first.path(), &[]);
+    assert_eq!(&again["output"]["mini"]["left_out"], left_out);
+    assert_eq!(again["output"]["mini"]["budget"], 1 << 20);
+}
+
+#[test]
+fn what_of_a_kernel_without_types_had_no_room_is_counted() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    let (_small, made) = mini(&dump.elf, &["--mini=5M"]);
+    let (_large, all) = mini(&dump.elf, &[]);
+    let left_out = made["output"]["mini"]["left_out"].as_array().unwrap();
+    let kept = |made: &Value| made["pages"]["kept"].as_u64().unwrap();
+    assert_eq!(left_out.last().unwrap()["what"], "the kernel's other memory");
+    let pages = left_out.iter().fold(0, |sum, left| sum + left["pages"].as_u64().unwrap());
+    assert_eq!(pages, kept(&all) - kept(&made));
 }
 
 /// A machine whose kernel shows `dump` as `/proc/vmcore`.

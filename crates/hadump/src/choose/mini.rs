@@ -31,6 +31,8 @@ const FRAMES_SHARE: u64 = 64;
 const FRAMES: u64 = 64 << 10;
 /// What a pause may leave empty: the rest of a chunk of pages with a checksum of its own.
 const PAUSE: u64 = 16 << 10;
+/// What is kept by its value, where nobody knows what it is.
+const OTHER: &str = "the kernel's other memory";
 
 /// What is asked for.
 pub(crate) struct Wanted<'a> {
@@ -75,14 +77,25 @@ pub(crate) fn choose(
              value as far as there is room; --vmlinux FILE would tell",
             why.join("; ")
         ));
-        add_by_value(dump, &kernel, &mut packing, spill)?;
+        let without = add_by_value(dump, &kernel, &mut packing, spill)?;
+        if without > 0 {
+            mini.left_out.push(LeftOut { what: OTHER.to_owned(), pages: without });
+        }
     }
     if found.cut {
         remarks.push("the kernel has more tasks and modules than are looked at".to_owned());
     }
     if let Some(short) = mini.short() {
         let budget = units::bytes(wanted.budget);
-        remarks.push(format!("{budget} have no room for {short}; --mini=SIZE gives more"));
+        remarks.push(format!(
+            "{budget} have no room for {short}; crash may not open such a mini dump; --mini=SIZE gives more"
+        ));
+    }
+    if let Some(earlier) = Mini::of(dump) {
+        if let Some(short) = earlier.short() {
+            remarks.push(format!("{} is a mini dump itself, which lacks {short}", input.name()));
+        }
+        mini = mini.after(earlier);
     }
     let mut selection = packing.selection(Some(spill().context("cannot create a work file")?))?;
     if let Some(earlier) = dump.source.dump_level {
@@ -92,26 +105,24 @@ pub(crate) fn choose(
     Ok((Chosen { selection, facts, undecided: 0, gate: Gate::default(), remarks }, mini))
 }
 
-/// Adds what else the kernel uses, for as long as there is room.
+/// Adds what else the kernel uses, for as long as there is room, and returns how many pages had none.
 fn add_by_value(
     dump: &Dump,
     kernel: &Kernel<'_>,
     packing: &mut Packing<'_>,
     spill: &dyn Fn() -> io::Result<File>,
-) -> Result<()> {
+) -> Result<u64> {
     let file = spill().context("cannot create a work file")?;
     let all = Selection::everything(&*dump.memory, DumpLevel::default(), Some(file))?;
     let parts = kernel.by_value(&all, spill)?;
+    let mut without = 0;
     for (_, part) in parts.iter().filter(|(value, _)| matches!(value, Value::Essential | Value::Kernel)) {
         for position in 0..part.chunk_count() {
-            if packing.full {
-                return Ok(());
-            }
             let (first, chunk) = part.chunk(position)?;
-            packing.add(chunk.runs().flatten().map(|frame| Pfn(first.0 + frame)))?;
+            without += packing.add(chunk.runs().flatten().map(|frame| Pfn(first.0 + frame)))?;
         }
     }
-    Ok(())
+    Ok(without)
 }
 
 /// Pages that are put into a file of a given size until the first that does not fit.

@@ -11,6 +11,11 @@ use vmcore::{Dump, Note};
 const OWNER: &str = "HADUMP";
 const KIND: u32 = 0x112;
 
+/// The most groups that are read from a note, and the most bytes of the name of one: a note of what two notes say is still
+/// smaller than [`Mini::MOST`].
+const MOST_GROUPS: usize = 16;
+const LONGEST: usize = 64;
+
 /// What the note says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Mini {
@@ -40,7 +45,8 @@ impl Mini {
         name == OWNER.as_bytes() && kind == KIND
     }
 
-    /// What a dump's note says, the last one: those before it are of dumps that it was made from.
+    /// What a dump's note says, the last one: it has what those before it say, of dumps that it
+    /// was made from.
     pub(crate) fn of(dump: &Dump) -> Option<Self> {
         let note = dump.notes.iter().rfind(|note| Self::is(&note.name, note.kind))?;
         let text = str::from_utf8(&note.desc).ok()?;
@@ -48,9 +54,26 @@ impl Mini {
             |key| text.lines().filter_map(move |line: &str| line.strip_prefix(key)?.strip_prefix('='));
         let left_out = values("LEFT_OUT").filter_map(|value| {
             let (pages, what) = value.split_once(' ')?;
-            Some(LeftOut { what: what.to_owned(), pages: pages.parse().ok()? })
+            let pages = pages.parse().ok()?;
+            (what.len() <= LONGEST).then(|| LeftOut { what: what.to_owned(), pages })
         });
+        let left_out = left_out.take(MOST_GROUPS);
         Some(Self { budget: values("BUDGET").next()?.parse().ok()?, left_out: left_out.collect() })
+    }
+
+    /// What a mini dump is that was made from another one: it lacks what either has left out.
+    pub(crate) fn after(self, earlier: Self) -> Self {
+        let mut before = earlier.left_out;
+        let mut left_out = Vec::new();
+        for mut left in self.left_out {
+            if let Some(at) = before.iter().position(|known| known.what == left.what) {
+                left.pages = left.pages.saturating_add(before[at].pages);
+                left_out.extend(before.drain(..=at).take(at));
+            }
+            left_out.push(left);
+        }
+        left_out.append(&mut before);
+        Self { budget: self.budget.min(earlier.budget), left_out }
     }
 
     /// The note.
