@@ -174,7 +174,9 @@ fn look(
         let known = Range::new(at(known.start), at(known.end)).intersect(&area.within);
         // Of a frame that is there in part, the rest was made up.
         for stretch in area.memory.map().bytes().within(known) {
-            let stretch = place(stretch.start.0)..place(stretch.end.0);
+            // A range may begin between two words, which are aligned in memory, not in the range.
+            let aligned = place(stretch.start.0).next_multiple_of(matcher.alignment());
+            let stretch = aligned..place(stretch.end.0).max(aligned);
             let begins = stretch.start.max(from)..stretch.end.min(own.end);
             let mut find = |begins: std::ops::Range<usize>| {
                 let inside = begins.start - stretch.start..begins.end - stretch.start;

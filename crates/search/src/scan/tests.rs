@@ -236,6 +236,20 @@ fn what_crosses_into_a_page_that_is_not_searched_is_no_match() {
 }
 
 #[test]
+fn words_are_aligned_in_memory_also_where_the_range_is_not() {
+    let mut made = Made::new(PageSize::K4, vec![PageState::Present; 2]);
+    made.bytes.fill(7);
+    assert!(made.plant(BASE + 0x10, &[0x11, 0, 0, 0]) && made.plant(BASE + 0x22, &[0x11, 0, 0, 0]));
+    let mut area = Area::all(&made);
+    for start in 1..=0x10 {
+        area.within = Range::new(PhysAddr(BASE + start), PhysAddr(BASE + 0x1000));
+        assert_eq!(found(&area, &pattern("u32:0x11", ByteOrder::Little), 1).0, [(BASE + 0x10, 4)], "{start}");
+    }
+    area.within = Range::new(PhysAddr(BASE + 1), PhysAddr(BASE + 3));
+    assert_eq!(found(&area, &pattern("u32:0x11", ByteOrder::Little), 1).0, []);
+}
+
+#[test]
 fn bytes_of_a_frame_that_are_not_there_are_not_zeros() {
     let mut made = Made::new(PageSize::K4, vec![PageState::Present; 2]);
     let half = Range::new(PhysAddr(BASE), PhysAddr(BASE + 0x1800));
