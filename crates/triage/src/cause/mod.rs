@@ -199,7 +199,7 @@ pub fn without_log(facts: &Facts) -> Cause {
     let (pid, comm) = facts.task.clone().unzip();
     let mut cause = Cause { cpu: facts.panic_cpu.flatten(), pid, comm, ..Cause::default() };
     cause.summary = match (facts.crashed(), facts.panic_cpu) {
-        (true, _) => words::summary(&cause, ""),
+        (true, _) => words::unread(&cause),
         (false, Some(None)) => {
             cause.kind = Kind::NoCrash;
             words::summary(&cause, "")

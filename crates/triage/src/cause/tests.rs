@@ -164,12 +164,8 @@ fn without_a_log_the_dump_may_still_know_of_a_crash() {
     let cpu = Facts { panic_cpu: Some(Some(3)), task: Some((7, "sh".into())), ..Facts::default() };
     let none = Facts { panic_cpu: Some(None), ..Facts::default() };
     for (facts, kind, words) in [
-        (time, Kind::Unknown, "The kernel crashed, and no line of its log says why."),
-        (
-            cpu,
-            Kind::Unknown,
-            "The kernel crashed, and no line of its log says why, task sh (pid 7), on CPU 3.",
-        ),
+        (time, Kind::Unknown, "The kernel crashed, and its log cannot be read."),
+        (cpu, Kind::Unknown, "The kernel crashed, and its log cannot be read, task sh (pid 7), on CPU 3."),
         (none, Kind::NoCrash, "Nothing says that the kernel crashed: it was dumped while it ran."),
         (
             Facts::default(),

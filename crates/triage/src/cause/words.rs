@@ -52,6 +52,16 @@ pub(super) fn summary(cause: &Cause, words: &str) -> String {
         Kind::StackCorruption => "A kernel stack was overrun or overwritten".into(),
         Kind::Corruption => format!("A check of the kernel found damage ({words})"),
     };
+    placed(&what, cause)
+}
+
+/// That the kernel crashed, where its log, which would say why, was not read.
+pub(super) fn unread(cause: &Cause) -> String {
+    placed("The kernel crashed, and its log cannot be read", cause)
+}
+
+/// What happened, with where and to whom behind.
+fn placed(what: &str, cause: &Cause) -> String {
     let at = cause.at.as_ref().map_or_else(String::new, |at| format!(", in {at}"));
     let who = match (&cause.comm, cause.pid) {
         (Some(comm), Some(pid)) => format!(", task {comm} (pid {pid})"),

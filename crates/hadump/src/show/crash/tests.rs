@@ -280,12 +280,24 @@ fn a_report_of_a_large_machine_is_two_screens() {
 }
 
 #[test]
-fn where_no_stack_is_known_the_kernels_own_trace_is_shown() {
+fn where_no_whole_stack_is_known_the_kernels_own_trace_is_shown() {
     let mut report = report("name");
     report.cause.call_trace = vec!["traced_by_the_kernel+0x1/0x2".into()];
+    // A walk that ended early shows less than the kernel printed.
+    assert!(text::text(&shown(&report, Tasks::Blocked)).contains("traced_by_the_kernel"));
+    report.cpus[1].stack = stack(&["sysrq_handle_crash"]);
     assert!(!text::text(&shown(&report, Tasks::Blocked)).contains("traced_by_the_kernel"));
     report.cpus[1].stack = None;
     assert!(text::text(&shown(&report, Tasks::Blocked)).contains("traced_by_the_kernel"));
+}
+
+#[test]
+fn a_page_of_a_machine_that_did_not_crash_does_not_call_it_a_crash() {
+    let mut report = report("name");
+    assert!(html::page(&shown(&report, Tasks::Blocked), &[]).contains("<h1>Crash of name, Linux name</h1>"));
+    report.cause.kind = Kind::NoCrash;
+    let page = html::page(&shown(&report, Tasks::Blocked), &[]);
+    assert!(page.contains("<h1>Report of name, Linux name</h1>") && !page.contains("Crash of"), "{page}");
 }
 
 #[test]

@@ -140,7 +140,8 @@ impl Page {
             }
         }
         let trace = &shown.report.cause.call_trace;
-        if !trace.is_empty() && !cpus.iter().any(|cpu| cpu.crashed && cpu.stack.is_some()) {
+        let whole_stack = |cpu: &Cpu| cpu.stack.as_ref().is_some_and(|stack| stacks::broken(stack).is_none());
+        if !trace.is_empty() && !cpus.iter().any(|cpu| cpu.crashed && whole_stack(cpu)) {
             self.section("Stack of the crash, as the kernel printed it");
             trace.iter().take(FRAMES).for_each(|frame| self.line(format_args!("  {frame}")));
             self.more(trace.len().saturating_sub(FRAMES), "more");

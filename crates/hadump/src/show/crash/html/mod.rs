@@ -14,6 +14,7 @@ use super::Shown;
 use escape::Text;
 use sections::Section;
 use std::fmt::Write as _;
+use triage::cause::Kind;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -21,10 +22,11 @@ const STYLE: &str = include_str!("style.css");
 pub(crate) fn page(shown: &Shown<'_>, stretches: &[Stretch]) -> String {
     let report = shown.report;
     let (host, release) = (&report.machine.host, &report.machine.release);
+    let of = if report.cause.kind == Kind::NoCrash { "Report of" } else { "Crash of" };
     let title = match (super::words::host_of(host), release.is_empty()) {
-        (Some(host), _) => format!("Crash of {host}, Linux {release}"),
-        (None, false) => format!("Crash of Linux {release}"),
-        (None, true) => format!("Crash report of {}", shown.path),
+        (Some(host), _) => format!("{of} {host}, Linux {release}"),
+        (None, false) => format!("{of} Linux {release}"),
+        (None, true) => format!("Report of {}", shown.path),
     };
     let sections: Vec<Section> =
         sections::all(shown, stretches).into_iter().filter(|section| !section.body.is_empty()).collect();
