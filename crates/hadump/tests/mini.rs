@@ -5,6 +5,7 @@ mod common;
 use common::peer;
 use common::reader::kdump::Kdump;
 use common::run::{self, Scratch};
+use common::small::Small;
 use corpus::Dump;
 use serde_json::Value;
 use std::fs;
@@ -235,6 +236,24 @@ fn a_saved_mini_dump_keeps_its_size_also_encrypted_and_with_many_checkpoints() {
         assert!(len <= 3 << 20 && len > 1 << 20, "{way:?}: {len}");
         assert_eq!(saved["output"]["mini"]["budget"], 3 << 20);
         assert_eq!(saved["output"]["complete"], true);
+    }
+}
+
+#[test]
+fn a_mini_dump_that_is_saved_where_there_is_little_room_is_complete() {
+    let Some(dump) = corpus::dump(corpus::POWER) else { return };
+    let root = root(&dump);
+    for size in ["2m", "4m", "5m"] {
+        let Some(small) = Small::of(size) else { return };
+        let to = small.0.path().join("vmcore");
+        let saved = save(root.path(), &to, &["--mini", "--report=never"]).ok();
+        let json: Value = serde_json::from_str(&saved.stdout).unwrap();
+        let output = &json["output"];
+        assert_eq!(output["complete"], true, "{size}: {}", saved.stderr);
+        assert!(output["mini"]["budget"].as_u64() < Some(8 << 20), "{size}: {output}");
+        assert!(to.exists() && !small.0.path().join("vmcore-incomplete").exists(), "{size}");
+        // What had no room is in memory only, which must not be released for what was saved.
+        assert_eq!(json["asked_level"], 0, "{size}: {json}");
     }
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use common::peer;
 use common::run::{HADUMP, Run as Output, Scratch, hadump, peak};
+use common::small::Small;
 use phyp_model::layout::Layout;
 use phyp_model::root::{self, RootOptions};
 use phyp_model::scenario::{self, Dirt, Event};
@@ -43,35 +44,6 @@ fn machine(ram: u64, page_size: u64, mix: Mix, fill: Fill) -> Scratch {
 
 fn json(output: &Output) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", output.stdout, output.stderr))
-}
-
-/// A file system in memory.
-struct Small(Scratch);
-
-impl Small {
-    /// One of 64 MiB; `None`, which is reported, where mounting is not permitted.
-    fn new() -> Option<Self> {
-        Self::of("64m")
-    }
-
-    fn of(size: &str) -> Option<Self> {
-        let at = Scratch::new("small");
-        fs::create_dir(at.path()).expect("a directory");
-        let mut mount = Command::new("mount");
-        let options = format!("size={size},mode=700");
-        let run = Output::of(mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at.path()));
-        if run.code != Some(0) {
-            common::report_skipped(&format!("a target of {size}, as it cannot be mounted: {}", run.stderr));
-            return None;
-        }
-        Some(Self(at))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
 }
 
 fn save(root: &Path, to: &Path, options: &[&str]) -> Output {

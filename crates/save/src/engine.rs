@@ -18,7 +18,7 @@ use vmcore::{PageSize, PhysAddr, Selection};
 pub const SEGMENT: u64 = 256 << 20;
 
 /// Room that the file system's own tables and the journal need beyond the bytes that are written.
-const SLACK: u64 = 256 << 10;
+pub const SLACK: u64 = 256 << 10;
 
 /// How many more bytes the target takes, by the length that the output has; `None` where there is no limit.
 pub type Room<'r> = dyn Fn(u64) -> Option<u64> + Sync + 'r;

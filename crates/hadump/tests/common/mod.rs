@@ -14,6 +14,7 @@ pub mod peer;
 pub mod reader;
 pub mod run;
 pub mod saving;
+pub mod small;
 pub mod synth;
 
 pub use corpus::{report_skipped, skip};

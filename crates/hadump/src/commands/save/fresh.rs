@@ -114,6 +114,8 @@ impl Saving<'_> {
         let mut releaser = method.releaser(&self.args.root, self.reading.as_ref(), &RangeSet::default());
         let (chosen, options) = (&prepared.chosen, self.options());
         let given_away = || self.custody.given_away();
+        // A mini dump was packed to fit, as its pages are compressed; the engine would reckon without compression.
+        let room = |len: u64| if prepared.mini.is_some() { None } else { room(len) };
         let saved =
             progress::watch(chosen.selection.kept(), dump.page_size().bytes(), self.quiet, |progress| {
                 let job = SaveJob {

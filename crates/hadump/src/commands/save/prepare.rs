@@ -8,6 +8,7 @@ use crate::choose::{Chosen, choose};
 use crate::cli::{CrashReport, Format, Release};
 use crate::input::mini::Mini;
 use crate::show::units;
+use ::save::engine::SLACK;
 use ::save::state::{self, State};
 use ::save::{estimate, raised};
 use anyhow::Result;
@@ -24,7 +25,7 @@ pub(super) struct Prepared {
     pub(super) chosen: Chosen,
     /// What the mini dump is, if it is one.
     pub(super) mini: Option<Mini>,
-    /// The dump level that was asked for, or is that of a mini dump.
+    /// The dump level that was asked for, or is that of a mini dump; 0 for one that is smaller than was asked for.
     pub(super) asked: DumpLevel,
     /// The same pages, the most valuable first; empty where they are saved in address order.
     pub(super) parts: Vec<Selection>,
@@ -138,7 +139,14 @@ impl Saving<'_> {
         if self.args.write.level.mini().is_some() && mini.is_none() {
             chosen.undecided = chosen.selection.kept();
         }
-        let asked = if mini.is_some() { chosen.selection.level() } else { level };
+        // What had no room on the target, though it was asked for, is nowhere else but in memory.
+        let short =
+            |mini: &Mini| !mini.left_out.is_empty() && Some(mini.budget) < self.args.write.level.mini();
+        let asked = match &mini {
+            Some(mini) if short(mini) => DumpLevel::default(),
+            Some(_) => chosen.selection.level(),
+            None => level,
+        };
         let expect = |this: &Self, chosen: &Chosen| -> Result<Expected> {
             Ok(Expected::of(&estimate(dump, &chosen.selection, &this.options())?, room))
         };
@@ -220,7 +228,8 @@ impl Saving<'_> {
         spill: &dyn Fn() -> io::Result<File>,
     ) -> Option<(Chosen, Mini)> {
         let asked = self.args.write.level.mini()?;
-        let budget = room.map_or(asked, |room| room.min(asked));
+        // The journal grows beside the dump, and the file system has tables of its own.
+        let budget = room.map_or(asked, |room| room.saturating_sub(2 * SLACK).min(asked));
         if budget < asked {
             let (asked, there) = (units::bytes(asked), units::bytes(budget));
             self.remark(format!("the target takes {there}, so the mini dump has no more, and not {asked}"));
